@@ -59,8 +59,8 @@ def main() -> None:
         trace = client.traces.list(name="shop_assistant", limit=1).items[0]
     test = Path("test_order.py")
     test.unlink(missing_ok=True)
-    command = ["capture", str(trace.trace_id), "--to", str(test)]
-    subprocess.run([sys.executable, "-m", "pandaprobe_otel.cli", *command], check=True)  # `pandaprobe-otel capture`
+    command = ["replay", "capture", str(trace.trace_id), "--to", str(test)]
+    subprocess.run([sys.executable, "-m", "pandaprobe_otel.cli", *command], check=True)
 
 
 def script(messages: Sequence[Message]) -> Reply:

@@ -185,7 +185,7 @@ def init(
         capture: `all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either. By
             kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`. Default: `all`.
         replayable: True keeps the parameters and the answer of each model call on its span (64 kB at most, after `mask`
-            and `capture`), so that `pandaprobe-otel capture` rebuilds them exactly.
+            and `capture`), so that `pandaprobe-otel replay capture` rebuilds them exactly.
         mask: Regular expressions or functions that remove text before it leaves the process.
         scrub: True replaces well-known credentials (API keys, tokens, passwords in URLs) in errors, URLs and headers;
             `all`: in every text; False: in none. Default: `True`.

@@ -187,7 +187,9 @@ standard error.
 | 6 | no evidence: in an evaluation, nothing failed, but not everything was judged |
 | 130 | interrupted |
 
-[API client](client.md#in-the-shell) has examples. `pandaprobe-otel COMMAND --help` explains the options."""
+[API client](client.md#in-the-shell) has examples. `pandaprobe-otel COMMAND --help` explains the options. For completion
+in bash, zsh or fish, put the output of `_PANDAPROBE_OTEL_COMPLETE=bash_source pandaprobe-otel` (`zsh_source`,
+`fish_source`) into the shell's configuration."""
 
 
 def command_line_page(*, linked: bool = False) -> str:
@@ -207,14 +209,10 @@ def group_page(group: str, found: Mapping[str, click.Context]) -> str:
 
 
 def commands() -> Mapping[str, Mapping[str, click.Context]]:
-    """Return the commands by page and name: `scores sessions list` is on `scores-sessions`, and `view` on `view`.
-
-    A command with two names has the shorter one.
-    """
+    """Return the commands by page and name: `scores sessions list` is on `scores-sessions`, and `view` on `view`."""
     root = click.Context(app, info_name="pandaprobe-otel", max_content_width=100, **app.context_settings)
-    shortest = {id(each.command): each for each in sorted(_below(root), key=lambda each: -len(each.command_path))}
     found: dict[str, dict[str, click.Context]] = {}
-    for context in sorted(shortest.values(), key=lambda each: each.command_path):
+    for context in sorted(_below(root), key=lambda each: each.command_path):
         _, *words = context.command_path.split()
         name = " ".join(words)
         found.setdefault("-".join(words[:-1] or words), {})[name] = context

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pandaprobe_otel.cli.evaluate import (
+    judge_of,
+    judge_options,
+    metric_options,
+    names_of,
+    no_evidence_option,
+    progress,
+    scorer_option,
+    thresholds_of,
+    usable,
+)
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.user_functions import load_function
-from pandaprobe_otel.cli.value_types import Named
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
@@ -21,30 +30,9 @@ _SHOWN: Final = 10
 
 @click.command("agreement")
 @click.argument("labelled", type=click.Path(exists=True, dir_okay=False))
-@click.option(
-    "-m",
-    "--metric",
-    "metrics",
-    type=Named("name"),
-    multiple=True,
-    metavar="NAME[=MIN]",
-    help="Metric, and the lowest score that counts as yes (NAME=MIN). May be repeated.",
-)
-@click.option(
-    "--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Your own scorer function. May be repeated."
-)
-@click.option(
-    "--threshold",
-    "thresholds",
-    type=Named("number"),
-    multiple=True,
-    metavar="NUMBER|METRIC=NUMBER",
-    help="Lowest score that counts as yes, for metrics without MIN (0.5). May be repeated.",
-)
-@click.option("--judge", metavar="MODEL", help="Judge model for the metrics. Scorers call their own model.")
-@click.option(
-    "--judge-url", metavar="URL", help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]"
-)
+@metric_options
+@scorer_option
+@judge_options
 @click.option(
     "--repeat",
     type=click.IntRange(1),
@@ -62,49 +50,38 @@ _SHOWN: Final = 10
     metavar="N",
     help="Upper limit of questions to the judge. If more are needed, none is asked.",
 )
-@click.option("--allow-no-evidence", is_flag=True, help="Exit with code 0 even if there are too few cases to decide.")
+@no_evidence_option
 @format_option
 def agreement(output_format: str, **options: Any) -> int:
     """Ask a judge about the cases of LABELLED (.jsonl, .csv), and compare its answers with the labels.
 
-    Each case has a label and either a trace, or an input and an output. The report has Cohen's kappa with its 95 %
+    Each case has a label and either a trace, or an input and an output. A score of at least the threshold (0.5) is a
+    yes. The report has Cohen's kappa with its 95 %
     interval and the cases that the judge gets wrong. With --repeat, it also states how much the judge's answers about
     one case differ.
 
     Exit code 1: the agreement is below --min-kappa. 6: there are too few cases or answers to decide.
     """
     from pandaprobe_otel.evals.judge_quality import measure_judge
-    from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.outcome import all_of
-    from pandaprobe_otel.evals.task_runs import scorer_name
 
-    if options["judge_url"] and not options["judge"]:
-        raise click.UsageError("--judge-url needs --judge")
-    scorers = [load_function(name) for name in options["scorers"]]
-    names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
+    names, judge = names_of(options), judge_of(options)
     if not names:
         raise click.UsageError("nothing to measure: pass --metric with --judge, or --scorer")
-    by_metric: dict[str, float] = dict(options["thresholds"])
-    own: dict[str, float] = {name: value for name, value in options["metrics"] if value is not None}
-    if unknown := sorted(by_metric.keys() - {"", *names}):
-        raise click.UsageError(
-            f"{unknown[0]} has a threshold but is not measured: name it with --metric or --scorer too"
-        )
-    thresholds = {name: by_metric.get(name, by_metric.get("", 0.5)) for name in names} | own
-    try:
-        found = measure_judge(
+    thresholds = thresholds_of(options, names, 0.5)
+    found = usable(
+        lambda: measure_judge(
             options["labelled"],
-            [*dict(options["metrics"]), *scorers],
-            judge=LocalJudge(options["judge"], url=options["judge_url"]) if options["judge"] else None,
+            [*dict(options["metrics"]), *options["scorers"]],
+            judge=judge,
             thresholds=thresholds,
             repeat=options["repeat"],
             min_kappa=options["min_kappa"],
             seed=options["seed"],
             max_evaluations=options["max_evals"],
-            say=lambda line: click.echo(f"pandaprobe: {line}", err=True),
+            say=progress,
         )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    )
     if output_format == "json":
         print_json([one.to_dict() for one in found])
     else:

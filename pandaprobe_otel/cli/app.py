@@ -26,24 +26,21 @@ _EPILOG = (
 
 # Commands that call the API load pydantic, so they are imported only when called.
 _LATER = {
-    "capture": "pandaprobe_otel.cli.capture:capture",
-    "completion": "pandaprobe_otel.cli.completion:completion",
-    "eval": "pandaprobe_otel.cli.eval:evaluate_command",
-    "evals": "pandaprobe_otel.cli.evals:evals",
-    "gateway": "pandaprobe_otel.cli.gateway:gateway",
-    "mcp": "pandaprobe_otel.cli.mcp:mcp_command",
-    "monitors": "pandaprobe_otel.cli.evals:monitors",
-    "failures": "pandaprobe_otel.cli.failures:failures",
-    "report": "pandaprobe_otel.cli.report:report",
-    "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
-    "scores": "pandaprobe_otel.cli.evals:scores",
-    "send": "pandaprobe_otel.cli.send:send",
-    "sessions": "pandaprobe_otel.cli.traces:sessions",
-    "skill": "pandaprobe_otel.cli.skill:skill",
-    "spool": "pandaprobe_otel.cli.spool:spool",
-    "traces": "pandaprobe_otel.cli.traces:traces",
-    "view": "pandaprobe_otel.cli.view:view",
+    "evals": "evals",
+    "failures": "failures",
+    "gateway": "gateway",
+    "mcp": "mcp",
+    "monitors": "evals",
+    "replay": "replay",
+    "scores": "evals",
+    "send": "send",
+    "sessions": "traces",
+    "skill": "skill",
+    "spool": "spool",
+    "traces": "traces",
+    "view": "view",
 }
+"""Modules by command."""
 
 
 class _App(click.Group):
@@ -57,8 +54,8 @@ class _App(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, importing it if necessary."""
         if cmd_name in _LATER:
-            module, _, attribute = _LATER[cmd_name].partition(":")
-            return cast("click.Command", getattr(import_module(module), attribute))
+            module = import_module(f"pandaprobe_otel.cli.{_LATER[cmd_name]}")
+            return cast("click.Command", getattr(module, cmd_name))
         return super().get_command(ctx, cmd_name)
 
 

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel capture`: turn a failed trace into a test."""
+"""`pandaprobe-otel replay capture`: turn a failed trace into a test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import counted, print_json, with_connection
 from pandaprobe_otel.cli.rows import options_of
+from pandaprobe_otel.cli.value_types import Names
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--live-tools",
+    type=Names(),
     metavar="NAMES",
+    default="",
     help="Tools that really run instead of being played back: `all`, or names separated by commas.",
 )
 @click.option("--session", is_flag=True, help="Make one test of all traces in the trace's session.")
@@ -82,7 +85,7 @@ def capture(
 def _wishes(given: dict[str, Any]) -> Wishes:
     from pandaprobe_otel.replay.capture.write import Wishes
 
-    names = [name.strip() for name in (given["live_tools"] or "").split(",") if name.strip()]
+    names = given["live_tools"]
     return Wishes(entry=given["entry"], live_tools=True if names == ["all"] else names)
 
 

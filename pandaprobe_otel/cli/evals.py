@@ -10,11 +10,21 @@ import click
 
 from pandaprobe_otel.api.runs import RunFilters, RunListQuery
 from pandaprobe_otel.cli.agreement import agreement
+from pandaprobe_otel.cli.evaluate import (
+    comment,
+    compare,
+    gate,
+    metric_options,
+    no_evidence_option,
+    run,
+    threshold_option,
+    thresholds_of,
+)
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.options import console, counted, print_json, with_client
+from pandaprobe_otel.cli.options import all_of, console, counted, print_json, with_client
 from pandaprobe_otel.cli.rows import Row, all_option, group_of, options_of, whole_list
 from pandaprobe_otel.cli.show import as_json, show, show_rows
-from pandaprobe_otel.cli.value_types import Json, Named
+from pandaprobe_otel.cli.value_types import Json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client, MonitorPlan, Run, RunResult
@@ -166,11 +176,11 @@ monitors: Final = group_of(
         ),
     },
 )
-evals.add_command(agreement)
-evals.add_command(_runs)
+for _command in (run, gate, compare, comment, agreement, _runs):
+    evals.add_command(_command)
 
-_wait_options = (
-    click.option("--wait", is_flag=True, help="Wait for the scores and print them."),
+_wait_options: Final = all_of(
+    click.option("--wait", is_flag=True, help="Wait for the scores and print them. Only then do thresholds count."),
     click.option(
         "--wait-timeout",
         type=click.FloatRange(min=0),
@@ -179,27 +189,8 @@ _wait_options = (
         metavar="SECONDS",
         help="With --wait: timeout in seconds.",
     ),
-    click.option(
-        "--threshold",
-        "thresholds",
-        type=Named("number"),
-        multiple=True,
-        metavar="NUMBER|METRIC=NUMBER",
-        help="With --wait: lowest passing score. Exit code 1 if missed, 6 without evidence. May be repeated.",
-    ),
-    click.option(
-        "--allow-no-evidence",
-        is_flag=True,
-        help="With --wait: exit with code 0 if nothing failed, even without evidence.",
-    ),
+    no_evidence_option,
 )
-
-
-def waiting(command: Any) -> Any:
-    """Give a command the options for waiting until a run has ended."""
-    for option in reversed(_wait_options):
-        command = option(command)
-    return command
 
 
 @evals.command("metrics")
@@ -209,17 +200,8 @@ def metrics(client: Client, output_format: str) -> None:
     show([*client.evaluations.trace_metrics(), *client.evaluations.session_metrics()], output_format)
 
 
-@evals.command("run")
-@click.option(
-    "-m",
-    "--metric",
-    "named",
-    type=Named("name"),
-    multiple=True,
-    required=True,
-    metavar="NAME[=MIN]",
-    help="Metric, with --wait also the lowest passing score (NAME=MIN). May be repeated.",
-)
+@evals.command("start")
+@metric_options
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a trace to judge. May be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Id of a session to judge. May be repeated.")
 @options_of(RunFilters)
@@ -231,40 +213,48 @@ def metrics(client: Client, output_format: str) -> None:
 @click.option(
     "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: weight of each signal."
 )
-@waiting
+@_wait_options
 @with_client
-def run(
+def start(
     client: Client,
-    named: Sequence[tuple[str, float | None]],
     traces: Sequence[str],
     sessions: Sequence[str],
     given: dict[str, Any],
     max_evals: int | None,
-    wait: bool,
-    wait_timeout: float,
-    allow_no_evidence: bool,
-    thresholds: Sequence[tuple[str, float]],
-    output_format: str,
+    everything: bool,
+    sampling_rate: float | None,
+    name: str | None,
+    model: str | None,
+    signal_weights: dict[str, float] | None,
     **options: Any,
 ) -> int | None:
-    """Start an evaluation run over traces, sessions, the traces that match filters, or everything.
+    """Start an evaluation run on the server, over traces, sessions, the traces that match filters, or everything.
 
     Each pair of target and metric is billed. Their number is printed to standard error before the run starts.
+
+    With --wait, exit code 1: a score is below its threshold. 6: no evidence.
     """
-    own = {name: value for name, value in named if value is not None}
-    metrics = list(dict(named))
-    wanted = thresholds_of(thresholds, metrics, own)
-    if wanted and not wait:
+    metrics = list(dict(options["metrics"]))
+    if thresholds_of(options, metrics) and not options["wait"]:
         raise click.UsageError("--threshold needs --wait")
-    if not (traces or sessions or given or options["everything"]):
-        raise click.UsageError("nothing to evaluate: pass --trace, --session, a filter such as --tag, or --all")
-    is_share = bool(given) or options["sampling_rate"] is not None
+    if not metrics or not (traces or sessions or given or everything):
+        raise click.UsageError(
+            "nothing to evaluate: pass --metric, and --trace, --session, a filter such as --tag, or --all"
+        )
+    is_share = bool(given) or sampling_rate is not None
     _announce(client, metrics, traces, sessions, is_share=is_share, max_evals=max_evals)
-    started = client.evaluations.run(metrics, traces=traces or None, session=sessions or None, **given, **options)
-    if not wait:
-        show(started.state, output_format)
-        return None
-    return report(started.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
+    run = client.evaluations.run(
+        metrics,
+        traces=traces or None,
+        session=sessions or None,
+        everything=everything,
+        sampling_rate=sampling_rate,
+        name=name,
+        model=model,
+        signal_weights=signal_weights,
+        **given,
+    )
+    return _end(run, options)
 
 
 def _announce(
@@ -293,32 +283,22 @@ def _announce(
     click.echo(f"{line}, billed", err=True)
 
 
-def thresholds_of(
-    given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """Return the threshold of each metric: its own (`NAME=MIN`), or the common one."""
-    by_metric = dict(given) | dict(own or {})
-    wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
-    if unknown := sorted(by_metric.keys() - {"", *metrics}):
-        raise click.UsageError(f"{unknown[0]} has a threshold but is not evaluated: name it with --metric too")
-    return {name: threshold for name, threshold in wanted.items() if threshold is not None}
-
-
-def report(
-    result: RunResult, thresholds: Mapping[str, float], output_format: str, *, allow_no_evidence: bool = False
-) -> ExitCode:
-    """Print a result and return the exit code.
-
-    1: a score is below its threshold. 6: none is below, but a pair has no score with evidence.
-    """
+def _end(run: Run, options: Mapping[str, Any]) -> ExitCode | None:
+    """Show the state of a run or, with `--wait`, its scores once it has ended, and return the exit code."""
     from pandaprobe_otel.evals.outcome import Outcome
 
+    output_format, allowed = options["output_format"], options["allow_no_evidence"]
+    if not options["wait"]:
+        show(run.state, output_format)
+        return None
+    thresholds = thresholds_of(options, run.state.metric_names)
+    result = run.wait(options["wait_timeout"])
     below = result.below(thresholds)
     outcome = Outcome.FAILED if below else Outcome.PASSED
     unknown = result.failed or result.missing_count or not result.scores or (thresholds and result.vacuous)
     if unknown and not below:
         outcome = Outcome.NO_EVIDENCE
-    code = exit_code_of_outcome(outcome, allow_no_evidence=allow_no_evidence)
+    code = exit_code_of_outcome(outcome, allow_no_evidence=allowed)
     if output_format == "json":
         print_json(_as_json(result, below, outcome, code))
         return code
@@ -367,43 +347,22 @@ def list_runs(client: Client, given: dict[str, Any], of_sessions: bool, everythi
 
 @_runs.command("wait")
 @click.argument("run_id")
-@waiting
+@threshold_option
+@_wait_options
 @with_client
-def wait_for_run(
-    client: Client,
-    run_id: str,
-    wait: bool,
-    wait_timeout: float,
-    allow_no_evidence: bool,
-    thresholds: Sequence[tuple[str, float]],
-    output_format: str,
-) -> int:
+def wait_for_run(client: Client, run_id: str, **options: Any) -> int | None:
     """Wait for a run and print its scores."""
-    found = client.evaluations.get(run_id)
-    wanted = thresholds_of(thresholds, found.state.metric_names)
-    return report(found.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
+    return _end(client.evaluations.get(run_id), {**options, "wait": True})
 
 
 @_runs.command("retry")
 @click.argument("run_id")
-@waiting
+@threshold_option
+@_wait_options
 @with_client
-def retry(
-    client: Client,
-    run_id: str,
-    wait: bool,
-    wait_timeout: float,
-    allow_no_evidence: bool,
-    thresholds: Sequence[tuple[str, float]],
-    output_format: str,
-) -> int | None:
+def retry(client: Client, run_id: str, **options: Any) -> int | None:
     """Start a new run over the pairs of target and metric that failed in a run."""
-    again = client.evaluations.get(run_id).retry_failed()
-    if not wait:
-        show(again.state, output_format)
-        return None
-    wanted = thresholds_of(thresholds, again.state.metric_names)
-    return report(again.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
+    return _end(client.evaluations.get(run_id).retry_failed(), options)
 
 
 @_runs.command("delete")
@@ -422,16 +381,12 @@ _prune_option = click.option("--prune", is_flag=True, help="Delete the monitors 
 
 @monitors.command("trigger")
 @click.argument("monitor_id")
-@click.option("--wait", is_flag=True, help="Wait for the scores and print them.")
-@click.option("--wait-timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS")
+@threshold_option
+@_wait_options
 @with_client
-def trigger(client: Client, monitor_id: str, wait: bool, wait_timeout: float, output_format: str) -> int | None:
+def trigger(client: Client, monitor_id: str, **options: Any) -> int | None:
     """Run a monitor now, even if it is paused."""
-    started = client.monitors.trigger(monitor_id)
-    if not wait:
-        show(started, output_format)
-        return None
-    return report(client.evaluations.get(started.id).wait(wait_timeout), {}, output_format)
+    return _end(client.evaluations.get(client.monitors.trigger(monitor_id).id), options)
 
 
 @monitors.command("diff")

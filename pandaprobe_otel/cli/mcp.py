@@ -62,7 +62,7 @@ _WAIT_S = 20.0
     "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Maximum number of model calls by reruns."
 )
 @with_connection
-def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
+def mcp(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
     """Serve traces to coding agents: find, show, compare, failures, sessions, scores.
 
     The server only reads unless --allow-writes is given. Agents get the content of traces as data. The program, the

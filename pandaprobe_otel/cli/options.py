@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _WIDTH_OF_PIPES: Final = 200
 """Width without a terminal, so large that no table breaks a value."""
 
-format_option = click.option(
+Decorator = Callable[[Any], Any]
+
+format_option: Decorator = click.option(
     "--format",
     "output_format",
     type=click.Choice(["table", "json"]),
@@ -47,7 +49,18 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-_CONNECTION = (
+def all_of(*options: Decorator) -> Decorator:
+    """Return a decorator that gives a command these options, in this order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_connection_options = all_of(
     click.option("--project", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]"),
     click.option("--endpoint", metavar="URL", help="Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]"),
     click.option(
@@ -65,6 +78,7 @@ _CONNECTION = (
         envvar="PANDAPROBE_TIMEOUT",
         help="Timeout of a call in seconds, including waits for the rate limit.",
     ),
+    format_option,
 )
 
 
@@ -85,10 +99,7 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
 
         return command(connect, **arguments)
 
-    connected: Callable[..., Any] = call
-    for option in (format_option, *reversed(_CONNECTION)):
-        connected = option(connected)
-    return connected
+    return cast("Callable[..., Any]", _connection_options(call))
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,9 +1,7 @@
-"""`pandaprobe-otel rerun`: run recorded programs again, live from a span on, with another model or prompt."""
+"""`pandaprobe-otel replay rerun`: run recorded programs again, live from a span on, with another model or prompt."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.api.traces import TraceFilters
+from pandaprobe_otel.cli.evaluate import judge_of, judge_options, metric_options, names_of, scorer_option, thresholds_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json, with_connection
-from pandaprobe_otel.cli.report_output import metric_options, thresholds_in
 from pandaprobe_otel.cli.rows import options_of
-from pandaprobe_otel.cli.user_functions import load_function
+from pandaprobe_otel.cli.value_types import Json, Names, load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
     from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
     from pandaprobe_otel.replay.fork.rerun import Forks, RecordedRun, Reruns
@@ -39,7 +36,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--arguments",
-    metavar="JSON",
+    type=Json(),
+    metavar="JSON|@FILE",
     help="Arguments: an object (by name), an array (in order), or one value. [default: those of the trace]",
 )
 @click.option("--from", "span", metavar="SPAN", help="First live span: its name or path, or the number of a call.")
@@ -52,28 +50,20 @@ if TYPE_CHECKING:
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of forks to run.")
 @click.option(
     "--live-tools",
+    type=Names(),
     metavar="NAMES",
     default="",
     help="Names of tools that may run, separated by commas. Other tools are played back.",
 )
 @click.option("--ignore", multiple=True, metavar="PATH", help="Paths in requests that may differ from the recording.")
-@click.option(
-    "--scorer",
-    "scorers",
-    multiple=True,
-    metavar="MODULE:FUNCTION",
-    help="Your own scorer function. Not billed. May be repeated.",
-)
+@scorer_option
 @metric_options
-@click.option("--judge", metavar="MODEL", help="Judge model for each --metric, called from here.")
-@click.option(
-    "--judge-url", metavar="URL", help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]"
-)
+@judge_options
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="HTML file to write, with both runs side by side."
 )
 @with_connection
-def rerun_command(connect: Callable[[], Client], recorded: Sequence[str], given: dict[str, Any], **options: Any) -> int:
+def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[str, Any], **options: Any) -> int:
     """Run recorded programs again: played back up to a span, live from there.
 
     A recording is a cassette (.yaml), a file with traces, or a trace on the server, selected by its id or by filters.
@@ -87,31 +77,35 @@ def rerun_command(connect: Callable[[], Client], recorded: Sequence[str], given:
     failed.
     """
     from pandaprobe_otel.evals.comparison_html import comparison_page
+    from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
     from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
-    from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun, rerun_each
+    from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun_each
+    from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one
 
     if bool(recorded) == bool(given):
         raise click.UsageError("pass either recordings or filters")
-    prompt, scorers = options["prompt"], [load_function(name) for name in options["scorers"]]
+    prompt, judge = options["prompt"], judge_of(options)
+    if options["metrics"] and judge is None:
+        raise click.UsageError("--metric needs --judge")
     wanted = RerunOptions(
         span=options["span"],
         model=options["model"],
         prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
         repeat=options["repeat"],
-        live_tools=_names(options["live_tools"]),
+        live_tools=options["live_tools"],
         ignore=options["ignore"],
     )
     judging: dict[str, Any] = {
-        "metrics": [*dict(options["metrics"]), *scorers],
-        "thresholds": _thresholds(options, scorers),
-        "judge": _judge(options),
-        "say": _say,
+        "metrics": [*dict(options["metrics"]), *options["scorers"]],
+        "thresholds": thresholds_of(options, names_of(options), DEFAULT_THRESHOLD),
+        "judge": judge,
+        "say": lambda line: click.echo(line, err=True),
     }
     traces = None if _is_cassette(recorded) else _traces(recorded, given, options["limit"], connect)
     runs: Forks | Reruns
     if traces is None or len(traces) == 1:
         one = _of_cassette(Path(recorded[0]), options) if traces is None else _of_trace(traces[0], options)
-        runs = rerun(one, wanted, **judging)
+        runs = rerun_one(one, wanted, **judging)
         shown, found = partial(fork_text, runs), partial(_as_json, runs)
         code = _exit_code(runs.after)
     else:
@@ -144,7 +138,7 @@ def _of_cassette(path: Path, options: Mapping[str, Any]) -> RecordedRun:
 
     if options["entry"] is None:
         raise click.UsageError("a cassette does not name the program: pass --entry MODULE:FUNCTION")
-    entry, arguments = load_function(options["entry"]), _arguments(options["arguments"])
+    entry, arguments = load_function(options["entry"]), options["arguments"]
     return RecordedRun(path=path, cassette=load(path), entry=entry, arguments=arguments)
 
 
@@ -152,7 +146,7 @@ def _of_trace(trace: StoredTrace, options: Mapping[str, Any]) -> RecordedRun:
     from pandaprobe_otel.replay.fork.rerun import RecordedRun
     from pandaprobe_otel.replay.fork.trace_recording import arguments_in, entry_in, recorded_in
 
-    cassette, given = recorded_in(trace), _arguments(options["arguments"])
+    cassette, given = recorded_in(trace), options["arguments"]
     name = options["entry"] or entry_in(trace)
     if name is None:
         raise click.UsageError("the trace names no function below this directory: pass --entry MODULE:FUNCTION")
@@ -192,43 +186,6 @@ def _fetched(client: Client, ids: Sequence[str], given: Mapping[str, Any], limit
 
     for trace_id in ids or (str(row.trace_id) for row in islice(client.traces.iter(**given), limit)):
         yield StoredTrace(client.traces.get(trace_id).model_dump(mode="json"))
-
-
-def _arguments(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _thresholds(options: dict[str, Any], scorers: Sequence[Any]) -> dict[str, float]:
-    from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
-    from pandaprobe_otel.evals.task_runs import scorer_name
-
-    given = thresholds_in(options)
-    common = given.get("", DEFAULT_THRESHOLD)
-    names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
-    return dict.fromkeys(names, common) | {name: value for name, value in given.items() if name}
-
-
-def _names(text: str) -> Sequence[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _judge(options: dict[str, Any]) -> LocalJudge | None:
-    if options["judge"] is None:
-        if options["metrics"] or options["judge_url"]:
-            raise click.UsageError("--metric and --judge-url need --judge")
-        return None
-    from pandaprobe_otel.evals.local_judge import LocalJudge
-
-    return LocalJudge(options["judge"], url=options["judge_url"])
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _as_json(forks: Forks) -> dict[str, Any]:

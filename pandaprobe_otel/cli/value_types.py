@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -116,6 +119,40 @@ class Named(ParamType):
         if not 0.0 <= number <= 1.0:
             self.fail(f"{value!r} is not between 0 and 1.")
         return name, number
+
+
+class Function(ParamType):
+    """A function of the user, named as `MODULE:FUNCTION`."""
+
+    name = "function"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Callable[..., Any]:
+        """Import the function."""
+        return cast("Callable[..., Any]", value) if callable(value) else load_function(value)
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """Import a function or another callable. Raises UsageError if it does not exist."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # As `python -m` does: the module is usually in the working directory.
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = attrgetter(attribute)(import_module(module))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise click.UsageError(f"{name} cannot be loaded ({error}): pass MODULE:FUNCTION") from error
+    if not callable(found):
+        raise click.UsageError(f"{name} is not a function: pass MODULE:FUNCTION")
+    return cast("Callable[..., Any]", found)
+
+
+class Names(ParamType):
+    """Names, separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Split the text."""
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class Link(ParamType):

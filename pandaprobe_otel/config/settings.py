@@ -102,7 +102,7 @@ class Settings:
     replayable: bool = _setting(
         parsers.read_bool,
         "True keeps the parameters and the answer of each model call on its span (64 kB at most, after `mask` and "
-        "`capture`), so that `pandaprobe-otel capture` rebuilds them exactly.",
+        "`capture`), so that `pandaprobe-otel replay capture` rebuilds them exactly.",
         default=False,
         is_of_app=True,
     )

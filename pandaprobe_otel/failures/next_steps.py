@@ -56,8 +56,8 @@ def next_steps(
     title = "".join(each for each in name if each.isprintable())[:200]
     monitor = (f"--name={title}", "--target-type=trace", f"--metric={metric}", "--cadence=daily")
     return NextSteps(
-        capture=shlex.join(("pandaprobe-otel", "capture", trace_id, "--to=tests/", *options)),
-        dataset=shlex.join(("pandaprobe-otel", "capture", trace_id, "--dataset=failures.jsonl", *options)),
+        capture=shlex.join(("pandaprobe-otel", "replay", "capture", trace_id, "--to=tests/", *options)),
+        dataset=shlex.join(("pandaprobe-otel", "replay", "capture", trace_id, "--dataset=failures.jsonl", *options)),
         monitor=shlex.join(("pandaprobe-otel", "monitors", "create", *monitor, *options)),
         assertion=assertion_of(kind, parts, metric),
     )

@@ -1,6 +1,6 @@
 """Tool that runs the program again, recorded up to a span and live from there. It needs `--entry` too.
 
-The program runs in a separate process, through `pandaprobe-otel rerun`, so that it cannot affect the server.
+The program runs in a separate process, through `pandaprobe-otel replay rerun`, so that it cannot affect the server.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RerunTools:
                 file = Path(folder, "prompt.txt")
                 file.write_text(prompt, encoding="utf-8")
                 options += ["--prompt", str(file)]
-            command = [*self._options.command, "rerun", *options, "--format", "json", str(recorded)]
+            command = [*self._options.command, "replay", "rerun", *options, "--format", "json", str(recorded)]
             try:
                 done = subprocess.run(
                     command,

@@ -204,7 +204,7 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert "openai" in command.table("evals", "providers")
     assert command.json("evals", "template", "confidence")["metric"]["name"] == "confidence"
 
-    started = command.json("evals", "run", "-m", "confidence", "--trace", trace, "--name", "n")
+    started = command.json("evals", "start", "-m", "confidence", "--trace", trace, "--name", "n")
     waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.NO_EVIDENCE)
     allowed = command.json("evals", "runs", "wait", started["id"], "--allow-no-evidence")
     assert (waited["outcome"], allowed["ok"], allowed["outcome"]) == ("no evidence", True, "no evidence")
@@ -216,18 +216,18 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert command.json("evals", "runs", "get", repeated["id"])["filters"]["retry_of"] == started["id"]
     assert command.json("evals", "runs", "list", "--all")["total"] == 3
     assert "deleted run" in command.table("evals", "runs", "delete", started["id"], "--delete-scores")
-    command.table("evals", "run", "-m", "confidence", "--all")
+    command.table("evals", "start", "-m", "confidence", "--all")
     assert "1 trace × 1 metric = 1 evaluation, billed" in command.error_output
     many = ("-m", "confidence", "-m", "coherence", "--tag", "a", "--max-evals", "1")
-    command.table("evals", "run", *many, code=ExitCode.VALIDATION)
+    command.table("evals", "start", *many, code=ExitCode.VALIDATION)
     assert "at most 1 trace × 2 metrics = 2 evaluations, more than --max-evals=1" in command.error_output
-    command.table("evals", "run", "-m", "agent_reliability", "--session", "s-1")
+    command.table("evals", "start", "-m", "agent_reliability", "--session", "s-1")
     assert "1 session × 1 metric = 1 evaluation, billed" in command.error_output
 
 
 def test_evaluations_of_sessions(command: Command, trace: str) -> None:
     """A session without evidence scores 1.0 and passes, but with a threshold the outcome is "no evidence"."""
-    arguments = ("evals", "run", "-m", "agent_reliability", "--session", "s-1", "--wait")
+    arguments = ("evals", "start", "-m", "agent_reliability", "--session", "s-1", "--wait")
     passed = command.json(*arguments)
     refused = command.json(*arguments, "-m", "agent_reliability=0.5", code=ExitCode.NO_EVIDENCE)
     assert (passed["ok"], len(passed["vacuous"])) == (True, 1)
@@ -243,7 +243,7 @@ def test_evaluations_of_sessions(command: Command, trace: str) -> None:
     compared = command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")
     assert [each["session_id"] for each in compared["items"]] == ["s-1"]
     command.table(*scores, "delete", first["id"])
-    by_filter = command.json("evals", "run", "-m", "agent_reliability", "--min-trace-count", "1", "--no-has-error")
+    by_filter = command.json("evals", "start", "-m", "agent_reliability", "--min-trace-count", "1", "--no-has-error")
     command.table("evals", "runs", "retry", by_filter["id"], code=ExitCode.VALIDATION)
     assert "No failed scores to retry" in command.error_output
     command.table("evals", "runs", "delete", by_filter["id"])
@@ -288,11 +288,11 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         (("traces", "update", str(uuid4()), "--metadata", "{"), "the value is not JSON"),
         (("traces", "analytics"), "Missing option '--since'"),
         (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
-        (("evals", "run", "-m", "nope", "--all"), "nope unknown; metrics of traces:"),
-        (("evals", "run", "-m", "coherence"), "nothing to evaluate: pass --trace, --session"),
-        (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
-        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
-        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
+        (("evals", "start", "-m", "nope", "--all"), "nope unknown; metrics of traces:"),
+        (("evals", "start", "-m", "coherence"), "nothing to evaluate: pass --metric, and --trace"),
+        (("evals", "start", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
+        (("evals", "start", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
+        (("evals", "start", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
         (("sessions", "get", "a/b"), "has a slash"),
         (("sessions", "get", "\udcff"), "not Unicode"),
         (("traces", "list", "--since", "99999999999w"), "before the first year of the calendar"),

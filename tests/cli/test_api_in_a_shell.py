@@ -96,7 +96,7 @@ def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
     """In an interactive shell, completion, tables, pipes, a wrong key, a missing server and Ctrl-C work."""
     make_traces(environment, "tea", "coffee")
     with Terminal("bash", "--norc", "--noprofile", "-i", environment=with_path(environment)) as terminal:
-        terminal.type('PS1="ready> "; eval "$(pandaprobe-otel completion bash)"\n')
+        terminal.type('PS1="ready> "; eval "$(_PANDAPROBE_OTEL_COMPLETE=bash_source pandaprobe-otel)"\n')
         terminal.wait_for("\nready> ")
         terminal.type("pandaprobe-otel tra\t")
         terminal.wait_for("tra.*ces ")
@@ -209,13 +209,3 @@ def test_waiting_for_a_run(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.text
     assert piped.returncode == 6, "a run without a score is no evidence"
     assert "3/4" not in piped.stderr
-
-
-@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
-    """The completion script contains the command and click's variable."""
-    done = run_here("completion", name, environment=clean_environment(tmp_path))
-
-    assert done.returncode == 0
-    assert "_PANDAPROBE_OTEL_COMPLETE" in done.stdout
-    assert "pandaprobe-otel" in done.stdout

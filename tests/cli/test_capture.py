@@ -1,4 +1,4 @@
-"""`pandaprobe-otel capture`: the chosen traces, the written files, and the errors."""
+"""`pandaprobe-otel replay capture`: the chosen traces, the written files, and the errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _file(folder: Path, *bodies: dict[str, Any]) -> str:
 
 
 def _run(*arguments: str, folder: Path, **variables: str) -> Any:
-    return run_here("capture", *arguments, environment=clean_environment(folder, **variables))
+    return run_here("replay", "capture", *arguments, environment=clean_environment(folder, **variables))
 
 
 def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_the_command_shows_the_hits(endpoint: ProviderServer, run_command: RunCo
     """The command shows the cache hits; `--refresh` judges everything again."""
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "cases.jsonl").write_text('{"input": "one"}\n')
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion", "--cache", "c.jsonl")
+    command = ("evals", "run", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion", "--cache", "c.jsonl")
     options = ("--judge", "m", "--judge-url", endpoint.url)
     outs = [run_command(*command, *options, *more).stdout for more in ((), (), ("--refresh",))]
     lines = [line for out in outs for line in out.splitlines() if line.startswith("cache")]

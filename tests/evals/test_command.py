@@ -1,4 +1,4 @@
-"""`pandaprobe-otel eval`, for CI: a task over a dataset, and stored traces and sessions."""
+"""`pandaprobe-otel evals run`, for CI: a task over a dataset, and stored traces and sessions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_task_over_a_dataset(
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
     env = {**project, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:looks_up_once")
+    command = ("evals", "run", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:looks_up_once")
     judged = (*command, "--metric", "task_completion=0.7")
 
     done = run_command(*judged, "--report", "r.json", "--report", "r.html", **env)
@@ -80,15 +80,15 @@ def test_a_stopped_run_is_no_evidence(run_command: RunCommand, tmp_path: Path) -
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
     (tmp_path / "well.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q"}}\n' for n in range(6)))
     options = ("--task", "shop:answer", "--scorer", "shop:is_right", "--concurrency", "1", "--report", "run.json")
-    assert run_command("eval", "well.jsonl", *options).returncode == 0
-    done = run_command("eval", "cases.jsonl", *options, "--baseline", "run.json")
+    assert run_command("evals", "run", "well.jsonl", *options).returncode == 0
+    done = run_command("evals", "run", "cases.jsonl", *options, "--baseline", "run.json")
     assert done.returncode == 130, done.stderr
     assert "no evidence: " in done.stdout
     report = Report.load(tmp_path / "run.json")
     assert (report.complete, report.outcome) == (False, "no evidence")
     assert [case.id for case in report.cases[:2]] == ["c0", "c1"]
     assert "c2" not in {case.id for case in report.cases}
-    assert run_command("report", "gate", "run.json").returncode == 6
+    assert run_command("evals", "gate", "run.json").returncode == 6
 
 
 def test_stored_traces_and_sessions_are_cases(
@@ -106,10 +106,10 @@ def test_stored_traces_and_sessions_are_cases(
     for signal in ("confidence", "coherence", "loop_detection", "tool_correctness"):
         server.judge.set(signal, 0.9)
 
-    one = run_command("eval", "--trace", str(alone), "--metric", "task_completion=0.1", **project)
+    one = run_command("evals", "run", "--trace", str(alone), "--metric", "task_completion=0.1", **project)
     assert (one.returncode, "1/1 passed" in one.stdout) == (0, True), one.stderr
 
-    both = ("eval", "--session", "talk", "--metric", "agent_reliability", "--metric", "task_completion=0.7")
+    both = ("evals", "run", "--session", "talk", "--metric", "agent_reliability", "--metric", "task_completion=0.7")
     env = {**project, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     done = run_command(*both, "--report", "r.json", **env)
     assert done.returncode == 1, done.stderr
@@ -147,7 +147,7 @@ def test_invalid_options_end_with_exit_code_4(
 ) -> None:
     """Invalid options end with exit code 4 and one line."""
     (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
-    done = run_command("eval", *arguments, **project)
+    done = run_command("evals", "run", *arguments, **project)
     assert (done.returncode, words in done.stderr) == (4, True), done.stderr
 
 

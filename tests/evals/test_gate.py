@@ -94,7 +94,7 @@ def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: d
     (tmp_path / "shop.py").write_text(SHOP)
     lines = [json.dumps({"id": f"c{n}", "input": "q", "expected": f"0.{2 * n + 2}"}) for n in range(4)]
     (tmp_path / "cases.jsonl").write_text("\n".join(lines))
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:score")
+    command = ("evals", "run", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:score")
     done = run_command(*command, "--metric", "task_completion=0.5", "--report", "run.json", **project)
     assert done.returncode == 1, done.stdout
     (tmp_path / "ran").unlink()
@@ -115,7 +115,7 @@ def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: d
 )
 def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, ...], code: int, words: str) -> None:
     """Exit codes are those of `eval`; the command needs no server and does not run the task."""
-    done = run_command("report", "gate", "run.json", *arguments)
+    done = run_command("evals", "gate", "run.json", *arguments)
     assert (done.returncode, words in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
     assert not (run / "ran").exists()
 
@@ -123,11 +123,11 @@ def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, .
 def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
     """Without judgements the exit code is 6 for any threshold, unless missing evidence is allowed."""
     (run / "scorers.py").write_text("def unknown(run): raise LookupError('no provider')\n")
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "scorers:unknown")
+    command = ("evals", "run", "cases.jsonl", "--task", "shop:answer", "--scorer", "scorers:unknown")
     assert run_command(*command, "--report", "lost.json").returncode == 6
     for more in ((), ("--threshold", "0.1")):
-        assert run_command("report", "gate", "lost.json", *more).returncode == 6
-        assert run_command("report", "gate", "lost.json", "--allow-no-evidence", *more).returncode == 0
+        assert run_command("evals", "gate", "lost.json", *more).returncode == 6
+        assert run_command("evals", "gate", "lost.json", "--allow-no-evidence", *more).returncode == 0
 
 
 def test_a_suite_can_be_gated_if_its_report_has_evidence(
@@ -145,8 +145,8 @@ def test_own(probe):
     assert False
 """
     assert judged(code, "--pandaprobe-report=run.json").code == 1
-    assert run_command("report", "gate", "run.json", "--pass-rate", "0.5").returncode == 0
-    done = run_command("report", "gate", "run.json", "--metric", "task_completion=0.7", "--pass-rate", "0.5")
+    assert run_command("evals", "gate", "run.json", "--pass-rate", "0.5").returncode == 0
+    done = run_command("evals", "gate", "run.json", "--metric", "task_completion=0.7", "--pass-rate", "0.5")
     assert (done.returncode, "0/2 passed" in done.stdout) == (1, True), done.stdout
 
 
@@ -168,7 +168,7 @@ def half(run):
     return 0.6
 """
 
-COMMAND = ("eval", "cases.jsonl", "--task", "shop:answer")
+COMMAND = ("evals", "run", "cases.jsonl", "--task", "shop:answer")
 BY_JUDGE = ("--metric", "task_completion=0.7")
 FREE = ("--scorer", "shop:is_right")
 

@@ -249,7 +249,7 @@ def test_the_command_prints_all_as_json(endpoint: ProviderServer, run_command: R
         ((), "nothing to measure: pass --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url needs --judge"),
-        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold but is not measured"),
+        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold but is not evaluated"),
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], words: str) -> None:

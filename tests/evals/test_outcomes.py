@@ -125,7 +125,7 @@ def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None 
 
 
 def on_screen(report: Report) -> str:
-    """Return the report as `pandaprobe-otel eval` prints it."""
+    """Return the report as `pandaprobe-otel evals run` prints it."""
     screen = io.StringIO()
     show_report(report, out=Console(width=120, file=screen))
     return screen.getvalue()
@@ -134,7 +134,7 @@ def on_screen(report: Report) -> str:
 @settings(max_examples=150)
 @given(TESTS, st.sampled_from([0.0, 0.5, 1.0]))
 def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
-    """Terminal, JSON, Markdown, HTML, annotations and exit codes agree, for `evaluate()` and `pandaprobe-otel eval`."""
+    """Terminal, JSON, Markdown, HTML, annotations and exit codes agree, for `evaluate()` and `evals run`."""
     results, expected = [], {}
     for number, (repetition, vacuous, count, made) in enumerate(cases):
         metrics, made = METRICS[:count], made[: repetition.repeat]

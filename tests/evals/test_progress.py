@@ -67,7 +67,17 @@ def test_in_place_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the task's output stays above the progress line, which is removed before the report."""
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text('{"input": "first"}\n{"input": "second"}\n{"input": "third"}\n')
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:is_first", "--concurrency", "1")
+    command = (
+        "evals",
+        "run",
+        "cases.jsonl",
+        "--task",
+        "shop:answer",
+        "--scorer",
+        "shop:is_first",
+        "--concurrency",
+        "1",
+    )
     program = f"import os, sys; os.chdir({str(tmp_path)!r}); os.execv(sys.argv[1], sys.argv[1:])"
     environment = clean_environment(tmp_path)
     with Terminal(sys.executable, "-c", program, COMMAND, *command, environment=environment) as terminal:
@@ -120,7 +130,7 @@ def answer(question):
 @pytest.mark.parametrize(
     "command",
     [
-        ("eval", "cases.jsonl", "--task", "shop:answer", "--metric", "task_completion"),
+        ("evals", "run", "cases.jsonl", "--task", "shop:answer", "--metric", "task_completion"),
         ("evals", "agreement", "cases.jsonl", "--metric", "task_completion"),
     ],
     ids=" ".join,
@@ -143,4 +153,4 @@ def test_a_judge_of_ones_own_shows_its_progress(
         server.script = answer_as_judge
         done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", server.url)
     assert "3 of 3 judged (task_completion), 1 failed" in done.stderr
-    assert ("3 of 3 judged (is_right)" in done.stderr) == (command[0] == "evals")
+    assert ("3 of 3 judged (is_right)" in done.stderr) == (command[1] == "agreement")

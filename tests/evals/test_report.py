@@ -80,16 +80,16 @@ def files(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "command", "code"),
     [
-        ("gate", "report gate mixed.json --baseline before.json", 1),
-        ("gate-all", "report gate mixed.json --tree all", 1),
-        ("compare", "report compare before.json mixed.json", 0),
-        ("regression", "report compare good.json bad.json", 1),
-        ("strange", "report compare few.json before.json", 6),
-        ("json", "report compare good.json bad.json --format json", 1),
-        ("improvement", "report compare bad.json good.json", 0),
-        ("comment", "report comment mixed.json --baseline before.json --link page=https://e.com/(1)", 0),
-        ("comment-regression", "report comment bad.json --baseline good.json", 0),
-        ("comment-alone", "report comment mixed.json --key x-->@anna", 0),
+        ("gate", "evals gate mixed.json --baseline before.json", 1),
+        ("gate-all", "evals gate mixed.json --tree all", 1),
+        ("compare", "evals compare before.json mixed.json", 0),
+        ("regression", "evals compare good.json bad.json", 1),
+        ("strange", "evals compare few.json before.json", 6),
+        ("json", "evals compare good.json bad.json --format json", 1),
+        ("improvement", "evals compare bad.json good.json", 0),
+        ("comment", "evals comment mixed.json --baseline before.json --link page=https://e.com/(1)", 0),
+        ("comment-regression", "evals comment bad.json --baseline good.json", 0),
+        ("comment-alone", "evals comment mixed.json --key x-->@anna", 0),
     ],
 )
 def test_the_whole_output(files: Path, run_command: RunCommand, name: str, command: str, code: int) -> None:
@@ -146,7 +146,7 @@ def test_many_failures_do_not_bury_the_verdict(tmp_path: Path) -> None:
     cases[0] = replace(cases[0], traces=({**TRACE, "spans": spans}, {**TRACE, "trace_id": "second"}))
     report(*cases).save(tmp_path / "r.json")
     environment = clean_environment(tmp_path, COLUMNS="200")
-    command = ("report", "gate", str(tmp_path / "r.json"))
+    command = ("evals", "gate", str(tmp_path / "r.json"))
     text = run_here(*command, environment=environment).stdout
     every = run_here(*command, "--tree", "all", environment=environment).stdout
     none = run_here(*command, "--tree", "none", environment=environment).stdout
@@ -160,11 +160,11 @@ def test_many_failures_do_not_bury_the_verdict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("report", "gate", "run.json", "--baseline", "run.json"),
-        ("report", "compare", "base.json", "run.json"),
-        ("report", "comment", "run.json"),
+        ("evals", "gate", "run.json", "--baseline", "run.json"),
+        ("evals", "compare", "base.json", "run.json"),
+        ("evals", "comment", "run.json"),
         ("evals", "agreement", "labelled.jsonl", "--scorer", "scorers:low", "--scorer", "scorers:unknown"),
-        ("eval", "labelled.jsonl", "--task", "builtins:str", "--scorer", "scorers:low"),
+        ("evals", "run", "labelled.jsonl", "--task", "builtins:str", "--scorer", "scorers:low"),
     ],
     ids=" ".join,
 )
@@ -194,7 +194,7 @@ def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
     MIXED.save(tmp_path / "new" / "r.json")
     assert Report.load(tmp_path / "new" / "r.json") == MIXED
     (tmp_path / "x.json").write_text("[]")
-    done = run_here("report", "compare", *[str(tmp_path / "x.json")] * 2, environment=clean_environment(tmp_path))
+    done = run_here("evals", "compare", *[str(tmp_path / "x.json")] * 2, environment=clean_environment(tmp_path))
     assert (done.returncode, "is not a report" in done.stderr) == (4, True)
     with pytest.raises(ValueError, match="must end in"):
         MIXED.save(tmp_path / "r.pdf")
@@ -285,7 +285,7 @@ def test_each_case_is_of_one_kind(tmp_path: Path) -> None:
     before.save(tmp_path / "before.json")
     after.save(tmp_path / "after.json")
     page = tmp_path / "both.html"
-    command = ["report", "compare", *(str(tmp_path / f"{name}.json") for name in ("before", "after"))]
+    command = ["evals", "compare", *(str(tmp_path / f"{name}.json") for name in ("before", "after"))]
     run_here(*command, "--html", str(page), environment=clean_environment(tmp_path))
     text = page.read_text(encoding="utf-8")
     assert re.findall(r'<section id="case-\d" data-outcome=(\w+) data-case=\d><h2>(\w+)', text) == [

@@ -78,7 +78,7 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
     )
     before.save(tmp_path / "before.json")
     after.save(tmp_path / "after.json")
-    command = ("report", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"))
+    command = ("evals", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"))
     run_here(*command, "--html", str(tmp_path / "new" / "both.html"), environment=clean_environment(tmp_path))
     with chromium() as browser:
         for scheme in ("light", "dark"):

@@ -426,7 +426,15 @@ def test_the_command_simulates_too(run_command: RunCommand, tmp_path: Path) -> N
     (tmp_path / "shop.py").write_text(SHOP)
     users = [{"script": ["hello", "17"], "until": "paid back"}, {"script": ["hello"], "until": "paid back"}]
     (tmp_path / "users.jsonl").write_text("\n".join(json.dumps({"input": user}) for user in users))
-    command = ("eval", "users.jsonl", "--task", "shop:simulation", "--scorer", "pandaprobe_otel.evals:goal_reached")
+    command = (
+        "evals",
+        "run",
+        "users.jsonl",
+        "--task",
+        "shop:simulation",
+        "--scorer",
+        "pandaprobe_otel.evals:goal_reached",
+    )
     done = run_command(*command, "--report", "r.json")
     assert done.returncode == 1, done.stderr
     assert [case.outcome for case in Report.load(tmp_path / "r.json").cases] == ["passed", "failed"]

@@ -251,7 +251,7 @@ def test_the_pages_lead_to_the_traces_and_run_no_name(shop: Shop) -> None:
     assert shown.index(LOOK_UP) < shown.index("LookupError in <script")
     assert "without variable parts" in group
     assert f"/ui/traces/{newest}?span=" in group
-    assert f"pandaprobe-otel capture {newest} --to=tests/ --project=shop --endpoint={address}" in group
+    assert f"pandaprobe-otel replay capture {newest} --to=tests/ --project=shop --endpoint={address}" in group
     assert 'probe.spans.tool("look_up").errors.not_called()' in group
     assert f"/ui/failures/{first}" in shop.http.get(f"/ui/traces/{newest}").text
     for path in ("", f"/{first}", f"/{second}"):

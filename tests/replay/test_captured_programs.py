@@ -49,7 +49,7 @@ REPLAYED: Final = ("finish_reasons", "response_id", "provider", "stream", "reaso
 
 
 class Traced:
-    """A program that is traced into a file, from which `pandaprobe-otel capture` makes a cassette."""
+    """A program that is traced into a file, from which `pandaprobe-otel replay capture` makes a cassette."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +75,9 @@ class Traced:
 
     def capture(self) -> Path:
         """Return the cassette of the only trace."""
-        done = run_here("capture", str(self.file), "--to", "test_it.py", environment=clean_environment(self._folder))
+        done = run_here(
+            "replay", "capture", str(self.file), "--to", "test_it.py", environment=clean_environment(self._folder)
+        )
         assert done.returncode == 0, done.stderr
         return self._folder / "cassettes" / "test_it.yaml"
 

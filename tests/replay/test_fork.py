@@ -69,14 +69,14 @@ def recorded(shop: ProviderServer, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fork(shop: ProviderServer, tmp_path: Path) -> Fork:
-    """Return a function that runs `pandaprobe-otel rerun` with a recording, by default of the shop."""
+    """Return a function that runs `pandaprobe-otel replay rerun` with a recording, by default of the shop."""
 
     def run(
         path: Path, *options: str, entry: str = "forked_shop:shop", arguments: Any = QUESTION
     ) -> subprocess.CompletedProcess[str]:
         given = ("--entry", entry, "--arguments", json.dumps(arguments))
         environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
-        return run_here("rerun", str(path), *given, *options, environment=environment)
+        return run_here("replay", "rerun", str(path), *given, *options, environment=environment)
 
     return run
 
@@ -230,7 +230,7 @@ def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeyp
     Path("trace.jsonl").write_text(lines, encoding="utf-8")
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
     options = ("--entry", "forked_shop:shop", "--from", "thank > chat big", "--model", "tiny")
-    done = run_here("rerun", "trace.jsonl", *options, environment=environment)
+    done = run_here("replay", "rerun", "trace.jsonl", *options, environment=environment)
 
     assert done.returncode == 0, done.stderr
     assert sent(shop) == [("tiny", "You thank.")]
@@ -257,7 +257,7 @@ def test_several_traces_are_compared_in_pairs(
     Path("prompt.txt").write_text("You thank them very politely.", encoding="utf-8")
     options = ("--entry", "forked_shop:shop", "--from", "thank", "--prompt", "prompt.txt", "--scorer")
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
-    done = run_here("rerun", "old.jsonl", *options, "forked_shop:is_brief", environment=environment)
+    done = run_here("replay", "rerun", "old.jsonl", *options, "forked_shop:is_brief", environment=environment)
 
     assert done.returncode == 1, done.stderr
     assert sent(shop) == [("big", "You thank them very politely.")] * 6
@@ -270,7 +270,7 @@ def test_several_traces_are_compared_in_pairs(
         send_traces(client, traces[:3])
         environment |= server.environment("shop")
         more = ("is_not_brief", "--name", "shop", "--limit", "2", "--repeat", "2", "--format", "json")
-        done = run_here("rerun", *options, f"forked_shop:{more[0]}", *more[1:], environment=environment)
+        done = run_here("replay", "rerun", *options, f"forked_shop:{more[0]}", *more[1:], environment=environment)
     found = json.loads(done.stdout)
     assert (done.returncode, found["sent"], len(found["kept_in"]), found["not_run"]) == (0, 4, 4, {})
     changes = {one["metric"]: (one["before"], one["after"], one["change"]) for one in found["comparison"]["changes"]}
@@ -291,7 +291,7 @@ def test_unclear_recordings_are_refused(
     Path("two.jsonl").write_text("\n".join(map(json.dumps, bodies)), encoding="utf-8")
     Path("none.jsonl").touch()
 
-    assert run_here("rerun", *arguments, environment=clean_environment(tmp_path)).returncode == 4
+    assert run_here("replay", "rerun", *arguments, environment=clean_environment(tmp_path)).returncode == 4
 
 
 TALK = shop_talk(1)

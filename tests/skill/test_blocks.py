@@ -33,10 +33,10 @@ EXPECTED = {
     'pandaprobe-otel traces get TRACE --budget 2000 --part "#2.input"': (0, "Where is my order A-17?"),
     "pandaprobe-otel traces compare GOOD BAD": (0, "first difference: TOOL look_up_order"),
     "pandaprobe-otel sessions get SESSION": (0, "s-skill"),
-    "pandaprobe-otel eval --trace TRACE --metric task_completion=0.7 --max-evals 5": (None, "task_completion"),
-    "pandaprobe-otel capture TRACE --to tests/test_refund.py": (0, "to fix: "),
+    "pandaprobe-otel evals run --trace TRACE --metric task_completion=0.7 --max-evals 5": (None, "task_completion"),
+    "pandaprobe-otel replay capture TRACE --to tests/test_refund.py": (0, "to fix: "),
     "python -m pytest tests/test_refund.py": (1, PROGRAM.fails),
-    "pandaprobe-otel rerun TRACE --entry shop:answer --from 2 --prompt prompt.md": (0, "fork of answer from 2"),
+    "pandaprobe-otel replay rerun TRACE --entry shop:answer --from 2 --prompt prompt.md": (0, "fork of answer from 2"),
 }
 """Each command's exit code (None: 0 or 1) and a part of its output; a command with None alone is not run."""
 

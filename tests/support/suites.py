@@ -80,7 +80,7 @@ _ROOMS: Final = (
 )
 LOADED: Final = (
     *("_pytest.junitxml", "pdb", "httpcore", "httpx", "stringprep", "queue", "encodings.idna", "pytest"),
-    *(f"pandaprobe_otel.{name}" for name in (*_ROOMS, "cli.app", "cli.eval")),
+    *(f"pandaprobe_otel.{name}" for name in (*_ROOMS, "cli.app", "cli.evals")),
     *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
 """The modules of suites and commands with verdicts, whose imports take two seconds of CPU."""

@@ -1,4 +1,4 @@
-"""Tests that `pandaprobe-otel capture` makes of traces, and the reasons for which it makes none."""
+"""Tests that `pandaprobe-otel replay capture` makes of traces, and the reasons for which it makes none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def capture(*traces: Any, options: tuple[str, ...] = ()) -> subprocess.Completed
     lines = [json.dumps(getattr(one, "body", one)) for one in traces]
     Path("trace.jsonl").write_text("\n".join(lines), encoding="utf-8")
     environment = clean_environment(Path.cwd())
-    return run_here("capture", "trace.jsonl", "--to", str(TEST), *options, environment=environment)
+    return run_here("replay", "capture", "trace.jsonl", "--to", str(TEST), *options, environment=environment)
 
 
 def captured(*traces: Any, options: tuple[str, ...] = ()) -> tuple[str, str]:
@@ -245,7 +245,7 @@ def test_a_failed_step_is_asserted(name: str) -> None:
 def groups(*traces: Any) -> list[int]:
     """Return the sizes of the groups of traces that become one test each."""
     Path("trace.jsonl").write_text("\n".join(map(json.dumps, traces)), encoding="utf-8")
-    done = run_here("capture", "trace.jsonl", "--to", "tests", environment=clean_environment(Path.cwd()))
+    done = run_here("replay", "capture", "trace.jsonl", "--to", "tests", environment=clean_environment(Path.cwd()))
     assert done.returncode == 0, done.stderr
     more = [int(line.split()[0]) for line in done.stderr.splitlines() if " traces failed like " in line]
     tests = len(list(Path("tests").glob("*.py")))

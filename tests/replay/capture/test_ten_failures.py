@@ -83,7 +83,9 @@ def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalSe
     if name in SEEN:
         groups = run_command_line("failures", "--format", "json", environment=environment, cwd=tmp_path)
         assert SEEN[name] in [one["kind"] for one in json.loads(groups.stdout)["items"]]
-    done = run_command_line("capture", trace_id, "--to", f"tests/test_{name}.py", environment=environment, cwd=tmp_path)
+    done = run_command_line(
+        "replay", "capture", trace_id, "--to", f"tests/test_{name}.py", environment=environment, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "to fix: " in done.stdout
     (tmp_path / "effects.txt").unlink(missing_ok=True)

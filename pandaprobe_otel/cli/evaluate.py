@@ -1,0 +1,404 @@
+"""`pandaprobe-otel evals run`, `gate`, `compare` and `comment`: judge an app's runs, and publish the report, for CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.options import Decorator, all_of, format_option, print_json
+from pandaprobe_otel.cli.value_types import Function, Link, Named
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+    from pandaprobe_otel.evals.report import Report
+
+T = TypeVar("T")
+
+_OF_TASKS: Final = {"task": None, "scorers": (), "repeat": 1, "min_pass": 1.0, "judge": None}
+"""Options that require a task, and their defaults."""
+_TOGETHER: Final = {"judge_url": "judge", "refresh": "cache"}
+"""Options that require another option."""
+
+threshold_option: Final[Decorator] = click.option(
+    "--threshold",
+    "thresholds",
+    type=Named("number"),
+    multiple=True,
+    metavar="NUMBER|METRIC=NUMBER",
+    help="Lowest passing score, for scorers and metrics without MIN. May be repeated.",
+)
+metric_options: Final = all_of(
+    click.option(
+        "-m",
+        "--metric",
+        "metrics",
+        type=Named("name"),
+        multiple=True,
+        metavar="NAME[=MIN]",
+        help="Metric, and its lowest passing score (NAME=MIN). May be repeated.",
+    ),
+    threshold_option,
+)
+scorer_option: Final[Decorator] = click.option(
+    "--scorer",
+    "scorers",
+    type=Function(),
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="Your own scorer function. Not billed. May be repeated.",
+)
+judge_options: Final = all_of(
+    click.option("--judge", metavar="MODEL", help="Judge model, called from here without a PandaProbe."),
+    click.option(
+        "--judge-url",
+        metavar="URL",
+        help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]",
+    ),
+)
+no_evidence_option: Final[Decorator] = click.option(
+    "--allow-no-evidence", is_flag=True, help="Exit with code 0 if nothing failed, even if not everything was judged."
+)
+_verdict_options: Final = all_of(
+    no_evidence_option,
+    click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        metavar="FILE",
+        help="Report to write (.json, .md or .html). May be repeated.",
+    ),
+    click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report to compare with."),
+    click.option(
+        "--tree",
+        "trees",
+        type=click.Choice(["failed", "all", "none"]),
+        default="failed",
+        show_default=True,
+        help="Cases whose traces are shown below the table.",
+    ),
+    format_option,
+)
+_run_argument: Final[Decorator] = click.argument("report", type=click.Path(exists=True, dir_okay=False), metavar="RUN")
+
+
+def names_of(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the metrics and scorers."""
+    from pandaprobe_otel.evals.task_runs import scorer_name
+
+    return [*dict(options["metrics"]), *map(scorer_name, options.get("scorers", ()))]
+
+
+def thresholds_of(options: Mapping[str, Any], names: Sequence[str], default: float | None = None) -> dict[str, float]:
+    """Return the threshold of each name: its own, or the common one. `NAME=MIN` overrides `--threshold`."""
+    given = _given_thresholds(options)
+    if unknown := sorted(given.keys() - {"", *names}):
+        raise click.UsageError(f"{unknown[0]} has a threshold but is not evaluated: name it with --metric too")
+    found = {name: given.get(name, given.get("", default)) for name in names}
+    return {name: threshold for name, threshold in found.items() if threshold is not None}
+
+
+def _given_thresholds(options: Mapping[str, Any]) -> dict[str, float]:
+    own = {name: value for name, value in options.get("metrics", ()) if value is not None}
+    return dict(options["thresholds"]) | own
+
+
+def judge_of(options: Mapping[str, Any]) -> LocalJudge | None:
+    """Return the judge model that is called from here; None if none is given."""
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+
+    if options["judge_url"] and not options["judge"]:
+        raise click.UsageError("--judge-url needs --judge")
+    return LocalJudge(options["judge"], url=options["judge_url"]) if options["judge"] else None
+
+
+def usable(action: Callable[[], T]) -> T:
+    """Return the result of an action. Raises UsageError in place of its ValueError."""
+    try:
+        return action()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def progress(line: str) -> None:
+    """Print a line about the evaluation on standard error."""
+    click.echo(f"pandaprobe: {line}", err=True)
+
+
+@click.command("run")
+@click.argument("dataset", type=click.Path(exists=True, dir_okay=False), required=False)
+@click.option(
+    "--task",
+    type=Function(),
+    metavar="MODULE:FUNCTION",
+    help="With DATASET: function that is called with each input.",
+)
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a stored trace to judge. May be repeated.")
+@click.option(
+    "--session", "sessions", multiple=True, metavar="ID", help="Id of a stored session to judge. May be repeated."
+)
+@metric_options
+@scorer_option
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Number of cases to run at once."
+)
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs of each case.")
+@click.option(
+    "--min-pass",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of a case's runs that must pass.",
+)
+@click.option(
+    "--confirm",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help='Maximum number of judgements, including a first "no". The majority decides.',
+)
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
+@click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")
+@judge_options
+@click.option(
+    "--max-evals",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Upper limit of billed judgements. If more are needed, nothing is judged.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(dir_okay=False),
+    help="File that keeps the judgements of cases whose behaviour is unchanged.",
+)
+@click.option("--refresh", is_flag=True, help="With --cache: judge everything again and update the file.")
+@click.option(
+    "--pass-rate",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of the cases that must pass.",
+)
+@click.option(
+    "--deliver-within",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that may pass until all traces are sent.",
+)
+@click.option(
+    "--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Timeout of a run in seconds."
+)
+@_verdict_options
+def run(**options: Any) -> int:
+    """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; then judge and report.
+
+    Metrics of sessions judge each given session. Metrics of traces judge each given trace and each trace of a given
+    session. A metric without a threshold passes at 0.5.
+
+    Exit code 1: a case failed or, with --baseline, a metric is significantly worse than in the baseline. 6: no
+    evidence, since not everything was judged. In GitHub Actions, the job's summary and annotations are written too.
+    """
+    for name, other in _TOGETHER.items():
+        if options[name] and not options[other]:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --{other}")
+    judged = _of_stored if options["traces"] or options["sessions"] else _of_task
+    thresholds = thresholds_of(options, names_of(options), 0.5)
+    return _concluded(options, lambda: judged(options, thresholds))
+
+
+def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
+    from pandaprobe_otel.evals.experiment import evaluate
+
+    task = options["task"]
+    if options["dataset"] is None or task is None:
+        raise click.UsageError("nothing to judge: pass DATASET with --task, --trace, or --session")
+    same = ("concurrency", "model", "confirm", "allow_vacuous", "repeat", "min_pass", "cache", "refresh")
+    return evaluate(
+        options["dataset"],
+        task,
+        metrics=[*dict(options["metrics"]), *options["scorers"]],
+        thresholds=thresholds,
+        name=getattr(task, "__name__", type(task).__name__),
+        judge=judge_of(options),
+        max_evaluations=options["max_evals"],
+        timeout=options["wait_timeout"],
+        deliver_within=options["deliver_within"],
+        pass_rate=options["pass_rate"],
+        **{name: options[name] for name in same},
+    )
+
+
+def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
+    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.evals.cache import Caches
+    from pandaprobe_otel.evals.judging import Allowance
+    from pandaprobe_otel.evals.progress import of_judge
+    from pandaprobe_otel.evals.server_judge import ServerBench
+    from pandaprobe_otel.evals.stored_traces import judge_stored
+
+    if misplaced := [name for name, default in _OF_TASKS.items() if options[name] != default]:
+        raise click.UsageError(
+            f"--{misplaced[0].removesuffix('s').replace('_', '-')} needs DATASET and --task: --trace and --session "
+            "name runs that have already ended"
+        )
+    if options["dataset"] is not None or not options["metrics"]:
+        raise click.UsageError("--trace and --session need a --metric, and no DATASET")
+    with Client() as client:
+        file = options["cache"]
+        caches = Caches(None if file is None else Path(file), refresh=options["refresh"])
+        bench = ServerBench(
+            client,
+            allowance=Allowance(options["max_evals"]),
+            timeout_s=options["wait_timeout"],
+            cache=caches.of(client.credentials.endpoint),
+            say=progress,
+            progress=of_judge(progress, live=True),
+        )
+        report = judge_stored(
+            client,
+            bench,
+            traces=options["traces"],
+            sessions=options["sessions"],
+            thresholds=thresholds,
+            model=options["model"],
+            answers=options["confirm"],
+            allow_vacuous=options["allow_vacuous"],
+            visible_within_s=options["wait_timeout"],
+            pass_rate=options["pass_rate"],
+        )
+    return replace(report, cache=caches.uses)
+
+
+@click.command("gate")
+@_run_argument
+@metric_options
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
+@click.option(
+    "--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases that must pass. [default: as in the run]"
+)
+@_verdict_options
+def gate(report: str, **options: Any) -> int:
+    """Decide about the report RUN.json again, with new thresholds or those of the run. This runs and bills nothing.
+
+    With --metric, only the named metrics count. Omitted options are taken from the run.
+
+    Exit codes and outputs are those of `evals run`.
+    """
+    from pandaprobe_otel.evals.gate import gated
+
+    return _concluded(
+        options,
+        lambda: gated(
+            _load(report),
+            metrics=list(dict(options["metrics"])),
+            thresholds=_given_thresholds(options),
+            pass_rate=options["pass_rate"],
+            allow_vacuous=options["allow_vacuous"],
+        ),
+    )
+
+
+@click.command("compare")
+@click.argument("before", type=click.Path(exists=True, dir_okay=False))
+@_run_argument
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="HTML file to write, with both runs side by side.",
+)
+@format_option
+def compare(before: str, report: str, html: Path | None, output_format: str) -> int:
+    """Compare the report RUN.json with BEFORE.json, case by case. The HTML page marks the spans that differ.
+
+    Exit code 1: a metric is significantly worse. 6: no common case has evidence in both runs. Thresholds are ignored;
+    `evals gate --baseline` applies them as well.
+    """
+    from pandaprobe_otel.traces.text import plain_text
+
+    earlier, later = _load(before), _load(report)
+    comparison = later.compare(earlier)
+    if html is not None:
+        from pandaprobe_otel.evals.comparison_html import comparison_page
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(comparison_page(earlier, later, comparison), encoding="utf-8", errors="replace")
+    if output_format == "json":
+        print_json({"outcome": comparison.outcome, **asdict(comparison)})
+    else:
+        click.echo(plain_text(str(comparison)))
+    return exit_code_of_outcome(comparison.outcome)
+
+
+@click.command("comment")
+@_run_argument
+@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base branch.")
+@click.option(
+    "--key", help="Key that distinguishes several comments on one pull request. [default: the name of the run]"
+)
+@click.option(
+    "--link",
+    "links",
+    type=Link(),
+    multiple=True,
+    metavar="NAME=URL",
+    help="Link to show in the comment. May be repeated.",
+)
+def comment(report: str, baseline: str | None, key: str | None, links: Any) -> int:
+    """Print the report RUN.json as a comment on a pull request of GitHub.
+
+    The first line, which GitHub does not show, identifies the comment by its key, so that a later one can replace it.
+    The exit code does not depend on the verdict; use `evals gate` for that.
+    """
+    from pandaprobe_otel.evals.report_comment import comment as text_of
+
+    later, earlier = _load(report), None if baseline is None else _load(baseline)
+    click.echo(text_of(later, key=key or later.name, before=earlier, links=dict(links)), nl=False)
+    return ExitCode.OK
+
+
+def _load(path: str) -> Report:
+    from pandaprobe_otel.evals.report import Report
+
+    return usable(lambda: Report.load(path))
+
+
+def _concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCode:
+    """Make a report, compare it with the baseline, save and show it, report to GitHub, and return the exit code.
+
+    Invalid options are refused before the report is made. After Ctrl-C, the report covers the cases so far, and
+    replaces the file of an earlier run.
+    """
+    from pandaprobe_otel.cli.case_table import show_report
+    from pandaprobe_otel.evals.github import add_summary, error_commands
+    from pandaprobe_otel.evals.report import EvaluationStopped, check_form
+
+    for path in options["reports"]:
+        usable(partial(check_form, path))
+    baseline = None if options["baseline"] is None else _load(options["baseline"])
+    is_stopped = False
+    try:
+        report = usable(make)
+    except EvaluationStopped as error:
+        is_stopped, report = True, error.report
+    if baseline is not None:
+        report = report.against(baseline)
+    for path in options["reports"]:
+        report.save(path)
+    as_json, allowed = options["output_format"] == "json", options["allow_no_evidence"]
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_report(report, options["trees"])
+    add_summary(report.to_markdown(), os.environ)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in error_commands(report, allow_no_evidence=allowed):
+            click.echo(line, err=as_json)
+    return ExitCode.INTERRUPTED if is_stopped else exit_code_of_outcome(report.outcome, allow_no_evidence=allowed)
