@@ -9,7 +9,6 @@ from uuid import UUID
 
 from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call, invalid
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.fields import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate, TraceScore
 from pandaprobe_otel.api.operation import (
     AsyncResource,
@@ -215,7 +214,7 @@ class OfficialEvaluations(Resource):
 def _without_number(result: RunResult, wanted: Sequence[Pair]) -> Iterator[Pair]:
     for pair in wanted:
         score = result.by_target.get(pair.target, {}).get(pair.metric)
-        if score is None or score.status != ScoreStatus.SUCCESS or not isinstance(score.parsed, float):
+        if score is None or score.status != "SUCCESS" or not isinstance(score.parsed, float):
             yield pair
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, with_config
@@ -13,134 +13,34 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 from typing_extensions import TypedDict  # pydantic accepts the standard one only from Python 3.12 on
 
-
-class SortOrder(StrEnum):
-    """Direction of a list."""
-
-    ASC = "asc"
-    DESC = "desc"
-
-
-class TraceSortBy(StrEnum):
-    """Sort keys of traces."""
-
-    STARTED_AT = "started_at"
-    ENDED_AT = "ended_at"
-    NAME = "name"
-    LATENCY = "latency"
-    STATUS = "status"
-
-
-class SessionSortBy(StrEnum):
-    """Sort keys of sessions; `recent` is the arrival time of their traces, not their start (measured)."""
-
-    RECENT = "recent"
-    TRACE_COUNT = "trace_count"
-    LATENCY = "latency"
-    COST = "cost"
-
-
-class AnalyticsMetric(StrEnum):
-    """Quantities in the analytics of traces."""
-
-    VOLUME = "volume"
-    ERRORS = "errors"
-    LATENCY = "latency"
-    COST = "cost"
-    TOKENS = "tokens"
-    MODELS = "models"
-
-
-class AnalyticsGranularity(StrEnum):
-    """Width of a time bucket."""
-
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-
-
-class EvaluationStatus(StrEnum):
-    """State of an evaluation run. A run whose metrics all failed is COMPLETED, not FAILED (measured)."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-
-
-class ScoreStatus(StrEnum):
-    """State of a score."""
-
-    SUCCESS = "SUCCESS"
-    FAILED = "FAILED"
-    PENDING = "PENDING"
-
-
-class ScoreSource(StrEnum):
-    """Origin of a score: an evaluation, a person, a program."""
-
-    AUTOMATED = "AUTOMATED"
-    ANNOTATION = "ANNOTATION"
-    PROGRAMMATIC = "PROGRAMMATIC"
-
-
-class TargetType(StrEnum):
-    """Kind of object that a run or monitor evaluates."""
-
-    TRACE = "TRACE"
-    SESSION = "SESSION"
-
-
-class MonitorStatus(StrEnum):
-    """State of a monitor."""
-
-    ACTIVE = "ACTIVE"
-    PAUSED = "PAUSED"
-
-
-class MembershipRole(StrEnum):
-    """Role of a member of an organization."""
-
-    OWNER = "OWNER"
-    ADMIN = "ADMIN"
-    MEMBER = "MEMBER"
-
-
-class InvitationStatus(StrEnum):
-    """State of an invitation."""
-
-    PENDING = "PENDING"
-    ACCEPTED = "ACCEPTED"
-    DECLINED = "DECLINED"
-    REVOKED = "REVOKED"
-    EXPIRED = "EXPIRED"
-
-
-class KeyExpiration(StrEnum):
-    """Validity of a new API key."""
-
-    NEVER = "never"
-    DAYS_90 = "90d"
-
-
-class SubscriptionPlan(StrEnum):
-    """Plans of an organization."""
-
-    HOBBY = "HOBBY"
-    PRO = "PRO"
-    STARTUP = "STARTUP"
-    ENTERPRISE = "ENTERPRISE"
-    DEVELOPMENT = "DEVELOPMENT"
-
-
-class SubscriptionStatus(StrEnum):
-    """State of a subscription."""
-
-    ACTIVE = "ACTIVE"
-    PAST_DUE = "PAST_DUE"
-    CANCELED = "CANCELED"
-    INCOMPLETE = "INCOMPLETE"
-
+SortOrder: TypeAlias = Literal["asc", "desc"]
+"""Direction of a list."""
+TraceSortBy: TypeAlias = Literal["started_at", "ended_at", "name", "latency", "status"]
+"""Sort keys of traces."""
+SessionSortBy: TypeAlias = Literal["recent", "trace_count", "latency", "cost"]
+"""Sort keys of sessions; `recent` is the arrival time of their traces, not their start (measured)."""
+AnalyticsMetric: TypeAlias = Literal["volume", "errors", "latency", "cost", "tokens", "models"]
+"""Quantities in the analytics of traces."""
+AnalyticsGranularity: TypeAlias = Literal["hour", "day", "week"]
+"""Width of a time bucket."""
+EvaluationStatus: TypeAlias = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
+"""State of an evaluation run. A run whose metrics all failed is COMPLETED, not FAILED (measured)."""
+ScoreStatus: TypeAlias = Literal["SUCCESS", "FAILED", "PENDING"]
+"""State of a score."""
+ScoreSource: TypeAlias = Literal["AUTOMATED", "ANNOTATION", "PROGRAMMATIC"]
+"""Origin of a score: an evaluation, a person, a program."""
+TargetType: TypeAlias = Literal["TRACE", "SESSION"]
+"""Kind of object that a run or monitor evaluates."""
+MonitorStatus: TypeAlias = Literal["ACTIVE", "PAUSED"]
+"""State of a monitor."""
+MembershipRole: TypeAlias = Literal["OWNER", "ADMIN", "MEMBER"]
+"""Role of a member of an organization."""
+KeyExpiration: TypeAlias = Literal["never", "90d"]
+"""Validity of a new API key."""
+SubscriptionPlan: TypeAlias = Literal["HOBBY", "PRO", "STARTUP", "ENTERPRISE", "DEVELOPMENT"]
+"""Plans of an organization."""
+SubscriptionStatus: TypeAlias = Literal["ACTIVE", "PAST_DUE", "CANCELED", "INCOMPLETE"]
+"""State of a subscription."""
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from pandaprobe_otel.api.fields import (
     EvaluationStatus,
-    InvitationStatus,
     MembershipRole,
     MonitorStatus,
     ScoreSource,
@@ -300,8 +299,8 @@ class Score(Model):
     id: UUID
     name: str
     value: str | None = None
-    status: Open[ScoreStatus]
-    source: Open[ScoreSource]
+    status: ScoreStatus | str
+    source: ScoreSource | str
     data_type: Open[ScoreDataType]
     reason: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -365,7 +364,7 @@ class EvalRun(Model):
 
     id: UUID
     name: str | None = None
-    status: Open[EvaluationStatus]
+    status: EvaluationStatus | str
     metric_names: list[str]
     # The published description says `total_traces`; the server sends `total_targets`.
     total_targets: int = Field(validation_alias=AliasChoices("total_targets", "total_traces"))
@@ -374,7 +373,7 @@ class EvalRun(Model):
     created_at: Utc
     completed_at: Utc | None = None
     project_id: UUID
-    target_type: Open[TargetType]
+    target_type: TargetType | str
     filters: dict[str, Any] = Field(default_factory=dict)
     sampling_rate: float = 1.0
     model: str | None = None
@@ -384,7 +383,7 @@ class EvalRun(Model):
     @property
     def finished(self) -> bool:
         """True if the run is COMPLETED, or FAILED (which the server may still change for a while)."""
-        return self.status in (EvaluationStatus.COMPLETED, EvaluationStatus.FAILED)
+        return self.status in ("COMPLETED", "FAILED")
 
 
 class Provider(Model):
@@ -446,14 +445,14 @@ class Monitor(Model):
     id: UUID
     project_id: UUID
     name: str
-    target_type: Open[TargetType]
+    target_type: TargetType | str
     metric_names: list[str]
     filters: dict[str, Any] = Field(default_factory=dict)
     sampling_rate: float
     model: str | None = None
     cadence: str
     only_if_changed: bool
-    status: Open[MonitorStatus]
+    status: MonitorStatus | str
     last_run_at: Utc | None = None
     last_run_id: UUID | None = None
     next_run_at: Utc | None = None
@@ -572,35 +571,7 @@ class Organization(Model):
 class MyOrganization(Organization):
     """An organization and the token owner's role in it."""
 
-    role: Open[MembershipRole]
-
-
-class Membership(Model):
-    """A member of an organization."""
-
-    id: UUID
-    user_id: UUID
-    org_id: UUID
-    role: Open[MembershipRole]
-    display_name: str
-    email: str
-    created_at: Utc
-
-
-class Invitation(Model):
-    """An invitation into an organization."""
-
-    id: UUID
-    org_id: UUID
-    org_name: str
-    email: str
-    role: Open[MembershipRole]
-    status: Open[InvitationStatus]
-    invited_by: UUID
-    inviter_display_name: str
-    inviter_email: str
-    created_at: Utc
-    expires_at: Utc
+    role: MembershipRole | str
 
 
 class Project(Model):
@@ -626,79 +597,14 @@ class ApiKey(Model):
     raw_key: str | None = Field(default=None, repr=False)
 
 
-class Plan(Model):
-    """A plan that can be subscribed to; None means no limit."""
-
-    name: str
-    base_traces: int | None = None
-    base_trace_evals: int | None = None
-    base_session_evals: int | None = None
-    monitoring_allowed: bool
-    max_members: int | None = None
-    pay_as_you_go: bool
-    monthly_price_cents: int
-    overage_unit_price: str
-
-
-class Subscription(Model):
-    """An organization's subscription."""
-
-    id: UUID
-    org_id: UUID
-    plan: Open[SubscriptionPlan]
-    status: Open[SubscriptionStatus]
-    current_period_start: Utc
-    current_period_end: Utc
-    canceled_at: Utc | None = None
-    created_at: Utc
-
-
 class Usage(Model):
     """Usage in the current period, and what the plan includes (`limits`)."""
 
-    plan: Open[SubscriptionPlan]
-    status: Open[SubscriptionStatus]
+    plan: SubscriptionPlan | str
+    status: SubscriptionStatus | str
     period_start: Utc
     period_end: Utc
     traces: int = 0
     trace_evals: int = 0
     session_evals: int = 0
     limits: dict[str, Any] = Field(default_factory=dict)
-
-
-class CategoryBreakdown(Model):
-    """Usage of one category, and its cost beyond the plan."""
-
-    used: int
-    included: int | None = None
-    overage_units: int
-    overage_cost: str
-
-
-class Billing(Model):
-    """The bill of the current period so far."""
-
-    plan: Open[SubscriptionPlan]
-    period_start: Utc
-    period_end: Utc
-    base_price_cents: int
-    overage_unit_price: str
-    traces: CategoryBreakdown
-    trace_evals: CategoryBreakdown
-    session_evals: CategoryBreakdown
-    total_overage_cost: str
-    reported_overage_cost: str
-    pending_overage_cost: str
-    estimated_total_cents: int
-
-
-class PastUsage(Model):
-    """Usage in a past period."""
-
-    period_start: Utc
-    period_end: Utc
-    trace_count: int
-    trace_eval_count: int
-    session_eval_count: int
-    billed: bool
-    stripe_invoice_id: str | None = None

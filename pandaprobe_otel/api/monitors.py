@@ -51,7 +51,7 @@ Cadence = Annotated[str, AfterValidator(_cadence)]
 class MonitorFilters(Arguments, total=False):
     """Filters of a list of monitors."""
 
-    status: Known[MonitorStatus] | None
+    status: MonitorStatus | None
 
 
 class MonitorListQuery(MonitorFilters, Paging, total=False):
@@ -76,7 +76,7 @@ class MonitorArguments(Arguments, total=False):
     """Monitor to create. Weights of signals are for sessions only."""
 
     name: Required[Title]
-    target_type: Required[Known[TargetType]]
+    target_type: Required[TargetType]
     metrics: Required[MetricNames]
     filters: MonitorTargets
     sampling_rate: Share
@@ -229,7 +229,7 @@ def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[Planned
         changes.append(
             PlannedChange(action=Action.UPDATE, name=name, monitor_id=monitor.id, fields=fields, body=changed)
         )
-    if declaration.paused != (monitor.status == MonitorStatus.PAUSED):
+    if declaration.paused != (monitor.status == "PAUSED"):
         action = Action.PAUSE if declaration.paused else Action.RESUME
         changes.append(PlannedChange(action=action, name=name, monitor_id=monitor.id))
     return changes

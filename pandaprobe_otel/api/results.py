@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.api.fields import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, Score
 from pandaprobe_otel.errors import InsufficientEvidence, RunFailed
 from pandaprobe_otel.traces.markup import Markup, line, output, table, text
@@ -82,7 +81,7 @@ class RunResult:
     @cached_property
     def failed(self) -> tuple[Score, ...]:
         """Failed scores, each with a `reason`."""
-        return tuple(score for score in self.scores if score.status == ScoreStatus.FAILED)
+        return tuple(score for score in self.scores if score.status == "FAILED")
 
     @cached_property
     def vacuous(self) -> Mapping[Pair, str]:

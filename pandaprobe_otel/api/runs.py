@@ -23,7 +23,6 @@ from pandaprobe_otel.api.fields import (
     Moment,
     Paging,
     Share,
-    TargetType,
 )
 from pandaprobe_otel.api.models import EvalRun, Page, Score, SessionScore, TraceScore
 from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
@@ -117,7 +116,7 @@ class RunFilters(Arguments, total=False):
 class RunListFilters(Arguments, total=False):
     """Filters of a list of runs."""
 
-    status: Known[EvaluationStatus] | None
+    status: EvaluationStatus | None
 
 
 class RunListQuery(RunListFilters, Paging, total=False):
@@ -327,9 +326,9 @@ def wait_for_run(
         run = yield from call(connection.until(deadline), get, path={"run_id": run_id})
         progress(run)
         now = connection.clock()
-        if run.status == EvaluationStatus.COMPLETED:
+        if run.status == "COMPLETED":
             return run
-        failed_at = (failed_at or now) if run.status == EvaluationStatus.FAILED else None
+        failed_at = (failed_at or now) if run.status == "FAILED" else None
         if failed_at is not None and (now - failed_at >= _FAILED_FOR_GOOD_S or now >= deadline):
             raise RunFailed(f"Evaluation run {run_id} failed: {run.error_message or 'the server gives no reason'}.")
         if now >= deadline:
@@ -393,7 +392,7 @@ class StartedRun(Resource, Generic[R]):
 
     @property
     def _endpoints(self) -> RunEndpoints[Any]:
-        return SESSION_RUNS if self.state.target_type == TargetType.SESSION else TRACE_RUNS
+        return SESSION_RUNS if self.state.target_type == "SESSION" else TRACE_RUNS
 
     def _another(self, state: EvalRun) -> R:
         raise NotImplementedError

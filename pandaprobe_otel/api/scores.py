@@ -60,8 +60,8 @@ class ScoreFilters(Arguments, total=False):
 
     trace_id: Id | None
     name: str | None
-    source: Known[ScoreSource] | None
-    status: Known[ScoreStatus] | None
+    source: ScoreSource | None
+    status: ScoreStatus | None
     data_type: Known[ScoreDataType] | None
     eval_run_id: Id | None
     environment: str | None
@@ -78,8 +78,8 @@ class SessionScoreFilters(Arguments, total=False):
 
     session_id: str | None
     name: str | None
-    source: Known[ScoreSource] | None
-    status: Known[ScoreStatus] | None
+    source: ScoreSource | None
+    status: ScoreStatus | None
     eval_run_id: Id | None
     date_from: Moment | None
     date_to: Moment | None
@@ -96,7 +96,7 @@ class ScoreBody(Arguments, total=False):
     name: Required[Title]
     value: Required[Text255]
     data_type: Known[ScoreDataType]
-    source: Known[ScoreSource]
+    source: ScoreSource
     reason: str | None
     metadata: dict[str, Any]
 
@@ -120,7 +120,7 @@ class ScoreTrendQuery(Dates, total=False):
     """Query of the trend of a metric."""
 
     metric_name: Required[str]
-    granularity: Known[AnalyticsGranularity]
+    granularity: AnalyticsGranularity
 
 
 class ScoreDistributionQuery(Dates, total=False):
@@ -141,7 +141,7 @@ class ComparisonFilters(Arguments, total=False):
     """Ranking of sessions; `asc` puts the worst first."""
 
     metric_name: Required[str]
-    sort_order: Known[SortOrder]
+    sort_order: SortOrder
 
 
 class SessionComparisonQuery(ComparisonFilters, total=False):
@@ -295,7 +295,7 @@ class ScoreOperations(ScoreAnalytics):
         value: float | bool | str,
         *,
         data_type: ScoreDataType | str | None = None,
-        source: ScoreSource | str = ScoreSource.PROGRAMMATIC,
+        source: ScoreSource = "PROGRAMMATIC",
         reason: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         wait: float = 30.0,

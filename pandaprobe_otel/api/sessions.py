@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pandaprobe_otel.api.calls import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.fields import MAX_PAGE, Arguments, Known, Moment, Offset, Paging, SessionSortBy, SortOrder
+from pandaprobe_otel.api.fields import MAX_PAGE, Arguments, Moment, Offset, Paging, SessionSortBy, SortOrder
 from pandaprobe_otel.api.models import Page, Session, SessionAnalyticsBucket, SessionDeleted, SessionSummary, Trace
 from pandaprobe_otel.api.operation import (
     AsyncResource,
@@ -34,8 +34,8 @@ class SessionFilters(Arguments, total=False):
     started_before: Moment | None
     tags: list[str] | None
     query: str | None
-    sort_by: Known[SessionSortBy]
-    sort_order: Known[SortOrder]
+    sort_by: SessionSortBy
+    sort_order: SortOrder
 
 
 class SessionListQuery(SessionFilters, Paging, total=False):

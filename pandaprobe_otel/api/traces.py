@@ -68,8 +68,8 @@ class TraceFilters(Arguments, total=False):
     name: str | None
     started_after: Moment | None
     started_before: Moment | None
-    sort_by: Known[TraceSortBy]
-    sort_order: Known[SortOrder]
+    sort_by: TraceSortBy
+    sort_order: SortOrder
 
 
 class TraceListQuery(TraceFilters, Paging, total=False):
@@ -79,7 +79,7 @@ class TraceListQuery(TraceFilters, Paging, total=False):
 class Window(Arguments, total=False):
     """Period from `started_after` (included) to `started_before` (excluded), divided into buckets."""
 
-    granularity: Known[AnalyticsGranularity]
+    granularity: AnalyticsGranularity
     started_after: Required[Moment]
     started_before: Required[Moment]
 
@@ -87,7 +87,7 @@ class Window(Arguments, total=False):
 class TraceAnalyticsQuery(Window, total=False):
     """Query of GET /traces/analytics."""
 
-    metric: Known[AnalyticsMetric]
+    metric: AnalyticsMetric
 
 
 class SpanArguments(Arguments, total=False):

@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import EnumType
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Required, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Required,
+    TypeAlias,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from uuid import UUID
 
 import click
@@ -220,7 +232,11 @@ def _members(hint: Any) -> Sequence[Any]:
 
 
 def _type_of(kinds: Sequence[Any]) -> ParamType:
-    if members := [str(member) for kind in kinds if isinstance(kind, EnumType) for member in cast("Any", kind)]:
+    if members := [
+        str(member)
+        for kind in kinds
+        for member in (get_args(kind) if get_origin(kind) is Literal else kind if isinstance(kind, EnumType) else ())
+    ]:
         return click.Choice(members, case_sensitive=False)
     for kind, found in (
         (datetime, Moment()),

@@ -110,11 +110,11 @@ def test_the_ways_to_authenticate() -> None:
     """A key is sent with a project name, and a token with ids; where both are accepted, the key is sent."""
     project, organization = uuid4(), uuid4()
     with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY).tell("GET /me/invitations", [])
+        api.tell("GET /traces", EMPTY).tell("GET /organizations", [])
         key = headers_of(Client("sk_pp_k", "shop", api.url), lambda client: client.traces.list(), api)
         both = Client("sk_pp_k", "shop", api.url, token="tok", project_id=project, organization_id=organization)
         by_key = headers_of(both, lambda client: client.traces.list(), api)
-        by_token = headers_of(both, lambda client: client.me.invitations(), api)
+        by_token = headers_of(both, lambda client: client.organizations.list(), api)
         token = Client(endpoint=api.url, token="Bearer tok", project_id=str(project), organization_id=organization)
         alone = headers_of(token, lambda client: client.traces.list(), api)
 

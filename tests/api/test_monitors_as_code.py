@@ -97,7 +97,7 @@ def test_only_what_differs_is_sent() -> None:
         (declared(colour="blue"), "colour: there is no such argument"),
         (declared(filters={"tag": ["a"]}), "filters -> tag: there is no such argument"),
         (declared(paused="yes"), "paused: must be true or false"),
-        (declared(target_type="trace"), "target_type: must be one of TRACE, SESSION"),
+        (declared(target_type="trace"), "target_type: Input should be 'TRACE' or 'SESSION'"),
         ({"monitors": []}, "monitors: is unknown: declare monitors as [[monitor]]"),
         ({"monitor": declared()["monitor"] * 2}, "'m' is declared twice"),
     ],

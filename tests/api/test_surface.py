@@ -28,7 +28,7 @@ def test_the_operations_are_the_same() -> None:
     sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
 
     assert list(sync) == list(both)
-    assert len(sync) > 90
+    assert len(sync) > 80
     for name, method in sync.items():
         mine, other = inspect.signature(method), inspect.signature(both[name])
         assert mine.parameters == other.parameters, name
@@ -64,10 +64,10 @@ NOT_IN_THE_CLIENT = {
     "GET /health": "for whoever runs the server",
     "POST /cli/auth/codes": "a step of the log-in of PandaProbe's own command line",
     "POST /cli/auth/exchange": "a step of the log-in of PandaProbe's own command line",
-    "POST /organizations/{org_id}/subscriptions/checkout": "makes a page on which a person pays",
-    "POST /organizations/{org_id}/subscriptions/portal": "makes a page on which a person pays",
     "POST /webhooks/stripe": "for the payment service",
 }
+NOT_FOR_PROGRAMS = re.compile(r"\w+ (/organizations/\{org_id\})?/(members|invitations|subscriptions(?!/usage)|me/).*")
+"""Seats and payment, which are no part of the published description: people manage them on the pages of PandaProbe."""
 OTHER_NAME = {"total_traces": "total_targets"}
 """Names of fields in the published description, each with the name that the server uses."""
 
@@ -90,7 +90,7 @@ OURS = shapes()
 @pytest.mark.parametrize("operation", [*DESCRIBED["published"], *DESCRIBED["only_on_the_server"]])
 def test_nothing_is_missing(operation: str) -> None:
     """The client has every parameter, field and value of the descriptions."""
-    if operation in NOT_IN_THE_CLIENT:
+    if operation in NOT_IN_THE_CLIENT or NOT_FOR_PROGRAMS.fullmatch(operation):
         assert operation not in OURS
         return
     described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]

@@ -101,7 +101,7 @@ class CreateTraceScore(RequestBody):
     name: Text255Refused
     value: Text255Refused
     data_type: ScoreDataType = ScoreDataType.NUMERIC
-    source: ScoreSource = ScoreSource.ANNOTATION
+    source: ScoreSource = "ANNOTATION"
     reason: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 

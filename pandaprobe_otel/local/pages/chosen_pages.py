@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
@@ -112,7 +111,7 @@ def _without_score(services: Services, ids: Sequence[str], name: str) -> list[in
     found: list[int] = []
     for position, trace_id in enumerate(ids):
         rows = [row for project in _projects(services) for row in store.of_target(project, trace_id)]
-        by_hand = [row for row in rows if row["name"] == name and row["source"] == ScoreSource.ANNOTATION]
+        by_hand = [row for row in rows if row["name"] == name and row["source"] == "ANNOTATION"]
         if not by_hand:
             found.append(position)
     return found

@@ -33,7 +33,7 @@ def show_evaluations(
     request: Request,
     project: str | None = None,
     of: Of = "traces",
-    by: AnalyticsGranularity = AnalyticsGranularity.HOUR,
+    by: AnalyticsGranularity = "hour",
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> Response:
     """Show each metric's scores over time, and the runs."""

@@ -32,8 +32,8 @@ class ListFilters(BaseModel, frozen=True):
     session: str = ""
     user: str = ""
     tag: str = ""
-    sort: TraceSortBy = TraceSortBy.STARTED_AT
-    order: SortOrder = SortOrder.DESC
+    sort: TraceSortBy = "started_at"
+    order: SortOrder = "desc"
     show: tuple[Column, ...] = FIRST_COLUMNS
     project: str | None = None
     offset: int = Field(default=0, ge=0, le=2**62)
@@ -54,7 +54,7 @@ class ListFilters(BaseModel, frozen=True):
     @property
     def kept(self) -> dict[str, Any]:
         """Values that links to other pages of the list repeat."""
-        return {**self.chosen, "sort": self.sort.value, "order": self.order.value, "show": self.chosen_columns}
+        return {**self.chosen, "sort": self.sort, "order": self.order, "show": self.chosen_columns}
 
     @property
     def chosen_columns(self) -> tuple[Column, ...]:

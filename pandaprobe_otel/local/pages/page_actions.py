@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.local.auth import ProjectScope
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
@@ -76,7 +75,7 @@ def score(request: Request, form: Sent) -> Response:
             name=name,
             value=str(value),
             data_type=ScoreDataType.NUMERIC,
-            source=ScoreSource.ANNOTATION,
+            source="ANNOTATION",
             reason=note or None,
         )
         scores.create_trace_score(scope, body)

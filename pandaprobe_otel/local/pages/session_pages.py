@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
+from pandaprobe_otel.api.fields import SessionSortBy
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.navigation import context_of, plain
 from pandaprobe_otel.local.pages.rendering import page
@@ -31,7 +31,7 @@ def show_sessions(
     project: str | None = None,
     q: str = "",
     errors: str = "",
-    sort: SessionSortBy = SessionSortBy.RECENT,
+    sort: SessionSortBy = "recent",
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> Response:
     """Show the sessions of a project, the most recently active first."""
@@ -41,7 +41,7 @@ def show_sessions(
         TraceFilter(session_query=q or None),
         Slice(limit=PAGE_SIZE, offset=offset),
         sort,
-        SortOrder.DESC,
+        "desc",
         has_error=True if errors else None,
     )
     return page(

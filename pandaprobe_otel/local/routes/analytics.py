@@ -33,15 +33,15 @@ def get_analytics(
     scope: Scope,
     started_after: RequiredMoment,
     started_before: RequiredMoment,
-    metric: AnalyticsMetric = AnalyticsMetric.VOLUME,
-    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
+    metric: AnalyticsMetric = "volume",
+    granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Count traces, errors and latencies, or tokens and cost, by time; or rank models."""
     window = Window(after=micros_of(started_after), before=micros_of(started_before))
     analytics = scope.services.trace_analytics
-    if metric is AnalyticsMetric.MODELS:
+    if metric == "models":
         return answer(analytics.models(scope.project_id, window))
-    if metric in (AnalyticsMetric.COST, AnalyticsMetric.TOKENS):
+    if metric in ("cost", "tokens"):
         return answer(analytics.tokens(scope.project_id, window, granularity))
     return answer(analytics.volume(scope.project_id, window, granularity))
 
@@ -51,7 +51,7 @@ def get_session_analytics(
     scope: Scope,
     started_after: RequiredMoment,
     started_before: RequiredMoment,
-    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
+    granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Count sessions by time."""
     window = Window(after=micros_of(started_after), before=micros_of(started_before))
@@ -71,7 +71,7 @@ def get_trace_score_trend(
     metric_name: str,
     date_from: Since = None,
     date_to: Since = None,
-    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
+    granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Average a metric by time."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)
@@ -102,7 +102,7 @@ def get_session_score_trend(
     metric_name: str,
     date_from: Since = None,
     date_to: Since = None,
-    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
+    granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Average a metric by time."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)

@@ -56,7 +56,7 @@ def create_monitor(scope: Scope, body: CreateMonitor) -> Response:
                 "model": body.model,
                 "cadence": cadence,
                 "only_if_changed": body.only_if_changed,
-                "status": MonitorStatus.ACTIVE,
+                "status": "ACTIVE",
                 "next_run_at": next_run(cadence, now),
                 "created_at": now,
                 "updated_at": now,
@@ -106,8 +106,8 @@ def delete_monitor(scope: Scope, monitor_id: UUID) -> None:
 def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Stop the scheduled runs of a monitor."""
     row = _monitor(scope, monitor_id)
-    if row["status"] != MonitorStatus.PAUSED:
-        columns = {"status": MonitorStatus.PAUSED, "next_run_at": None}
+    if row["status"] != "PAUSED":
+        columns = {"status": "PAUSED", "next_run_at": None}
         scope.services.evaluation.monitors.change(row["id"], columns, now=scope.services.now())
     return answer(monitor_record(_monitor(scope, monitor_id)))
 
@@ -116,8 +116,8 @@ def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
 def resume_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Resume the scheduled runs of a monitor, counting from now."""
     row, now = _monitor(scope, monitor_id), scope.services.now()
-    if row["status"] != MonitorStatus.ACTIVE:
-        columns = {"status": MonitorStatus.ACTIVE, "next_run_at": next_run(row["cadence"], now)}
+    if row["status"] != "ACTIVE":
+        columns = {"status": "ACTIVE", "next_run_at": next_run(row["cadence"], now)}
         scope.services.evaluation.monitors.change(row["id"], columns, now=now)
         scope.services.evaluation.worker.watch()
     return answer(monitor_record(_monitor(scope, monitor_id)))
@@ -165,7 +165,7 @@ def _changes(row: sqlite3.Row, body: UpdateMonitor, now: int) -> dict[str, Any]:
     if body.cadence is not None:
         columns["cadence"] = _cadence(body.cadence)
         # A paused monitor has no next run until it is resumed.
-        columns["next_run_at"] = None if row["status"] == MonitorStatus.PAUSED else next_run(columns["cadence"], now)
+        columns["next_run_at"] = None if row["status"] == "PAUSED" else next_run(columns["cadence"], now)
     if "filters" in sent or _WEIGHTS in sent:
         columns["filters"] = encode(_changed_filters(row, body, sent))
     return columns

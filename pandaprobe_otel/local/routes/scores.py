@@ -94,7 +94,7 @@ def get_scores_for_trace(scope: Scope, trace_id: UUID) -> Response:
 def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> Response:
     """Correct a score by hand. Its source becomes ANNOTATION and its status SUCCESS, whatever the request says."""
     row = _score(scope, str(score_id))
-    columns: dict[str, Any] = {"source": ScoreSource.ANNOTATION, "status": ScoreStatus.SUCCESS}
+    columns: dict[str, Any] = {"source": "ANNOTATION", "status": "SUCCESS"}
     if body.value is not None:
         try:
             check_value(body.value, ScoreDataType(row["data_type"]))

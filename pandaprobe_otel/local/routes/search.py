@@ -27,8 +27,8 @@ def search_traces(
     query: str = "",
     limit: Limit200 = 50,
     offset: Offset = 0,
-    sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
-    sort_order: SortOrder = SortOrder.DESC,
+    sort_by: TraceSortBy = "started_at",
+    sort_order: SortOrder = "desc",
 ) -> Response:
     """List the traces that a query of the search language finds."""
     try:

@@ -29,8 +29,8 @@ def list_sessions(
     started_before: Since = None,
     tags: Tags = None,
     query: str | None = None,
-    sort_by: SessionSortBy = SessionSortBy.RECENT,
-    sort_order: SortOrder = SortOrder.DESC,
+    sort_by: SessionSortBy = "recent",
+    sort_order: SortOrder = "desc",
 ) -> Response:
     """List sessions. Filters also restrict the traces in the totals, and `recent` is the time of arrival."""
     wanted = TraceFilter(

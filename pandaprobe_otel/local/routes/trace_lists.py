@@ -34,8 +34,8 @@ def list_traces(
     name: str | None = None,
     started_after: Since = None,
     started_before: Since = None,
-    sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
-    sort_order: SortOrder = SortOrder.DESC,
+    sort_by: TraceSortBy = "started_at",
+    sort_order: SortOrder = "desc",
 ) -> Response:
     """List traces. `tags` matches any of the tags, and `name` matches part of the name in any case."""
     wanted = TraceFilter(

@@ -15,9 +15,9 @@ _MONDAY: Final = 4 * DAY
 
 def bucket_of(micros: int, granularity: AnalyticsGranularity) -> int:
     """Return the beginning of the bucket of a moment."""
-    if granularity is AnalyticsGranularity.HOUR:
+    if granularity == "hour":
         return micros - micros % HOUR
-    if granularity is AnalyticsGranularity.DAY:
+    if granularity == "day":
         return micros - micros % DAY
     return micros - (micros - _MONDAY) % _WEEK
 

@@ -24,26 +24,26 @@ from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 _TRACE_ORDER: Final = {
-    TraceSortBy.STARTED_AT: "started_at",
-    TraceSortBy.ENDED_AT: "ended_at",
-    TraceSortBy.NAME: "name",
-    TraceSortBy.LATENCY: "ended_at - started_at",
-    TraceSortBy.STATUS: "status",
+    "started_at": "started_at",
+    "ended_at": "ended_at",
+    "name": "name",
+    "latency": "ended_at - started_at",
+    "status": "status",
 }
 _PREVIEW_CHARACTERS: Final = 4000
 _OVERVIEWS: Final = 32
-_NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
+_NEVER_NULL: Final = frozenset({"started_at", "name", "status"})
 _SESSION_ORDER: Final = {
-    SessionSortBy.RECENT: "MAX(seq)",
-    SessionSortBy.TRACE_COUNT: "COUNT(*)",
-    SessionSortBy.LATENCY: "SUM(ended_at - started_at)",
-    SessionSortBy.COST: "SUM(total_cost)",
+    "recent": "MAX(seq)",
+    "trace_count": "COUNT(*)",
+    "latency": "SUM(ended_at - started_at)",
+    "cost": "SUM(total_cost)",
 }
 _STORED_SESSION_ORDER: Final = {
-    SessionSortBy.RECENT: "last_seq",
-    SessionSortBy.TRACE_COUNT: "traces",
-    SessionSortBy.LATENCY: "CASE WHEN ended > 0 THEN latency END",
-    SessionSortBy.COST: "cost",
+    "recent": "last_seq",
+    "trace_count": "traces",
+    "latency": "CASE WHEN ended > 0 THEN latency END",
+    "cost": "cost",
 }
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
@@ -71,8 +71,8 @@ class Listing:
 
 def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: str) -> str:
     """Return an ORDER BY that puts missing values where PostgreSQL does: first if descending, last if ascending."""
-    nulls = "" if not nullable else " NULLS FIRST" if order is SortOrder.DESC else " NULLS LAST"
-    return f"ORDER BY {expression} {order.value}{nulls}, {tie_breaker} {order.value}"
+    nulls = "" if not nullable else " NULLS FIRST" if order == "desc" else " NULLS LAST"
+    return f"ORDER BY {expression} {order}{nulls}, {tie_breaker} {order}"
 
 
 class Queries:
@@ -88,8 +88,8 @@ class Queries:
         project_id: str,
         wanted: TraceFilter,
         page: Slice,
-        sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
-        order: SortOrder = SortOrder.DESC,
+        sort_by: TraceSortBy = "started_at",
+        order: SortOrder = "desc",
         *,
         counted: int = 0,
     ) -> Listing:
@@ -221,7 +221,7 @@ class Queries:
                     f"SELECT session_id, {_SESSION_ORDER[sort_by]} AS key, MAX(seq) AS last_seq"
                     f" FROM traces WHERE {where} GROUP BY {'+' if wanted.is_narrow else ''}session_id {having}"
                 )
-            ordered = order_by("key", order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq")
+            ordered = order_by("key", order, nullable=sort_by == "latency", tie_breaker="last_seq")
             chosen, total = _ordered_sessions(connection, keys, ordered, values, page)
             of_page = f"{where} AND session_id IN (SELECT value FROM json_each(?))"
             ids = dumps(chosen).decode()
@@ -247,8 +247,8 @@ class Queries:
             project_id,
             TraceFilter(session_id=session_id),
             Slice(limit=1, offset=0),
-            SessionSortBy.RECENT,
-            SortOrder.DESC,
+            "recent",
+            "desc",
         )
         return found[0] if found else None
 
