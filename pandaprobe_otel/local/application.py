@@ -19,7 +19,6 @@ from pandaprobe_otel.local.pages import (
     static,
     trace_pages,
 )
-from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
@@ -86,7 +85,6 @@ def create_app(services: Services) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    app.state.recent_actions = RecentActions()
     for module in _ROUTERS:
         app.include_router(module.router)
     app.add_exception_handler(access.SignInNeededError, access.to_sign_in)

@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
-from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 from pandaprobe_otel.local.pages.navigation import context_of
-from pandaprobe_otel.local.pages.page_actions import RATINGS, place_of
+from pandaprobe_otel.local.pages.page_actions import RATINGS
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import Loaded, load_trace
 from pandaprobe_otel.local.payloads import dumps
@@ -39,7 +38,6 @@ def show_selected(request: Request, chosen: Chosen) -> Response:
     if not loaded:
         return _missing(request, chosen)
     context, ids = loaded[0].context, [one.trace["trace_id"] for one in loaded]
-    place = place_of(request, "" if context.project is None else context.project.name)
     return page(
         "selected.html",
         context=context,
@@ -47,8 +45,6 @@ def show_selected(request: Request, chosen: Chosen) -> Response:
         query=urlencode([("trace", each) for each in ids]),
         metrics=TRACE_METRICS,
         has_judge=context.services.evaluation.judge.provider is not None,
-        deletion=equivalents.deleted(place, ids),
-        export=equivalents.exported(place, ids, "html"),
     )
 
 

@@ -9,8 +9,6 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from pandaprobe_otel.local.pages.equivalents import Equivalent
-from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.services import Services, services_of
 from pandaprobe_otel.local.store.accounts import Project
@@ -26,8 +24,6 @@ class Context:
     active: str
     state: str
     """State of the store before the page's data was read, so that a polling page misses no change."""
-    done: Equivalent | None = None
-    """Action that led the browser here."""
 
     @property
     def project_id(self) -> str:
@@ -52,14 +48,12 @@ def context_of(request: Request, project: str | None, active: str) -> Context:
         (found for project_id in wanted for found in projects if found.id == project_id),
         projects[-1] if projects else None,
     )
-    recent: RecentActions = request.app.state.recent_actions
     return Context(
         services=services,
         projects=projects,
         project=chosen,
         active=active,
         state=state,
-        done=recent.get(request.query_params.get("done", "")),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -24,11 +24,8 @@ from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.limits import RateLimitedError
 from pandaprobe_otel.local.models.evaluations import CreateMonitor, CreateTraceBatchRun, CreateTraceScore
 from pandaprobe_otel.local.models.traces import BatchDelete, BatchTags
-from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.equivalents import Equivalent, Place
 from pandaprobe_otel.local.pages.navigation import context_of
-from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.routes import ingest, monitors, runs, scores
 from pandaprobe_otel.local.services import services_of
@@ -43,7 +40,7 @@ _HERE: Final = re.compile(r"/ui(?:[/?#][!-\[\]-~]*)?")
 """Addresses that a form may return to: pages of this server, so without a backslash."""
 
 Form: TypeAlias = Mapping[str, Sequence[str]]
-Act: TypeAlias = Callable[[ProjectScope, Place], Equivalent]
+Act: TypeAlias = Callable[[ProjectScope], object]
 
 
 async def form_of(request: Request) -> Form:
@@ -65,7 +62,7 @@ def score(request: Request, form: Sent) -> Response:
     """Add a score from 1 to 5 to a trace, with a note."""
     name, note = _one(form, "name"), _one(form, "note")
 
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
+    def act(scope: ProjectScope) -> object:
         if (value := RATINGS.get(_one(form, "rating"))) is None:
             raise refused("Choose a rating from 1 to 5.")
         if not name:
@@ -78,8 +75,7 @@ def score(request: Request, form: Sent) -> Response:
             source="ANNOTATION",
             reason=note or None,
         )
-        scores.create_trace_score(scope, body)
-        return equivalents.scored(place, str(body.trace_id), name, value, note or None)
+        return scores.create_trace_score(scope, body)
 
     return _done(request, form, act)
 
@@ -89,12 +85,10 @@ def tag(request: Request, form: Sent) -> Response:
     """Add tags to traces and remove tags from them."""
     add, remove = _listed(form, "add"), _listed(form, "remove")
 
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
+    def act(scope: ProjectScope) -> object:
         if not add and not remove:
             raise refused("Name a tag to add or to remove.")
-        ids = _ids(form)
-        ingest.batch_tags(scope, BatchTags(trace_ids=ids, add_tags=add, remove_tags=remove))
-        return equivalents.tagged(place, [*map(str, ids)], add, remove)
+        return ingest.batch_tags(scope, BatchTags(trace_ids=_ids(form), add_tags=add, remove_tags=remove))
 
     return _done(request, form, act)
 
@@ -102,13 +96,7 @@ def tag(request: Request, form: Sent) -> Response:
 @router.post("/delete")
 def delete(request: Request, form: Sent) -> Response:
     """Delete traces with their spans and scores."""
-
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
-        ids = _ids(form)
-        ingest.batch_delete(scope, BatchDelete(trace_ids=ids))
-        return equivalents.deleted(place, [*map(str, ids)])
-
-    return _done(request, form, act)
+    return _done(request, form, lambda scope: ingest.batch_delete(scope, BatchDelete(trace_ids=_ids(form))))
 
 
 @router.post("/evaluate")
@@ -116,12 +104,10 @@ def evaluate(request: Request, form: Sent) -> Response:
     """Start an evaluation run over traces."""
     metrics = [*form.get("metric", ())]
 
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
+    def act(scope: ProjectScope) -> object:
         if not metrics:
             raise refused("Choose a metric.")
-        ids = _ids(form)
-        runs.create_batch_eval_run(scope, CreateTraceBatchRun(trace_ids=ids, metrics=metrics))
-        return equivalents.evaluated(place, [*map(str, ids)], metrics)
+        return runs.create_batch_eval_run(scope, CreateTraceBatchRun(trace_ids=_ids(form), metrics=metrics))
 
     return _done(request, form, act)
 
@@ -132,13 +118,12 @@ def make_monitor(request: Request, form: Sent) -> Response:
     name, cadence = _one(form, "name"), _one(form, "cadence")
     metrics, tags = [*form.get("metric", ())], _listed(form, "tags")
 
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
+    def act(scope: ProjectScope) -> object:
         if not metrics:
             raise refused("Choose a metric.")
         filters: dict[str, Any] = {"tags": tags} if tags else {}
         body = CreateMonitor(name=name, target_type="TRACE", metrics=metrics, cadence=cadence, filters=filters)
-        monitors.create_monitor(scope, body)
-        return equivalents.monitored(place, name, metrics, cadence, tags)
+        return monitors.create_monitor(scope, body)
 
     return _done(request, form, act)
 
@@ -154,27 +139,19 @@ def change_monitor(request: Request, monitor_id: UUID, form: Sent) -> Response:
         "delete": monitors.delete_monitor,
     }
 
-    def act(scope: ProjectScope, place: Place) -> Equivalent:
-        row = scope.services.evaluation.monitors.get(scope.project_id, str(monitor_id))
-        if verb not in actions or row is None:
-            raise not_found(f"Eval monitor {monitor_id}")
-        actions[verb](scope, monitor_id)
-        return equivalents.monitor_changed(place, str(monitor_id), row["name"], verb)
+    def act(scope: ProjectScope) -> object:
+        if verb not in actions:
+            raise refused("Choose what to do with the monitor.")
+        return actions[verb](scope, monitor_id)
 
     return _done(request, form, act)
 
 
-def place_of(request: Request, project: str) -> Place:
-    """Return the server's address as the browser sees it, and the name of a project."""
-    return Place(endpoint=str(request.base_url).rstrip("/"), project=project)
-
-
 def _done(request: Request, form: Form, act: Act) -> Response:
-    """Perform an action and return to the form's page, which then shows the action; or show why it failed."""
+    """Perform an action and return to the form's page, or show why it failed."""
     back = _back(form)
     try:
-        scope = _scope(request, _one(form, "project"))
-        action = act(scope, place_of(request, scope.project.name))
+        act(_scope(request, _one(form, "project")))
     except HTTPException as error:
         return _refused(request, str(error.detail), error.status_code, back)
     except ValidationError as error:
@@ -186,8 +163,7 @@ def _done(request: Request, form: Form, act: Act) -> Response:
         return _refused(request, str(error), 422, back)
     except RateLimitedError as error:
         return _refused(request, str(error), 429, back)
-    done: RecentActions = request.app.state.recent_actions
-    return RedirectResponse(_with_token(back, done.add(action)), status_code=303)
+    return RedirectResponse(back, status_code=303)
 
 
 def _scope(request: Request, project_id: str) -> ProjectScope:
@@ -206,12 +182,6 @@ def _refused(request: Request, reason: str, status: int, back: str) -> Response:
 def _back(form: Form) -> str:
     wanted = _one(form, "next")
     return wanted if _HERE.fullmatch(wanted) else "/ui"
-
-
-def _with_token(back: str, token: str) -> str:
-    parts = urlsplit(back)
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "done"]
-    return f"{parts.path}?{urlencode([*query, ('done', token)])}"
 
 
 def _one(form: Form, name: str) -> str:

@@ -1,21 +1,16 @@
-"""Actions on the pages: forms that work without scripts, and the equivalent command and line of Python."""
+"""Actions on the pages: forms that work without scripts."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from command_line import clean_environment, run_here
 from local_http import http_of
-from pandaprobe_otel import Client
 from pandaprobe_otel.local import LocalServer
 from waiting import wait_until
 
@@ -40,20 +35,16 @@ def http(server: LocalServer) -> Generator[httpx.Client]:
 
 
 class Forms(HTMLParser):
-    """The forms of a page, as a browser without scripts would send them, with the first command and line of Python."""
+    """The forms of a page, as a browser without scripts would send them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.forms: list[tuple[dict[str, str | None], dict[str, list[str]]]] = []
-        self.marked: dict[str, str] = {}
-        self._mark = ""
         self.text = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        marks = (name for name in ("data-command", "data-python") if name in given and name not in self.marked)
-        self._mark = next(marks, self._mark)
         if tag == "form":
             self.forms.append((given, {}))
         elif tag in ("input", "textarea", "select") and self.forms and given.get("name"):
@@ -61,14 +52,8 @@ class Forms(HTMLParser):
             if given.get("type") not in ("radio", "checkbox"):
                 fields.append(given.get("value") or "")
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "pre":
-            self._mark = ""
-
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self._mark:
-            self.marked[self._mark] = self.marked.get(self._mark, "") + data
 
 
 def submitted(http: httpx.Client, page: str, action: str, **filled: Any) -> Forms:
@@ -86,15 +71,6 @@ def submitted(http: httpx.Client, page: str, action: str, **filled: Any) -> Form
     return Forms(http.get(sent.headers["location"]).raise_for_status().text)
 
 
-def rows_of(http: httpx.Client) -> Any:
-    """Return the scores, monitors and traces that actions change, without ids and times."""
-    volatile = {"id", "created_at", "updated_at", "trace_id", "next_run_at", "completed_at", "last_run_at"}
-    items: list[Mapping[str, Any]] = []
-    for path in ("/evaluations/trace-scores", "/evaluations/monitors", "/traces"):
-        items += http.get(path).raise_for_status().json()["items"]
-    return [{name: value for name, value in item.items() if name not in volatile} for item in items]
-
-
 def reset(http: httpx.Client) -> None:
     """Undo what an action changed."""
     http.post("/traces/batch/delete", json={"trace_ids": [ONE, TWO, THREE]})
@@ -106,63 +82,38 @@ def reset(http: httpx.Client) -> None:
 
 
 SELECTED = f"/ui/selected?trace={ONE}&trace={TWO}"
-ACTIONS: dict[str, Callable[[httpx.Client], Forms]] = {
-    "score": lambda http: submitted(
-        http, f"/ui/traces/{ONE}?view=scores", "/ui/act/score", name="-tone's", rating="4", note='"kind" & $HOME'
-    ),
-    "score without a note": lambda http: submitted(
-        http, f"/ui/traces/{ONE}?view=scores", "/ui/act/score", name="tone", rating="1"
-    ),
-    "tag": lambda http: submitted(http, SELECTED, "/ui/act/tag", add="new, it's", remove="old"),
-    "delete": lambda http: submitted(http, SELECTED, "/ui/act/delete"),
-    "delete one": lambda http: submitted(http, f"/ui/selected?trace={ONE}", "/ui/act/delete"),
-    "monitor": lambda http: submitted(
+
+
+def make_monitor(http: httpx.Client) -> None:
+    """Make a monitor by its form."""
+    submitted(
         http, "/ui/monitors", "/ui/act/monitor", name="nightly", metric=["confidence"], tags="old", cadence="daily"
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ACTIONS)
-def test_command_and_python_line_equal_the_action_of_the_page(
-    http: httpx.Client, server: LocalServer, tmp_path: Path, name: str
-) -> None:
-    """The command and the line of Python that a page shows leave the same rows as the action on the page."""
-    before = rows_of(http)
-    after = ACTIONS[name](http)
-    expected = rows_of(http)
-    command, python = shlex.split(after.marked["data-command"]), after.marked["data-python"]
-
-    reset(http)
-    assert rows_of(http) == before
-    environment = clean_environment(tmp_path, PANDAPROBE_API_KEY=server.api_key)
-    ran = run_here(*command[1:], environment=environment)
-    assert (ran.returncode, command[0]) == (0, "pandaprobe-otel"), ran.stderr
-    assert rows_of(http) == expected
-
-    reset(http)
-    variables: dict[str, Any] = {"Client": lambda **given: Client(server.api_key, **given)}
-    exec(python, variables)
-    variables["client"].close()
-    assert rows_of(http) == expected != before
-
-
-def test_chosen_traces_are_evaluated(http: httpx.Client, server: LocalServer, tmp_path: Path) -> None:
-    """The page, the command and the line of Python each start a run of the chosen traces and the chosen metric."""
-    after = submitted(http, SELECTED, "/ui/act/evaluate", metric=["confidence"])
-    run_here(
-        *shlex.split(after.marked["data-command"])[1:],
-        environment=clean_environment(tmp_path, PANDAPROBE_API_KEY=server.api_key),
     )
-    variables: dict[str, Any] = {"Client": lambda **given: Client(server.api_key, **given)}
-    exec(after.marked["data-python"], variables)
-    variables["client"].close()
 
-    runs = http.get("/evaluations/trace-runs").json()["items"]
-    wait_until(lambda: all(run["status"] == "COMPLETED" for run in http.get("/evaluations/trace-runs").json()["items"]))
 
-    assert len(runs) == 3
-    assert {(run["target_type"], *run["metric_names"]) for run in runs} == {("TRACE", "confidence")}
-    assert [run["filters"] for run in runs] == [{"trace_ids": [ONE, TWO]}] * 3
+def test_actions_change_what_their_forms_say(http: httpx.Client) -> None:
+    """A score, tags and a deletion reach the chosen traces, with any characters, and no others."""
+    note = '"kind" & $HOME'
+    submitted(http, f"/ui/traces/{ONE}?view=scores", "/ui/act/score", name="-tone's", rating="4", note=note)
+    submitted(http, SELECTED, "/ui/act/tag", add="new, it's", remove="old")
+    [score] = http.get("/evaluations/trace-scores").json()["items"]
+    tags = [http.get(f"/traces/{each}").json()["tags"] for each in (ONE, TWO, THREE)]
+    submitted(http, SELECTED, "/ui/act/delete")
+
+    given = ("trace_id", "name", "value", "data_type", "source", "reason")
+    assert [score[name] for name in given] == [ONE, "-tone's", "0.75", "NUMERIC", "ANNOTATION", note]
+    assert tags == [["it's", "new"], ["it's", "new"], ["old"]]
+    assert [each["trace_id"] for each in http.get("/traces").json()["items"]] == [THREE]
+
+
+def test_chosen_traces_are_evaluated(http: httpx.Client) -> None:
+    """The form starts a run of the chosen traces and the chosen metric."""
+    submitted(http, SELECTED, "/ui/act/evaluate", metric=["confidence"])
+    [run] = http.get("/evaluations/trace-runs").json()["items"]
+    wait_until(lambda: http.get(f"/evaluations/trace-runs/{run['id']}").json()["status"] == "COMPLETED")
+
+    assert (run["target_type"], run["metric_names"]) == ("TRACE", ["confidence"])
+    assert run["filters"] == {"trace_ids": [ONE, TWO]}
 
 
 def test_a_queue_is_annotated_one_by_one(http: httpx.Client) -> None:
@@ -183,8 +134,10 @@ def test_a_queue_is_annotated_one_by_one(http: httpx.Client) -> None:
 
 def test_a_monitor_is_paused_resumed_run_and_deleted(http: httpx.Client) -> None:
     """Each row of a monitor has buttons to pause, resume, run and delete the monitor."""
-    ACTIONS["monitor"](http)
+    make_monitor(http)
     [monitor] = http.get("/evaluations/monitors").json()["items"]
+    assert (monitor["name"], monitor["filters"]) == ("nightly", {"tags": ["old"]})
+    assert (monitor["metric_names"], monitor["cadence"]) == (["confidence"], "daily")
     address = f"/evaluations/monitors/{monitor['id']}"
     action = f"/ui/act/monitors/{monitor['id']}"
 
@@ -229,18 +182,3 @@ def test_chosen_traces_are_exported(http: httpx.Client, form: str, start: str) -
     assert answer.headers["content-disposition"] == f'attachment; filename="traces.{form}"'
     assert ONE in answer.text
     assert TWO in answer.text
-
-
-def test_the_export_command_writes_the_file_of_the_page(
-    http: httpx.Client, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The shown command writes the same file as the page, apart from the time of the export."""
-    shown = Forms(http.get(f"/ui/selected?trace={ONE}").text).marked["data-command"]
-    saved = http.get(f"/ui/selected/export?trace={ONE}&form=html").text
-    monkeypatch.chdir(tmp_path)
-    ran = run_here(*shlex.split(shown)[1:], environment=clean_environment(tmp_path, PANDAPROBE_API_KEY=server.api_key))
-
-    assert ran.returncode == 0, ran.stderr
-    moment = re.compile(r"exported [-0-9: ]+ UTC|\+00:00|(?<=\d)Z")
-    written = (tmp_path / "traces.html").read_text(encoding="utf-8")
-    assert moment.sub("", written).strip() == moment.sub("", saved).strip()
