@@ -99,7 +99,7 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
         "metrics": [*dict(options["metrics"]), *options["scorers"]],
         "thresholds": thresholds_of(options, names_of(options), DEFAULT_THRESHOLD),
         "judge": judge,
-        "say": lambda line: click.echo(line, err=True),
+        "say": _say,
     }
     traces = None if _is_cassette(recorded) else _traces(recorded, given, options["limit"], connect)
     runs: Forks | Reruns
@@ -130,6 +130,10 @@ def _is_cassette(recorded: Sequence[str]) -> bool:
     if cassettes and len(recorded) > 1:
         raise click.UsageError(f"name {cassettes[0]} alone: only traces can be run again together")
     return bool(cassettes)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _of_cassette(path: Path, options: Mapping[str, Any]) -> RecordedRun:
