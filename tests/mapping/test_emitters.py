@@ -1,4 +1,4 @@
-"""Deviations of libraries from their conventions, found in live runs (tests/mapping/live)."""
+"""Deviations of libraries from their conventions, found when their instrumentors were run."""
 
 from __future__ import annotations
 
