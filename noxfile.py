@@ -7,6 +7,7 @@ AS_OF=2026-03-01 nox -s "frameworks(mcp)"      with the versions of a day
 nox -s floor -- mcp                            the oldest version of a framework with which its tests pass
 nox -s "wheel-3.13(floor)"                     the built wheel away from its sources, with the oldest dependencies
 nox -s clients_oldest extras examples          all of the oldest clients, of the extras and of the examples
+nox -s live                                    other vendors' instrumentors
 nox -s scan fuzz                               the promises of SECURITY.md
 nox -s constraints licences prose              files that go with the requirements, and the language of the pages
 """
@@ -297,3 +298,9 @@ def prose(session: nox.Session) -> None:
         "textlint-filter-rule-allowlist@4.0.0",
     )  # fmt: skip
     session.run("npx", "--yes", *(f"--package={each}" for each in packages), "textlint", "*.md", "docs/**/*.md")
+
+
+@nox.session(venv_backend="none")
+def live(session: nox.Session) -> None:
+    """Run other vendors' instrumentors against a scripted model, and write docs/live-instrumentors.md."""
+    session.run(sys.executable, "tests/mapping/live/live_runs.py", "--write", *session.posargs)

@@ -64,6 +64,7 @@ OUTER_FILES: Final = frozenset(
         "local/pages/test_every_page.py",
         "local/pages/test_hostile_content.py",
         "local/test_any_request.py",  # needs schemathesis
+        "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
         "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker

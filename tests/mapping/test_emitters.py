@@ -1,4 +1,4 @@
-"""Deviations of libraries from their conventions, found when their instrumentors were run."""
+"""Deviations of libraries from their conventions, found in live runs (tests/mapping/live)."""
 
 from __future__ import annotations
 
