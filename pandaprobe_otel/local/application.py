@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pandaprobe_otel.local.errors import install_error_handlers
-from pandaprobe_otel.local.middleware import OuterLayer
+from pandaprobe_otel.local.middleware import TRANSPORT, OuterLayer
 from pandaprobe_otel.local.pages import (
     access,
     chosen_pages,
@@ -91,3 +94,12 @@ def create_app(services: Services) -> FastAPI:
     install_error_handlers(app, retry_after=services.settings.retry_after)
     app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
     return app
+
+
+class LocalProtocol(HttpToolsProtocol):
+    """HTTP/1.1 for uvicorn, with the connection in each request's state, so that faults can drop it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Store the transport of a new connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}

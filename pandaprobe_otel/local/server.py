@@ -251,8 +251,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _uvicorn_server(services: Services) -> Any:
     import uvicorn
 
-    from pandaprobe_otel.local.application import create_app
-    from pandaprobe_otel.local.http_protocol import LocalProtocol
+    from pandaprobe_otel.local.application import LocalProtocol, create_app
 
     config = uvicorn.Config(
         create_app(services),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from pandaprobe_otel.api.fields import EvaluationStatus, MonitorStatus, ScoreSource, ScoreStatus
+from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.enums import ScoreDataType, TraceStatus
 from pandaprobe_otel.local.models.fields import RequestBody
 
@@ -144,103 +144,3 @@ class UpdateMonitor(RequestBody):
     cadence: Text255Refused | None = None
     only_if_changed: bool | None = None
     signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
-
-
-class MetricSummary(BaseModel):
-    """A metric in a list."""
-
-    name: str
-    description: str
-    category: str
-
-
-class ProviderInfo(BaseModel):
-    """A provider of judges, and its availability."""
-
-    key: str
-    name: str
-    description: str
-    available: bool
-    message: str
-
-
-class EvalRunResponse(BaseModel):
-    """An evaluation run."""
-
-    id: UUID
-    name: str | None
-    status: EvaluationStatus
-    metric_names: list[str]
-    total_targets: int
-    evaluated_count: int
-    failed_count: int
-    created_at: str
-    completed_at: str | None
-    project_id: UUID
-    target_type: str
-    filters: dict[str, Any]
-    sampling_rate: float
-    model: str | None
-    monitor_id: UUID | None
-    error_message: str | None
-
-
-class TraceScoreResponse(BaseModel):
-    """A score of a trace."""
-
-    id: UUID
-    trace_id: UUID
-    name: str
-    value: str | None
-    status: ScoreStatus
-    source: ScoreSource
-    created_at: str
-    project_id: UUID
-    data_type: ScoreDataType
-    eval_run_id: UUID | None
-    author_user_id: str | None
-    reason: str | None
-    environment: str | None
-    config_id: str | None
-    metadata: dict[str, Any]
-    updated_at: str
-
-
-class SessionScoreResponse(BaseModel):
-    """A score of a session."""
-
-    id: UUID
-    session_id: str
-    project_id: UUID
-    name: str
-    data_type: str
-    value: str | None
-    source: str
-    status: str
-    eval_run_id: UUID | None
-    author_user_id: str | None
-    reason: str | None
-    metadata: dict[str, Any]
-    created_at: str
-    updated_at: str
-
-
-class MonitorResponse(BaseModel):
-    """A monitor."""
-
-    id: UUID
-    project_id: UUID
-    name: str
-    target_type: str
-    metric_names: list[str]
-    filters: dict[str, Any]
-    sampling_rate: float
-    model: str | None
-    cadence: str
-    only_if_changed: bool
-    status: MonitorStatus
-    last_run_at: str | None
-    last_run_id: UUID | None
-    next_run_at: str | None
-    created_at: str
-    updated_at: str

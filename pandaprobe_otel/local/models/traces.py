@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from pandaprobe_otel.enums import SpanKind, SpanStatusCode, TraceStatus
 from pandaprobe_otel.local.models.fields import Cost, Moment, Name, RequestBody, Text255, TokenUsage
-
-Item = TypeVar("Item", bound=BaseModel)
 
 MAX_SPANS = 500
 MAX_BATCH = 500
@@ -102,134 +100,3 @@ class BatchTags(RequestBody):
     trace_ids: list[UUID] = Field(min_length=1, max_length=MAX_BATCH)
     add_tags: list[str] = Field(default_factory=list)
     remove_tags: list[str] = Field(default_factory=list)
-
-
-class TraceAccepted(BaseModel):
-    """Answer of `POST /traces`."""
-
-    trace_id: UUID
-    task_id: str
-
-
-class SpansAccepted(BaseModel):
-    """Answer of `POST /traces/{id}/spans`. Ids are in the order of the request."""
-
-    span_ids: list[UUID]
-
-
-class SpanResponse(BaseModel):
-    """A stored span."""
-
-    span_id: UUID
-    trace_id: UUID
-    parent_span_id: UUID | None
-    name: str
-    kind: SpanKind
-    status: SpanStatusCode
-    input: Any | None
-    output: Any | None
-    model: str | None
-    token_usage: dict[str, Any] | None
-    metadata: dict[str, Any]
-    started_at: str
-    ended_at: str | None
-    error: str | None
-    completion_start_time: str | None
-    model_parameters: dict[str, Any] | None
-    cost: dict[str, float] | None
-    latency_ms: float | None
-    time_to_first_token_ms: float | None
-
-
-class TraceResponse(BaseModel):
-    """A stored trace with its spans, ordered by start, then id."""
-
-    trace_id: UUID
-    project_id: UUID
-    name: str
-    status: TraceStatus
-    input: Any | None
-    output: Any | None
-    metadata: dict[str, Any]
-    started_at: str
-    ended_at: str | None
-    session_id: str | None
-    user_id: str | None
-    tags: list[str]
-    environment: str | None = None
-    release: str | None = None
-    spans: list[SpanResponse]
-    total_tokens: int = 0
-    total_cost: float = 0.0
-
-
-class TraceListItem(BaseModel):
-    """A trace in a list."""
-
-    trace_id: UUID
-    name: str
-    status: TraceStatus
-    started_at: str
-    ended_at: str | None
-    session_id: str | None
-    user_id: str | None
-    tags: list[str]
-    environment: str | None = None
-    release: str | None = None
-    latency_ms: float | None = None
-    span_count: int = 0
-    total_tokens: int = 0
-    total_cost: float = 0.0
-
-
-class UserSummary(BaseModel):
-    """A user in `GET /traces/users`."""
-
-    user_id: str
-    trace_count: int
-    first_seen: str
-    last_seen: str
-    error_count: int
-
-
-class SessionSummary(BaseModel):
-    """A session with the totals of its traces. `has_error` depends only on trace statuses."""
-
-    session_id: str
-    trace_count: int
-    first_trace_at: str
-    last_trace_at: str | None
-    total_latency_ms: float | None
-    has_error: bool
-    user_id: str | None
-    tags: list[str]
-    total_span_count: int = 0
-    total_tokens: int = 0
-    total_cost: float = 0.0
-
-
-class SessionDetail(SessionSummary):
-    """A session with a page of its traces, oldest first."""
-
-    traces: list[TraceResponse]
-
-
-class Deleted(BaseModel):
-    """The number of deleted traces."""
-
-    deleted: int
-
-
-class Updated(BaseModel):
-    """The number of changed traces."""
-
-    updated: int
-
-
-class Page(BaseModel, Generic[Item]):
-    """One page of a list."""
-
-    items: list[Item]
-    total: int
-    limit: int
-    offset: int

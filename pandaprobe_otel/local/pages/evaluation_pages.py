@@ -19,7 +19,7 @@ from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
 from pandaprobe_otel.local.search.language import search_for_score
 from pandaprobe_otel.local.store.monitors import monitor_record
-from pandaprobe_otel.local.store.runs import run_record
+from pandaprobe_otel.local.store.records import record
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -47,7 +47,7 @@ def show_evaluations(
         of=of,
         by=by,
         metrics=_metrics(context, analytics, of, by),
-        runs=[plain(run_record(row)) for row in rows],
+        runs=[plain(record(row)) for row in rows],
         total=total,
         offset=offset,
         page_size=PAGE_SIZE,
@@ -65,7 +65,7 @@ def show_run(request: Request, run_id: UUID, project: str | None = None) -> Resp
     row = evaluation.runs.get(context.project_id, str(run_id))
     if row is None:
         return page("missing.html", status=404, context=context, what=f"run {run_id}")
-    run = plain(run_record(row))
+    run = plain(record(row))
     store = evaluation.session_scores if run["target_type"] == "SESSION" else evaluation.trace_scores
     scores = [plain(store.record(score)) for score in store.of_run(context.project_id, str(run_id))]
     scores.sort(key=lambda score: (score["value"] is not None, _number(score), score["name"]))

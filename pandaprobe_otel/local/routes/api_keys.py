@@ -8,9 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.local.auth import Developer
 from pandaprobe_otel.local.errors import not_found, refused
-from pandaprobe_otel.local.models.management import ApiKeyResponse, CreateApiKey
+from pandaprobe_otel.local.models.management import CreateApiKey
 from pandaprobe_otel.local.routes.organizations import organization_of
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import Services
@@ -26,7 +27,7 @@ _NEVER_EXPIRES: Final = (
 )
 
 
-@router.post("", status_code=201, response_model=ApiKeyResponse)
+@router.post("", status_code=201, response_model=answers.ApiKey)
 def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Response:
     """Create a key. Only this answer contains its secret."""
     organization = organization_of(services, org_id)
@@ -35,14 +36,14 @@ def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Res
     return answer(_record(services, key, secret), 201)
 
 
-@router.get("", response_model=list[ApiKeyResponse])
+@router.get("", response_model=list[answers.ApiKey])
 def list_org_api_keys(services: Developer, org_id: UUID) -> Response:
     """List the keys, including revoked ones."""
     organization = organization_of(services, org_id)
     return answer([_record(services, key) for key in services.accounts.keys(organization.id)])
 
 
-@router.get("/{key_id}", response_model=ApiKeyResponse)
+@router.get("/{key_id}", response_model=answers.ApiKey)
 def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
     """Return a key without its secret."""
     return answer(_record(services, _key(services, org_id, key_id)))
@@ -58,7 +59,7 @@ def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: b
         services.accounts.revoke_key(key)
 
 
-@router.post("/{key_id}/rotate", status_code=201, response_model=ApiKeyResponse)
+@router.post("/{key_id}/rotate", status_code=201, response_model=answers.ApiKey)
 def rotate_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
     """Create the successor of an expiring key. The old key is valid until it expires."""
     old = _key(services, org_id, key_id)

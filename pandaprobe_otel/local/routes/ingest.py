@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import EmptyNameError, not_found
@@ -17,16 +18,10 @@ from pandaprobe_otel.local.models.traces import (
     MAX_SPANS,
     BatchDelete,
     BatchTags,
-    Deleted,
     SpanCreate,
-    SpanResponse,
-    SpansAccepted,
     SpanUpdate,
-    TraceAccepted,
     TraceCreate,
-    TraceResponse,
     TraceUpdate,
-    Updated,
 )
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.records import span_record, trace_record
@@ -36,7 +31,7 @@ router = APIRouter(route_class=ApiRoute, tags=["traces"])
 _UNFINISHED: Final = (TraceStatus.RUNNING, TraceStatus.PENDING)
 
 
-@router.post("/traces", status_code=202, response_model=TraceAccepted)
+@router.post("/traces", status_code=202, response_model=answers.TraceAccepted)
 def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
     """Store a trace with up to 500 spans, or merge it into the stored one. It is readable as soon as the answer is
     sent.
@@ -54,13 +49,13 @@ def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
     return answer({"trace_id": str(body.trace_id), "task_id": str(uuid4())}, 202)
 
 
-@router.post("/traces/batch/delete", response_model=Deleted)
+@router.post("/traces/batch/delete", response_model=answers.TracesDeleted)
 def batch_delete(scope: Scope, body: BatchDelete) -> Response:
     """Delete up to 500 traces."""
     return answer({"deleted": scope.services.traces.delete(scope.project_id, map(str, body.trace_ids))})
 
 
-@router.post("/traces/batch/tags", response_model=Updated)
+@router.post("/traces/batch/tags", response_model=answers.TracesTagged)
 def batch_tags(scope: Scope, body: BatchTags) -> Response:
     """Add and remove tags of up to 500 traces."""
     if not body.add_tags and not body.remove_tags:
@@ -71,7 +66,7 @@ def batch_tags(scope: Scope, body: BatchTags) -> Response:
     return answer({"updated": changed})
 
 
-@router.patch("/traces/{trace_id}", response_model=TraceResponse)
+@router.patch("/traces/{trace_id}", response_model=answers.Trace)
 def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
     """Change the fields in the request. Metadata is merged, tags are replaced, and null clears."""
     if body.name == "":
@@ -84,7 +79,7 @@ def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
     return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
 
 
-@router.post("/traces/{trace_id}/spans", status_code=201, response_model=SpansAccepted)
+@router.post("/traces/{trace_id}/spans", status_code=201, response_model=answers.SpansAccepted)
 def add_spans(
     scope: Scope, trace_id: UUID, spans: Annotated[list[SpanCreate], Body(min_length=1, max_length=MAX_SPANS)]
 ) -> Response:
@@ -95,7 +90,7 @@ def add_spans(
     return answer({"span_ids": [str(span.span_id) for span in spans]}, 201)
 
 
-@router.patch("/traces/{trace_id}/spans/{span_id}", response_model=SpanResponse)
+@router.patch("/traces/{trace_id}/spans/{span_id}", response_model=answers.Span)
 def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -> Response:
     """Change the fields of a span in the request."""
     traces = scope.services.traces

@@ -7,29 +7,30 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import refused
 from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, THRESHOLD, TRACE_METRICS, metric_records
 from pandaprobe_otel.local.evaluation.prompts import QUESTIONS, prompt_for
-from pandaprobe_otel.local.models.evaluations import MetricSummary, ProviderInfo, TraceRunFilters
+from pandaprobe_otel.local.models.evaluations import TraceRunFilters
 from pandaprobe_otel.local.routing import ApiRoute, answer
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
 
-@router.get("/providers", response_model=list[ProviderInfo])
+@router.get("/providers", response_model=list[answers.Provider])
 def get_available_providers(scope: Scope) -> Response:
     """List the providers of judges and their availability."""
     return answer(scope.services.evaluation.judge.provider_records())
 
 
-@router.get("/trace-metrics", response_model=list[MetricSummary])
+@router.get("/trace-metrics", response_model=list[answers.Metric])
 def get_available_metrics(_scope: Scope) -> Response:
     """List the metrics of traces."""
     return answer(metric_records(TRACE_METRICS, "trace"))
 
 
-@router.get("/session-metrics", response_model=list[MetricSummary])
+@router.get("/session-metrics", response_model=list[answers.Metric])
 def get_available_session_metrics(_scope: Scope) -> Response:
     """List the metrics of sessions."""
     return answer(metric_records(SESSION_METRICS, "session"))

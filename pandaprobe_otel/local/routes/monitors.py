@@ -10,26 +10,26 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import MonitorStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.evaluation.cadence import BadCadenceError, next_run, normalised
 from pandaprobe_otel.local.evaluation.selection import filter_date, session_filters, trace_filters
 from pandaprobe_otel.local.evaluation.service import check_metrics
-from pandaprobe_otel.local.models.evaluations import CreateMonitor, EvalRunResponse, MonitorResponse, UpdateMonitor
-from pandaprobe_otel.local.models.traces import Page
+from pandaprobe_otel.local.models.evaluations import CreateMonitor, UpdateMonitor
 from pandaprobe_otel.local.payloads import encode, loads
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.monitors import monitor_record
-from pandaprobe_otel.local.store.runs import run_record
+from pandaprobe_otel.local.store.records import record
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations/monitors")
 
 _WEIGHTS = "signal_weights"
 
 
-@router.post("", status_code=201, response_model=MonitorResponse)
+@router.post("", status_code=201, response_model=answers.Monitor)
 def create_monitor(scope: Scope, body: CreateMonitor) -> Response:
     """Create a monitor. It is ACTIVE and first runs at the next time of its cadence."""
     services = scope.services
@@ -66,7 +66,7 @@ def create_monitor(scope: Scope, body: CreateMonitor) -> Response:
     return answer(monitor_record(_monitor(scope, monitor_id)), 201)
 
 
-@router.get("", response_model=Page[MonitorResponse])
+@router.get("", response_model=answers.Page[answers.Monitor])
 def list_monitors(
     scope: Scope,
     status: Annotated[MonitorStatus | None, Query()] = None,
@@ -79,13 +79,13 @@ def list_monitors(
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
-@router.get("/{monitor_id}", response_model=MonitorResponse)
+@router.get("/{monitor_id}", response_model=answers.Monitor)
 def get_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Return a monitor."""
     return answer(monitor_record(_monitor(scope, monitor_id)))
 
 
-@router.patch("/{monitor_id}", response_model=MonitorResponse)
+@router.patch("/{monitor_id}", response_model=answers.Monitor)
 def update_monitor(scope: Scope, monitor_id: UUID, body: UpdateMonitor) -> Response:
     """Change the fields in the request. A new cadence counts from now."""
     row = _monitor(scope, monitor_id)
@@ -102,7 +102,7 @@ def delete_monitor(scope: Scope, monitor_id: UUID) -> None:
         raise not_found(f"Eval monitor {monitor_id}")
 
 
-@router.post("/{monitor_id}/pause", response_model=MonitorResponse)
+@router.post("/{monitor_id}/pause", response_model=answers.Monitor)
 def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Stop the scheduled runs of a monitor."""
     row = _monitor(scope, monitor_id)
@@ -112,7 +112,7 @@ def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
     return answer(monitor_record(_monitor(scope, monitor_id)))
 
 
-@router.post("/{monitor_id}/resume", response_model=MonitorResponse)
+@router.post("/{monitor_id}/resume", response_model=answers.Monitor)
 def resume_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Resume the scheduled runs of a monitor, counting from now."""
     row, now = _monitor(scope, monitor_id), scope.services.now()
@@ -123,21 +123,21 @@ def resume_monitor(scope: Scope, monitor_id: UUID) -> Response:
     return answer(monitor_record(_monitor(scope, monitor_id)))
 
 
-@router.post("/{monitor_id}/trigger", status_code=202, response_model=EvalRunResponse)
+@router.post("/{monitor_id}/trigger", status_code=202, response_model=answers.EvalRun)
 def trigger_monitor(scope: Scope, monitor_id: UUID) -> Response:
     """Run a monitor now, even if it is paused."""
     scope.spend("POST", "/evaluations/monitors/{monitor_id}/trigger")
-    return answer(run_record(scope.services.evaluation.trigger(_monitor(scope, monitor_id))), 202)
+    return answer(record(scope.services.evaluation.trigger(_monitor(scope, monitor_id))), 202)
 
 
-@router.get("/{monitor_id}/runs", response_model=Page[EvalRunResponse])
+@router.get("/{monitor_id}/runs", response_model=answers.Page[answers.EvalRun])
 def list_monitor_runs(scope: Scope, monitor_id: UUID, limit: Limit200 = 50, offset: Offset = 0) -> Response:
     """List the runs of a monitor, newest first."""
     monitor = _monitor(scope, monitor_id)
     rows, total = scope.services.evaluation.runs.find(
         scope.project_id, monitor_id=monitor["id"], limit=limit, offset=offset
     )
-    items = [run_record(row) for row in rows]
+    items = [record(row) for row in rows]
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 

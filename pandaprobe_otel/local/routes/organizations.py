@@ -9,15 +9,10 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.local.auth import NAME_RULE, Developer, valid_name
 from pandaprobe_otel.local.errors import refused
-from pandaprobe_otel.local.models.management import (
-    CreateOrganization,
-    MyOrganization,
-    OrganizationResponse,
-    UpdateOrganization,
-    UserProfile,
-)
+from pandaprobe_otel.local.models.management import CreateOrganization, UpdateOrganization
 from pandaprobe_otel.local.quota import PLANS
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import Services
@@ -38,7 +33,7 @@ def organization_of(services: Services, org_id: UUID) -> Organization:
     return organization
 
 
-@router.get("/me", tags=["me"], response_model=UserProfile)
+@router.get("/me", tags=["me"], response_model=answers.UserProfile)
 def get_me(services: Developer) -> Response:
     """Return the developer."""
     return answer(
@@ -52,13 +47,13 @@ def get_me(services: Developer) -> Response:
     )
 
 
-@router.get("/organizations", response_model=list[MyOrganization])
+@router.get("/organizations", response_model=list[answers.MyOrganization])
 def list_my_organizations(services: Developer) -> Response:
     """List the developer's organizations."""
     return answer([_mine(organization) for organization in services.accounts.organizations()])
 
 
-@router.post("/organizations", status_code=201, response_model=OrganizationResponse)
+@router.post("/organizations", status_code=201, response_model=answers.Organization)
 def create_organization(services: Developer, body: CreateOrganization) -> Response:
     """Create an organization on the HOBBY plan, with a first project. The developer may own two."""
     _check_name(body.name)
@@ -69,13 +64,13 @@ def create_organization(services: Developer, body: CreateOrganization) -> Respon
     return answer(_record(organization), 201)
 
 
-@router.get("/organizations/{org_id}", response_model=MyOrganization)
+@router.get("/organizations/{org_id}", response_model=answers.MyOrganization)
 def get_organization(services: Developer, org_id: UUID) -> Response:
     """Return an organization."""
     return answer(_mine(organization_of(services, org_id)))
 
 
-@router.patch("/organizations/{org_id}", response_model=OrganizationResponse)
+@router.patch("/organizations/{org_id}", response_model=answers.Organization)
 def update_organization(services: Developer, org_id: UUID, body: UpdateOrganization) -> Response:
     """Rename an organization."""
     organization = organization_of(services, org_id)

@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.local.auth import NAME_RULE, Developer, valid_name
 from pandaprobe_otel.local.errors import not_found, refused
-from pandaprobe_otel.local.models.management import CreateProject, ProjectResponse, UpdateProject
+from pandaprobe_otel.local.models.management import CreateProject, UpdateProject
 from pandaprobe_otel.local.routes.organizations import organization_of
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import Services
@@ -21,7 +22,7 @@ from pandaprobe_otel.local.times import iso
 router = APIRouter(route_class=ApiRoute, tags=["projects"], prefix="/organizations/{org_id}/projects")
 
 
-@router.post("", status_code=201, response_model=ProjectResponse)
+@router.post("", status_code=201, response_model=answers.Project)
 def create_project(services: Developer, org_id: UUID, body: CreateProject) -> Response:
     """Create a project."""
     organization = organization_of(services, org_id)
@@ -33,20 +34,20 @@ def create_project(services: Developer, org_id: UUID, body: CreateProject) -> Re
     return answer(_record(project), 201)
 
 
-@router.get("", response_model=list[ProjectResponse])
+@router.get("", response_model=list[answers.Project])
 def list_projects(services: Developer, org_id: UUID) -> Response:
     """List the projects."""
     organization = organization_of(services, org_id)
     return answer([_record(project) for project in services.accounts.projects(organization.id)])
 
 
-@router.get("/{project_id}", response_model=ProjectResponse)
+@router.get("/{project_id}", response_model=answers.Project)
 def get_project(services: Developer, org_id: UUID, project_id: UUID) -> Response:
     """Return a project."""
     return answer(_record(_project(services, org_id, project_id)))
 
 
-@router.patch("/{project_id}", response_model=ProjectResponse)
+@router.patch("/{project_id}", response_model=answers.Project)
 def update_project(services: Developer, org_id: UUID, project_id: UUID, body: UpdateProject) -> Response:
     """Rename or describe a project."""
     project = _project(services, org_id, project_id)

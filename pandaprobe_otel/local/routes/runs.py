@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import EvaluationStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
@@ -20,15 +21,11 @@ from pandaprobe_otel.local.models.evaluations import (
     CreateSessionRun,
     CreateTraceBatchRun,
     CreateTraceRun,
-    EvalRunResponse,
-    SessionScoreResponse,
-    TraceScoreResponse,
 )
-from pandaprobe_otel.local.models.traces import Page
 from pandaprobe_otel.local.payloads import loads
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.store.runs import run_record
+from pandaprobe_otel.local.store.records import record
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
@@ -38,7 +35,7 @@ Status = Annotated[EvaluationStatus | None, Query()]
 # -- of traces --------------------------------------------------------------------------------------------------------
 
 
-@router.post("/trace-runs", status_code=202, response_model=EvalRunResponse)
+@router.post("/trace-runs", status_code=202, response_model=answers.EvalRun)
 def create_eval_run(scope: Scope, body: CreateTraceRun) -> Response:
     """Evaluate the traces that match filters."""
     scope.spend("POST", "/evaluations/trace-runs")
@@ -59,7 +56,7 @@ def create_eval_run(scope: Scope, body: CreateTraceRun) -> Response:
     )
 
 
-@router.post("/trace-runs/batch", status_code=202, response_model=EvalRunResponse)
+@router.post("/trace-runs/batch", status_code=202, response_model=answers.EvalRun)
 def create_batch_eval_run(scope: Scope, body: CreateTraceBatchRun) -> Response:
     """Evaluate traces by id. Unknown ids count as evaluated and get no score."""
     scope.spend("POST", "/evaluations/trace-runs/batch")
@@ -69,16 +66,16 @@ def create_batch_eval_run(scope: Scope, body: CreateTraceBatchRun) -> Response:
     return _start(scope, "TRACE", body.metrics, targets, filters, name=body.name, model=body.model)
 
 
-@router.get("/trace-runs", response_model=Page[EvalRunResponse])
+@router.get("/trace-runs", response_model=answers.Page[answers.EvalRun])
 def list_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, offset: Offset = 0) -> Response:
     """List runs of traces, newest first."""
     return _list(scope, "TRACE", status, limit, offset)
 
 
-@router.get("/trace-runs/{run_id}", response_model=EvalRunResponse)
+@router.get("/trace-runs/{run_id}", response_model=answers.EvalRun)
 def get_eval_run(scope: Scope, run_id: UUID) -> Response:
     """Return a run of traces or sessions."""
-    return answer(run_record(_run(scope, run_id)))
+    return answer(record(_run(scope, run_id)))
 
 
 @router.delete("/trace-runs/{run_id}", status_code=204, response_model=None)
@@ -87,7 +84,7 @@ def delete_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> 
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
-@router.post("/trace-runs/{run_id}/retry", status_code=202, response_model=EvalRunResponse)
+@router.post("/trace-runs/{run_id}/retry", status_code=202, response_model=answers.EvalRun)
 def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
     """Evaluate the failed pairs of trace and metric again."""
     scope.spend("POST", "/evaluations/trace-runs/{run_id}/retry")
@@ -101,7 +98,7 @@ def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
     return _retry(scope, original, "TRACE", pairs, {"trace_ids": list(pairs)})
 
 
-@router.get("/trace-runs/{run_id}/scores", response_model=list[TraceScoreResponse])
+@router.get("/trace-runs/{run_id}/scores", response_model=list[answers.TraceScore])
 def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
     """List the scores of a run. An unknown run has none."""
     scores = scope.services.evaluation.trace_scores
@@ -111,7 +108,7 @@ def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
 # -- of sessions ------------------------------------------------------------------------------------------------------
 
 
-@router.post("/session-runs", status_code=202, response_model=EvalRunResponse)
+@router.post("/session-runs", status_code=202, response_model=answers.EvalRun)
 def create_session_eval_run(scope: Scope, body: CreateSessionRun) -> Response:
     """Evaluate the sessions that match filters."""
     scope.spend("POST", "/evaluations/session-runs")
@@ -132,7 +129,7 @@ def create_session_eval_run(scope: Scope, body: CreateSessionRun) -> Response:
     )
 
 
-@router.post("/session-runs/batch", status_code=202, response_model=EvalRunResponse)
+@router.post("/session-runs/batch", status_code=202, response_model=answers.EvalRun)
 def create_batch_session_eval_run(scope: Scope, body: CreateSessionBatchRun) -> Response:
     """Evaluate sessions by id. Unknown ids count as evaluated and get no score."""
     scope.spend("POST", "/evaluations/session-runs/batch")
@@ -142,16 +139,16 @@ def create_batch_session_eval_run(scope: Scope, body: CreateSessionBatchRun) -> 
     return _start(scope, "SESSION", body.metrics, targets, filters, name=body.name, model=body.model)
 
 
-@router.get("/session-runs", response_model=Page[EvalRunResponse])
+@router.get("/session-runs", response_model=answers.Page[answers.EvalRun])
 def list_session_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, offset: Offset = 0) -> Response:
     """List runs of sessions, newest first."""
     return _list(scope, "SESSION", status, limit, offset)
 
 
-@router.get("/session-runs/{run_id}", response_model=EvalRunResponse)
+@router.get("/session-runs/{run_id}", response_model=answers.EvalRun)
 def get_session_eval_run(scope: Scope, run_id: UUID) -> Response:
     """Return a run of sessions or traces."""
-    return answer(run_record(_run(scope, run_id)))
+    return answer(record(_run(scope, run_id)))
 
 
 @router.delete("/session-runs/{run_id}", status_code=204, response_model=None)
@@ -160,7 +157,7 @@ def delete_session_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = Fa
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
-@router.post("/session-runs/{run_id}/retry", status_code=202, response_model=EvalRunResponse)
+@router.post("/session-runs/{run_id}/retry", status_code=202, response_model=answers.EvalRun)
 def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
     """Evaluate the sessions with a failed score again. Failed signals do not count."""
     scope.spend("POST", "/evaluations/session-runs/{run_id}/retry")
@@ -172,7 +169,7 @@ def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
     return _retry(scope, original, "SESSION", pairs, _weighted({"session_ids": list(pairs)}, weights))
 
 
-@router.get("/session-runs/{run_id}/scores", response_model=list[SessionScoreResponse])
+@router.get("/session-runs/{run_id}/scores", response_model=list[answers.SessionScore])
 def get_session_scores_for_run(scope: Scope, run_id: UUID) -> Response:
     """List the session scores of a run. An unknown run has none."""
     scores = scope.services.evaluation.session_scores
@@ -193,7 +190,7 @@ def _list(scope: ProjectScope, target_type: str, status: EvaluationStatus | None
     rows, total = scope.services.evaluation.runs.find(
         scope.project_id, target_type=target_type, status=status, limit=limit, offset=offset
     )
-    items = [run_record(row) for row in rows]
+    items = [record(row) for row in rows]
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
@@ -221,7 +218,7 @@ def _start(
     )
     evaluation = scope.services.evaluation
     row = evaluation.start(request, scope.keep)
-    return answer(run_record(row), 202)
+    return answer(record(row), 202)
 
 
 def _retry(

@@ -9,18 +9,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import ScoreSource, ScoreStatus
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
-from pandaprobe_otel.local.models.evaluations import (
-    CreateTraceScore,
-    SessionScoreResponse,
-    TraceScoreResponse,
-    UpdateTraceScore,
-    check_value,
-)
-from pandaprobe_otel.local.models.traces import Page
+from pandaprobe_otel.local.models.evaluations import CreateTraceScore, UpdateTraceScore, check_value
 from pandaprobe_otel.local.payloads import encode
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
@@ -32,7 +26,7 @@ Source = Annotated[ScoreSource | None, Query()]
 Status = Annotated[ScoreStatus | None, Query()]
 
 
-@router.get("/trace-scores", response_model=Page[TraceScoreResponse])
+@router.get("/trace-scores", response_model=answers.Page[answers.TraceScore])
 def list_trace_scores(
     scope: Scope,
     trace_id: UUID | None = None,
@@ -62,7 +56,7 @@ def list_trace_scores(
     return _page(scope, scope.services.evaluation.trace_scores, wanted, limit, offset)
 
 
-@router.post("/trace-scores", status_code=201, response_model=TraceScoreResponse)
+@router.post("/trace-scores", status_code=201, response_model=answers.TraceScore)
 def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
     """Add a score to a trace. It does not replace earlier scores of the same name; the latest score counts."""
     services, trace_id = scope.services, str(body.trace_id)
@@ -83,14 +77,14 @@ def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
     return answer(scores.record(_score(scope, score_id)), 201)
 
 
-@router.get("/trace-scores/{trace_id}", response_model=list[TraceScoreResponse])
+@router.get("/trace-scores/{trace_id}", response_model=list[answers.TraceScore])
 def get_scores_for_trace(scope: Scope, trace_id: UUID) -> Response:
     """Return the latest score of each name. An unknown trace has none."""
     scores = scope.services.evaluation.trace_scores
     return answer([scores.record(row) for row in scores.latest_of_target(scope.project_id, str(trace_id))])
 
 
-@router.patch("/trace-scores/{score_id}", response_model=TraceScoreResponse)
+@router.patch("/trace-scores/{score_id}", response_model=answers.TraceScore)
 def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> Response:
     """Correct a score by hand. Its source becomes ANNOTATION and its status SUCCESS, whatever the request says."""
     row = _score(scope, str(score_id))
@@ -117,7 +111,7 @@ def delete_trace_score(scope: Scope, score_id: UUID) -> None:
         raise not_found(f"Trace score {score_id}")
 
 
-@router.get("/session-scores", response_model=Page[SessionScoreResponse])
+@router.get("/session-scores", response_model=answers.Page[answers.SessionScore])
 def list_session_scores(
     scope: Scope,
     session_id: str | None = None,
@@ -143,7 +137,7 @@ def list_session_scores(
     return _page(scope, scope.services.evaluation.session_scores, wanted, limit, offset)
 
 
-@router.get("/session-scores/{session_id}", response_model=list[SessionScoreResponse])
+@router.get("/session-scores/{session_id}", response_model=list[answers.SessionScore])
 def get_scores_for_session(scope: Scope, session_id: str) -> Response:
     """Return every score of a session, newest first. An unknown session has none."""
     scores = scope.services.evaluation.session_scores

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.models.traces import Deleted, Page, SessionDetail, SessionSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Limit1000, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.queries import Slice
@@ -18,7 +18,7 @@ from pandaprobe_otel.local.store.trace_filter import TraceFilter
 router = APIRouter(route_class=ApiRoute, tags=["sessions"])
 
 
-@router.get("/sessions", response_model=Page[SessionSummary])
+@router.get("/sessions", response_model=answers.Page[answers.SessionSummary])
 def list_sessions(
     scope: Scope,
     limit: Limit200 = 50,
@@ -46,7 +46,7 @@ def list_sessions(
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
-@router.get("/sessions/{session_id}", response_model=SessionDetail)
+@router.get("/sessions/{session_id}", response_model=answers.Session)
 def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: Offset = 0) -> Response:
     """Return a session with a page of its traces, oldest first. The totals cover all traces."""
     queries = scope.services.queries
@@ -58,7 +58,7 @@ def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: O
     return answer(summary)
 
 
-@router.delete("/sessions/{session_id}", response_model=Deleted)
+@router.delete("/sessions/{session_id}", response_model=answers.TracesDeleted)
 def delete_session(scope: Scope, session_id: str) -> Response:
     """Delete every trace of a session."""
     services = scope.services

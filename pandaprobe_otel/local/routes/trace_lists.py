@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.models.traces import Page, TraceListItem, TraceResponse, UserSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.queries import Slice
@@ -22,7 +22,7 @@ from pandaprobe_otel.local.store.trace_filter import TraceFilter
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
 
-@router.get("/traces", response_model=Page[TraceListItem])
+@router.get("/traces", response_model=answers.Page[answers.TraceListItem])
 def list_traces(
     scope: Scope,
     limit: Limit200 = 50,
@@ -54,14 +54,14 @@ def list_traces(
     return answer({"items": items, "total": found.total, "limit": limit, "offset": offset})
 
 
-@router.get("/traces/users", response_model=Page[UserSummary])
+@router.get("/traces/users", response_model=answers.Page[answers.UserSummary])
 def list_trace_users(scope: Scope, limit: Limit200 = 50, offset: Offset = 0) -> Response:
     """List the users of traces, most recently seen first."""
     items, total = scope.services.queries.users(scope.project_id, Slice(limit=limit, offset=offset))
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
-@router.get("/traces/{trace_id}", response_model=TraceResponse)
+@router.get("/traces/{trace_id}", response_model=answers.Trace)
 def get_trace(scope: Scope, trace_id: UUID) -> Response:
     """Return a trace with all its spans."""
     found = scope.services.traces.get(scope.project_id, str(trace_id))

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.payloads import fragment
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.times import iso, iso_or_none
+from pandaprobe_otel.local.store.records import record
 
 _COLUMNS: Final = (
     "id, project_id, name, target_type, metric_names, filters, sampling_rate, model, cadence, only_if_changed,"
@@ -86,21 +85,4 @@ class MonitorStore:
 
 def monitor_record(row: sqlite3.Row) -> dict[str, Any]:
     """Return the object of the API."""
-    return {
-        "id": row["id"],
-        "project_id": row["project_id"],
-        "name": row["name"],
-        "target_type": row["target_type"],
-        "metric_names": fragment(row["metric_names"]),
-        "filters": fragment(row["filters"]),
-        "sampling_rate": row["sampling_rate"],
-        "model": row["model"],
-        "cadence": row["cadence"],
-        "only_if_changed": bool(row["only_if_changed"]),
-        "status": row["status"],
-        "last_run_at": iso_or_none(row["last_run_at"]),
-        "last_run_id": row["last_run_id"],
-        "next_run_at": iso_or_none(row["next_run_at"]),
-        "created_at": iso(row["created_at"]),
-        "updated_at": iso(row["updated_at"]),
-    }
+    return {**record(row), "only_if_changed": bool(row["only_if_changed"])}

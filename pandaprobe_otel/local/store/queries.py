@@ -111,7 +111,7 @@ class Queries:
             found = connection.execute(statement, (*values, page.limit, page.offset, counted)).fetchone()
             total, seqs, labels = found[0], loads(found[1]), Counter[int](loads(found[2]))
             rows = connection.execute(
-                f"SELECT {TRACE_LIST_COLUMNS}, seq FROM traces WHERE seq IN (SELECT value FROM json_each(?))",
+                f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE seq IN (SELECT value FROM json_each(?))",
                 (found[1],),
             ).fetchall()
             rows.sort(key=lambda row: seqs.index(row["seq"]))

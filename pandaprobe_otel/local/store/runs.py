@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.payloads import encode, fragment, loads
+from pandaprobe_otel.local.payloads import encode, loads
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.times import iso, iso_or_none
 
 _COLUMNS: Final = (
     "id, project_id, target_type, name, status, metric_names, filters, sampling_rate, model, monitor_id,"
@@ -157,25 +156,3 @@ class RunStore:
                 "UPDATE eval_runs SET status = ?, error_message = ?, completed_at = ? WHERE id = ?",
                 (status, error, now, run_id),
             )
-
-
-def run_record(row: sqlite3.Row) -> dict[str, Any]:
-    """Return the object of the API."""
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "status": row["status"],
-        "metric_names": fragment(row["metric_names"]),
-        "total_targets": row["total_targets"],
-        "evaluated_count": row["evaluated_count"],
-        "failed_count": row["failed_count"],
-        "created_at": iso(row["created_at"]),
-        "completed_at": iso_or_none(row["completed_at"]),
-        "project_id": row["project_id"],
-        "target_type": row["target_type"],
-        "filters": fragment(row["filters"]),
-        "sampling_rate": row["sampling_rate"],
-        "model": row["model"],
-        "monitor_id": row["monitor_id"],
-        "error_message": row["error_message"],
-    }

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.payloads import dumps, encode, fragment
+from pandaprobe_otel.local.payloads import dumps, encode
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.times import iso
+from pandaprobe_otel.local.store.records import record
 
 _COMMON: Final = (
     "id, project_id, name, data_type, value, source, status, eval_run_id, created_at, updated_at, metadata, reason"
@@ -181,25 +181,7 @@ class ScoreStore:
 
     def record(self, row: sqlite3.Row) -> dict[str, Any]:
         """Return the object of the API."""
-        record: dict[str, Any] = {
-            "id": row["id"],
-            self._target: row[self._target],
-            "project_id": row["project_id"],
-            "name": row["name"],
-            "data_type": row["data_type"],
-            "value": row["value"],
-            "source": row["source"],
-            "status": row["status"],
-            "eval_run_id": row["eval_run_id"],
-            "author_user_id": None,
-            "reason": row["reason"],
-            "metadata": fragment(row["metadata"]),
-            "created_at": iso(row["created_at"]),
-            "updated_at": iso(row["updated_at"]),
-        }
-        if self._of_traces:
-            record |= {"environment": row["environment"], "config_id": None}
-        return record
+        return {**record(row), "author_user_id": None, **({"config_id": None} if self._of_traces else {})}
 
     def _select(self, project_id: str, condition: str, values: Sequence[Any]) -> list[sqlite3.Row]:
         with self._database.read() as connection:
