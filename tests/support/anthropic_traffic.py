@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-QUESTION: Final = "What is the weather in Paris?"
-WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
-ANSWER: Final = "".join(WORDS)
+from openai_traffic import ANSWER as ANSWER
+from openai_traffic import QUESTION as QUESTION
+from openai_traffic import WORDS as WORDS
+
 MODEL: Final = "claude-sonnet-5"
 ANSWERED_BY: Final = "claude-sonnet-5-20260801"
 USAGE: Final = {
@@ -44,22 +46,43 @@ def message(*blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def events(*blocks: tuple[dict[str, Any], Sequence[dict[str, Any]]], stop_reason: str = "end_turn") -> list[Any]:
-    """Return a streamed message with these deltas for each block (default: WORDS)."""
+def uses(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the blocks of these tool calls."""
+    return [
+        {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": arguments}
+        for index, (name, arguments) in enumerate(calls)
+    ]
+
+
+def events(
+    *blocks: tuple[dict[str, Any], Sequence[dict[str, Any]]],
+    started: dict[str, Any] | None = None,
+    ended: dict[str, Any] | None = None,
+) -> list[Any]:
+    """Return a streamed message with these deltas for each block (default: WORDS), and these first and last fields."""
     given = blocks or (({"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in WORDS]),)
     # The output tokens of the first event are only a placeholder.
-    started = message(stop_reason=None, usage={**USAGE, "output_tokens": 1}, content=[])
-    found: list[Any] = [{"type": "message_start", "message": {**started, "content": []}}]
+    begun = started or message(stop_reason=None, usage={**USAGE, "output_tokens": 1})
+    found: list[Any] = [{"type": "message_start", "message": {**begun, "content": []}}]
     for index, (block, deltas) in enumerate(given):
         found.append({"type": "content_block_start", "index": index, "content_block": block})
         if index == 0:
             found.append({"type": "ping"})
         found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         found.append({"type": "content_block_stop", "index": index})
-    stop = {"stop_reason": stop_reason, "stop_sequence": None}
-    found.append({"type": "message_delta", "delta": stop, "usage": {"output_tokens": USAGE["output_tokens"]}})
-    found.append({"type": "message_stop"})
-    return found
+    last = ended or {"delta": {"stop_reason": "end_turn", "stop_sequence": None}}
+    usage = {"output_tokens": USAGE["output_tokens"]}
+    return [*found, {"type": "message_delta", "usage": usage, **last}, {"type": "message_stop"}]
+
+
+def use_events(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Any]:
+    """Return a streamed message with these tool calls; the arguments of each come in two pieces."""
+    blocks: list[Any] = []
+    for block in uses(calls):
+        written = json.dumps(block["input"])
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in (written[:4], written[4:])]
+        blocks.append(({**block, "input": {}}, deltas))
+    return events(*blocks, ended={"delta": {"stop_reason": "tool_use", "stop_sequence": None}})
 
 
 def error(kind: str = "rate_limit_error", text: str = "Rate limited") -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import botocore
 
+import anthropic_traffic
 from aws_events import chunk, event
+from openai_traffic import ANSWER as ANSWER
+from openai_traffic import QUESTION as QUESTION
+from openai_traffic import WORDS as WORDS
 
-QUESTION: Final = "What is the weather in Paris?"
-WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
-ANSWER: Final = "".join(WORDS)
 MODEL: Final = "amazon.nova-micro-v1:0"
 OLD: Final = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 38)
 """True if the client lacks newer members of the API, such as those of cached tokens: it drops unknown members."""
@@ -41,8 +42,11 @@ def conversed(*blocks: Any, stop_reason: str = "end_turn") -> dict[str, Any]:
     }
 
 
-def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn") -> list[bytes]:
-    """Return a streamed answer with these deltas for each block (default: WORDS); `start` begins a block."""
+def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn", **ended: Any) -> list[bytes]:
+    """Return a streamed answer with these deltas for each block (default: WORDS); `start` begins a block.
+
+    `ended`: other fields of the last two events, by the name of the event.
+    """
     given = deltas or ([{"text": word} for word in WORDS],)
     found = [event("messageStart", {"role": "assistant"})]
     for index, block in enumerate(given):
@@ -50,8 +54,8 @@ def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn") -> li
             kind, member = ("contentBlockStart", "start") if "start" in delta else ("contentBlockDelta", "delta")
             found.append(event(kind, {member: delta.get("start", delta), "contentBlockIndex": index}))
         found.append(event("contentBlockStop", {"contentBlockIndex": index}))
-    found.append(event("messageStop", {"stopReason": stop_reason}))
-    found.append(event("metadata", {"usage": USAGE, "metrics": {"latencyMs": 400}}))
+    found.append(event("messageStop", ended.get("messageStop", {"stopReason": stop_reason})))
+    found.append(event("metadata", ended.get("metadata", {"usage": USAGE, "metrics": {"latencyMs": 400}})))
     return found
 
 
@@ -94,29 +98,6 @@ def chunk_events(chunks: Sequence[dict[str, Any]]) -> list[bytes]:
     return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
 
 
-def anthropic_chunks(*tool_uses: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a stream in Anthropic's own format, with ANSWER or with these tool calls."""
-    usage = {"input_tokens": 120, "output_tokens": 1}
-    started = {"id": "msg_1", "role": "assistant", "model": "claude", "content": [], "usage": usage}
-    found: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
-    blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
-        ({**use, "input": {}}, [{"type": "input_json_delta", "partial_json": json.dumps(use["input"])}])
-        for use in tool_uses
-    ]
-    for index, (block, deltas) in enumerate(
-        blocks or [({"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in WORDS])]
-    ):
-        found.append({"type": "content_block_start", "index": index, "content_block": block})
-        found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-        found.append({"type": "content_block_stop", "index": index})
-    reason = {"stop_reason": "tool_use" if tool_uses else "end_turn"}
-    return [
-        *found,
-        {"type": "message_delta", "delta": reason, "usage": {"output_tokens": 34}},
-        {"type": "message_stop"},
-    ]
-
-
 def _nova_chunks() -> list[dict[str, Any]]:
     deltas = [{"delta": {"text": word}, "contentBlockIndex": 0} for word in WORDS]
     return [
@@ -135,22 +116,14 @@ FAMILIES: Final[dict[str, Family]] = {
     "anthropic": Family(
         model="anthropic.claude-3-5-haiku-20241022-v1:0",
         request=_ANTHROPIC,
-        answer={
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": "claude",
-            "content": [{"type": "text", "text": ANSWER}],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 120, "output_tokens": 34},
-        },
-        chunks=anthropic_chunks(),
+        answer=anthropic_traffic.message(),
+        chunks=anthropic_traffic.events(),
     ),
     "anthropic by an opaque profile": Family(
         model="arn:aws:bedrock:us-east-1:012345678901:application-inference-profile/abc123",
         request=_ANTHROPIC,
         answer={"content": [{"type": "text", "text": ANSWER}], "stop_reason": "end_turn"},
-        chunks=anthropic_chunks(),
+        chunks=anthropic_traffic.events(),
     ),
     "nova": Family(
         model="us.amazon.nova-lite-v1:0",

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-QUESTION: Final = "What is the weather in Paris?"
-WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
-ANSWER: Final = "".join(WORDS)
+from openai_traffic import ANSWER as ANSWER
+from openai_traffic import QUESTION as QUESTION
+from openai_traffic import WORDS as WORDS
+
 MODEL: Final = "gemini-3.8-flash"
 ANSWERED_BY: Final = "gemini-3.8-flash-001"
 USAGE: Final = {

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from openai_traffic import ANSWER as ANSWER
+from openai_traffic import QUESTION as QUESTION
+from openai_traffic import WORDS as WORDS
 from provider_server import Reply
 
-QUESTION: Final = "What is the weather in Paris?"
-WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
-ANSWER: Final = "".join(WORDS)
 MODEL: Final = "llama3.2"
 CHAT: Final[Any] = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
 PROMPT: Final[Any] = {"model": MODEL, "prompt": QUESTION}

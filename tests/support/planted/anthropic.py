@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any, Final
 
+from anthropic_traffic import events
 from provider_server import Reply, events_reply, json_reply
 
 from .rows import refused, row
@@ -118,18 +119,16 @@ MESSAGE: Final[Json] = {
 
 
 def _message_stream(whole: Json) -> Reply:
-    content, usage = whole["content"], whole["usage"]
-    ended = {name: whole[name] for name in ("stop_reason", "stop_sequence", "container")}
+    usage = whole["usage"]
     begun = {name: value for name, value in whole.items() if name not in ("container", "context_management")}
-    begun |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
-    events: list[Json] = [{"type": "message_start", "message": begun}]
-    for index, block in enumerate(content):
-        events.append({"type": "content_block_start", "index": index, "content_block": {**block, **_begun(block)}})
-        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in _deltas(block)]
-        events.append({"type": "content_block_stop", "index": index})
-    counts = {"output_tokens": usage["output_tokens"], "server_tool_use": usage["server_tool_use"]}
-    last = {"delta": ended, "usage": counts, "context_management": whole["context_management"]}
-    return events_reply([*events, {"type": "message_delta", **last}, {"type": "message_stop"}], named=True, done=False)
+    begun |= {"stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
+    last = {
+        "delta": {name: whole[name] for name in ("stop_reason", "stop_sequence", "container")},
+        "usage": {name: usage[name] for name in ("output_tokens", "server_tool_use")},
+        "context_management": whole["context_management"],
+    }
+    blocks = [({**block, **_begun(block)}, _deltas(block)) for block in whole["content"]]
+    return events_reply(events(*blocks, started=begun, ended=last), named=True, done=False)
 
 
 def _begun(block: Json) -> Json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from aws_events import event, stream_reply
-from bedrock_traffic import OLD
+from aws_events import stream_reply
+from bedrock_traffic import OLD, converse_events
 from provider_server import Reply
 
 from . import anthropic
@@ -88,28 +88,22 @@ _ANSWER: Final[Json] = {
 
 
 def _stream(whole: Json) -> Reply:
-    events = [event("messageStart", {"role": "assistant"})]
-    for index, block in enumerate(whole["output"]["message"]["content"]):
-        at = {"contentBlockIndex": index}
-        if "toolUse" in block:
-            use = {name: value for name, value in block["toolUse"].items() if name != "input"}
-            events.append(event("contentBlockStart", {**at, "start": {"toolUse": use}}))
-        events += [event("contentBlockDelta", {**at, "delta": delta}) for delta in _deltas(block)]
-        events.append(event("contentBlockStop", at))
     stop = {name: whole[name] for name in ("stopReason", "additionalModelResponseFields")}
     metadata = {name: whole[name] for name in ("usage", "metrics", "trace")}
-    return stream_reply([*events, event("messageStop", stop), event("metadata", metadata)])
+    blocks = map(_deltas, whole["output"]["message"]["content"])
+    return stream_reply(converse_events(*blocks, messageStop=stop, metadata=metadata))
 
 
 def _deltas(block: Json) -> list[Json]:
     if "reasoningContent" in block:
         return [{"reasoningContent": {"text": block["reasoningContent"]["reasoningText"]["text"]}}]
     if "toolUse" in block:
-        return [{"toolUse": {"input": json.dumps(block["toolUse"]["input"])}}]
+        use = {name: value for name, value in block["toolUse"].items() if name != "input"}
+        return [{"start": {"toolUse": use}}, {"toolUse": {"input": json.dumps(block["toolUse"]["input"])}}]
     if "citationsContent" in block:
         cited = block["citationsContent"]
         return [{"text": cited["content"][0]["text"]}, *({"citation": one} for one in cited["citations"])]
-    return [{"text": block["text"]}]
+    return [block]
 
 
 row("Bedrock Converse", "converse", _REQUEST, _ANSWER)

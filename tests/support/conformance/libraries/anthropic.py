@@ -10,9 +10,10 @@ from typing import Any, Final
 import anthropic
 
 import aws_events
-from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, REQUEST, USAGE, WORDS, error, events, message
+from anthropic_traffic import ANSWERED_BY, MODEL, REQUEST, USAGE, error, events, message, use_events, uses
 from conformance import openai_wire, stainless
 from conformance.adapter import Adapter, Expected, Wire, calls
+from openai_traffic import ANSWER, WORDS
 
 READS: Final = 5
 """The first words come after the start of the message, the start of its text, and a ping."""
@@ -40,22 +41,6 @@ def _stream(client: Any) -> Any:
     return client.messages.stream(**REQUEST)
 
 
-def _blocks() -> list[dict[str, Any]]:
-    return [
-        {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": arguments}
-        for index, (name, arguments) in enumerate(openai_wire.TOOL_CALLS)
-    ]
-
-
-def _call_events() -> list[Any]:
-    blocks: list[Any] = []
-    for block in _blocks():
-        written = json.dumps(block["input"])
-        deltas = [{"type": "input_json_delta", "partial_json": part} for part in (written[:4], written[4:])]
-        blocks.append(({**block, "input": {}}, deltas))
-    return events(*blocks, stop_reason="tool_use")
-
-
 MESSAGES: Final = Adapter(
     title="anthropic",
     integration="anthropic",
@@ -73,8 +58,8 @@ MESSAGES: Final = Adapter(
         opening=8,
     ),
     tools=Wire(
-        whole=json.dumps(message(*_blocks(), stop_reason="tool_use")).encode(),
-        chunks=openai_wire.events(_call_events(), done=False, named=True),
+        whole=json.dumps(message(*uses(openai_wire.TOOL_CALLS), stop_reason="tool_use")).encode(),
+        chunks=openai_wire.events(use_events(openai_wire.TOOL_CALLS), done=False, named=True),
     ),
     refusal=json.dumps(error()).encode(),
     expected=Expected(
@@ -139,7 +124,7 @@ _AWS: Final = {"aws_access_key": "none", "aws_secret_key": "none", "aws_region":
 BEDROCK: Final = replace(
     _cloud("anthropic on Bedrock", "AnthropicBedrock", "aws.bedrock", **_AWS),
     answer=_framed(MESSAGES.answer, events()),
-    tools=_framed(MESSAGES.tools, _call_events()),
+    tools=_framed(MESSAGES.tools, use_events(openai_wire.TOOL_CALLS)),
 )
 CLOUDS: Final = [
     adapter

@@ -13,6 +13,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
 
+from anthropic_traffic import ANSWERED_BY, use_events, uses
 from aws_events import CONTENT_TYPE
 from bedrock_traffic import (
     ANSWER,
@@ -22,7 +23,6 @@ from bedrock_traffic import (
     OLD,
     USAGE,
     WORDS,
-    anthropic_chunks,
     chunk_events,
     converse_events,
     conversed,
@@ -97,7 +97,6 @@ _USE_DELTAS: Final = [
     ]
     for name, arguments in _CALLS
 ]
-_BLOCKS: Final = [{"type": "tool_use", "id": name, "name": name, "input": arguments} for name, arguments in _CALLS]
 _WARNS: Final = ("ignore:unclosed <socket:ResourceWarning", "ignore:Unclosed connection:ResourceWarning")
 """Both clients leave the connection of a forgotten or broken stream to the garbage collector. aiohttp warns or not,
 depending on which part of a reference cycle is collected first."""
@@ -129,12 +128,12 @@ ADAPTERS: Final = (
         forms={"stream": forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"))},
         answer=_wire(_CLAUDE.answer, _CLAUDE.events),
         tools=_wire(
-            {**_CLAUDE.answer, "content": _BLOCKS, "stop_reason": "tool_use"},
-            chunk_events(anthropic_chunks(*_BLOCKS)),
+            {**_CLAUDE.answer, "content": uses(_CALLS), "stop_reason": "tool_use"},
+            chunk_events(use_events(_CALLS)),
         ),
         refusal=b"",
         refused=_refused,
-        expected=_expected(_CLAUDE.model, "claude"),
+        expected=_expected(_CLAUDE.model, ANSWERED_BY),
         warns=_WARNS,
     ),
 )
