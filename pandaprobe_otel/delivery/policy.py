@@ -314,7 +314,8 @@ class DeliveryPolicy:
             else:
                 self._after_failure(parcel, verdict, now)
         except Exception as error:  # noqa: BLE001 - counted and logged
-            counted("delivery", error)
+            if error is not outcome:
+                counted("delivery", error)
             self._notices.report("fault", error=type(error).__name__)
             if parcel.lease is not None:
                 self._bucket.release(parcel.lease, now, answered=False)

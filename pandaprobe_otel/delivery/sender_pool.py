@@ -258,7 +258,8 @@ class SenderPool:
             outcome: Outcome | Exception
             try:
                 outcome = self._transport.send(parcel.request(timeout_s))
-            except Exception as error:  # noqa: BLE001 - counted and logged by the policy
+            except Exception as error:  # noqa: BLE001 - counted; the policy logs it
+                counted("transport", error)
                 outcome = error
             with self._changed:
                 self._in_flight -= 1
