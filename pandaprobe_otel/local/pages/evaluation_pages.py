@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,9 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.api.fields import AnalyticsGranularity
-from pandaprobe_otel.local.evaluation.catalogue import THRESHOLD
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, trend_of
+from pandaprobe_otel.local.pages.charts import HEIGHT, SMALLEST_SHARE, WIDTH, Plot, columns_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
@@ -97,17 +96,48 @@ def _metrics(context: Context, analytics: ScoreAnalytics, of: Of, by: AnalyticsG
         key = every.removesuffix(">=0")
         return context.link("/ui", q=" ".join(f"{key}{term}" for term in terms or (">=0",)))
 
-    def between(name: str) -> Callable[[float, float], str]:
-        return lambda low, high: link(name, f">={low:g}", *([] if high >= 1 else [f"<{high:g}"]))
-
     metrics = analytics.summary(project_id, None, None)
     for metric in metrics:
         name = metric["metric_name"]
-        metric["trend"] = trend_of(analytics.trend(project_id, name, None, None, by), THRESHOLD)
-        found = analytics.distribution(project_id, name, None, None, _COLUMNS)
-        metric["bars"] = histogram_of(found, _COLUMNS, between(name))
+        over_time = analytics.trend(project_id, name, None, None, by)
+        counts = [0] * _COLUMNS
+        for found in analytics.distribution(project_id, name, None, None, _COLUMNS):
+            counts[min(found["bucket"], _COLUMNS) - 1] += found["count"]
         metric["link"] = link(name)
+        metric["plots"] = [_means(name, over_time, by), _distribution(name, counts, link)] if over_time else []
     return metrics
+
+
+def _means(name: str, buckets: Sequence[Mapping[str, Any]], by: str) -> Plot:
+    when = [bucket["bucket"][:16].replace("T", " ") for bucket in buckets]
+    columns = [
+        (max(one["avg_score"], SMALLEST_SHARE), f"{at}: {one['avg_score']:.3f} ({one['count']} scores)", "")
+        for at, one in zip(when, buckets, strict=True)
+    ]
+    return Plot(
+        title=f"Average {name} by {by}",
+        measure=f"mean by {by}",
+        top="1",
+        columns=columns_of(columns, 1.0),
+        first=when[0],
+        last=when[-1] if len(when) > 1 else "",
+    )
+
+
+def _distribution(name: str, counts: Sequence[int], link: Callable[..., str]) -> Plot:
+    columns: list[tuple[float, str, str]] = []
+    for at, count in enumerate(counts):
+        low, high = at / _COLUMNS, (at + 1) / _COLUMNS
+        terms = (f">={low:g}", *(() if high >= 1 else (f"<{high:g}",)))
+        columns.append((count, f"{low:.1f} to {high:.1f}: {count}", link(name, *terms)))
+    return Plot(
+        title=f"Distribution of {name}",
+        measure="scores by value",
+        top=str(max(counts)),
+        columns=columns_of(columns, max(counts)),
+        first="0",
+        last="1",
+    )
 
 
 def _number(score: dict[str, Any]) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
+from pandaprobe_otel.local.pages.charts import HEIGHT, SMALLEST_SHARE, WIDTH, Column, Plot, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
 from pandaprobe_otel.local.search.language import as_term, narrowed, parse
@@ -25,8 +25,6 @@ from pandaprobe_otel.local.times import DAY, HOUR, MINUTE, iso
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
 _SCORE_LINES: Final = 3
-_SMALLEST_SHARE: Final = 0.01
-"""Height of the column for a score of 0, so that the column can be seen and clicked."""
 _LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 
@@ -36,21 +34,6 @@ class OverviewQuery(BaseModel, frozen=True):
     q: str = ""
     within: Literal["", "hour", "day", "week", "month"] = ""
     project: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """A plot of columns, marked parts of them, and lines, each with a legend. `top` is the value of its upper edge.
-
-    `measure` is the legend of the columns, where the title does not name them.
-    """
-
-    title: str
-    top: str
-    measure: str = ""
-    columns: Sequence[Column] = ()
-    marked: Sequence[Column] = ()
-    lines: Sequence[tuple[str, str, str]] = ()
 
 
 @router.get("/overview")
@@ -86,8 +69,6 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
         plots=[] if overview is None else _plots(context, asked, overview),
         width=WIDTH,
         height=HEIGHT,
-        first=None if overview is None else iso(overview.buckets[0].start),
-        last=None if overview is None else iso(overview.buckets[-1].end),
     )
 
 
@@ -102,23 +83,26 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
 
     def columns(value: Callable[[Figures], float], label: Callable[[float], str], top: float) -> list[Column]:
         values = [value(bucket.figures) for bucket in overview.buckets]
-        labels = [f"{_when(bucket)}: {label(found)}" for bucket, found in zip(overview.buckets, values, strict=True)]
+        labels = [
+            f"{_when(bucket.start)}: {label(found)}" for bucket, found in zip(overview.buckets, values, strict=True)
+        ]
         return columns_of([*zip(values, labels, links, strict=True)], top)
 
     def line(name: str, value: Callable[[Bucket], float | None], top: float) -> tuple[str, str, str]:
         return name, line_of([value(bucket) for bucket in overview.buckets], top), name.replace(" ", "-")
 
+    plot = partial(Plot, first=_when(overview.buckets[0].start), last=_when(overview.buckets[-1].end))
     most = _most(overview, lambda figures: figures.count)
     slowest = max(max(each.figures.p95_ms or 0, each.first_token_ms or 0) for each in overview.buckets)
     tokens, cost = _most(overview, lambda figures: figures.tokens), _most(overview, lambda figures: figures.cost)
     return [
-        Plot(
+        plot(
             title="Traces and errors",
             top=short_number(int(most)),
             columns=columns(lambda figures: figures.count, lambda count: f"{count:.0f} traces", most),
             marked=columns(lambda figures: figures.errors, lambda count: f"{count:.0f} errors", most),
         ),
-        Plot(
+        plot(
             title="Time",
             top=duration(slowest),
             measure="p95",
@@ -128,28 +112,28 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
                 line("first token", lambda bucket: bucket.first_token_ms, slowest),
             ],
         ),
-        Plot(
+        plot(
             title="Tokens",
             top=short_number(int(tokens)),
             columns=columns(lambda figures: figures.tokens, lambda count: f"{count:,.0f} tokens", tokens),
         ),
-        Plot(title="Cost", top=money(cost), columns=columns(lambda figures: figures.cost, money, cost)),
-        *([_scores(overview, link)] if overview.scores else []),
+        plot(title="Cost", top=money(cost), columns=columns(lambda figures: figures.cost, money, cost)),
+        *([_scores(overview, plot, link)] if overview.scores else []),
     ]
 
 
-def _scores(overview: Overview, link: Callable[[Bucket, str], str]) -> Plot:
+def _scores(overview: Overview, plot: Callable[..., Plot], link: Callable[[Bucket, str], str]) -> Plot:
     """Return the means of the most frequent score as columns, of the next ones as lines. Scores are 0 to 1."""
     first, *others = overview.scores[: 1 + _SCORE_LINES]
     columns = [
         (
-            0.0 if mean is None else max(mean, _SMALLEST_SHARE),
-            f"{_when(bucket)}: {first.name} {mean or 0:.3g} ({count} traces)",
+            0.0 if mean is None else max(mean, SMALLEST_SHARE),
+            f"{_when(bucket.start)}: {first.name} {mean or 0:.3g} ({count} traces)",
             link(bucket, first.search or "scored"),
         )
         for bucket, mean, count in zip(overview.buckets, first.means, first.counts, strict=True)
     ]
-    return Plot(
+    return plot(
         title="Scores",
         top="1",
         measure=first.name,
@@ -164,5 +148,5 @@ def _most(overview: Overview, value: Callable[[Figures], float]) -> float:
     return max(value(bucket.figures) for bucket in overview.buckets)
 
 
-def _when(bucket: Bucket) -> str:
-    return iso(bucket.start)[:16].replace("T", " ")
+def _when(moment: int) -> str:
+    return iso(moment)[:16].replace("T", " ")

@@ -276,7 +276,7 @@ def test_two_traces_side_by_side(http: httpx.Client) -> None:
 
 
 def test_evaluations_lead_to_the_traces_they_judged(server: LocalServer, http: httpx.Client) -> None:
-    """Scores become a line and a histogram; a metric, each column and the mean of a run list the traces behind them."""
+    """Scores become means and a histogram; a metric, each column and the mean of a run list the traces behind them."""
     server.judge.set("coherence", [0.92, 0.31], reason="it hedged")
     http.post("/traces", json=_trace(ONE)).raise_for_status()
     http.post("/traces", json=_trace(TWO)).raise_for_status()
