@@ -115,6 +115,8 @@ class ModelEndpoint:
             created=1_760_000_000,
         )
         whole = protocol.write_answer(answer)
+        if "instructions" in whole:  # OpenAI repeats them, and instrumentations read them there
+            whole = {**whole, "instructions": body.get("instructions")}
         if not streamed:
             return json_reply(whole)
         return HttpReply(chunks=list(protocol.write_stream(whole)), content_type=protocol.streamed_as)
