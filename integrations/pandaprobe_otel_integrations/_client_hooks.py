@@ -14,13 +14,12 @@ from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._http import HttpCall, Opened, Show, around, around_async, show_response
 from ._model_call import Recorder
+from ._patching import OriginalCall
 from ._tool_loop import begin_hop
-
-Wrapped = Callable[..., Any]
 
 
 class ClientHooks(ABC):
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
+    """Wrappers of functions. `gate` decides per call; if it is closed, they only pass calls on.
 
     `show` passes the result of the client's function to the call; the default is for a function that returns an HTTP
     response, even a refused one.
@@ -34,38 +33,34 @@ class ClientHooks(ABC):
         self._show = show
 
     @abstractmethod
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def find(self, original: OriginalCall) -> Any:
         """Return what `read` needs of a request that is a model call; None for any other request."""
 
     @abstractmethod
-    def read(
-        self, client: Any, found: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Any) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the JSON that is sent, and the attributes of provider and server."""
 
-    def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, original: OriginalCall) -> Any:
         """Wrap the synchronous function that sends a request."""
-        return around(guarded(self.open, client, args, kwargs), wrapped, args, kwargs, show=self._show)
+        return around(guarded(self.open, original), original, show=self._show)
 
-    async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def call_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous function. As in the original, nothing happens before it is awaited."""
-        return await around_async(guarded(self.open, client, args, kwargs), wrapped, args, kwargs, show=self._show)
+        return await around_async(guarded(self.open, original), original, show=self._show)
 
-    def stream(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def stream(self, original: OriginalCall) -> Any:
         """Wrap a function that returns the context manager of a streamed response, which the app never sees itself."""
-        return Streaming(wrapped(*args, **kwargs), lambda: guarded(self.open, client, args, kwargs))
+        return Streaming(original(), lambda: guarded(self.open, original))
 
-    def open(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
-    ) -> Opened | None:
+    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
         """Begin the model call of a request; None if it is none, or if another span records it."""
         if context is None:
             context = get_current()
-        found = self.find(client, args, kwargs)
-        if found is None or is_taken(context) or not self._gate(client):
+        found = self.find(original)
+        if found is None or is_taken(context) or not self._gate(original.owner):
             return None
-        endpoint, body, place = self.read(client, found, args, kwargs)
-        call = HttpCall(client, begin_hop(self._recorder, endpoint, body, place, context))
+        endpoint, body, place = self.read(original, found)
+        call = HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))
         return call, call.context(context)
 
 

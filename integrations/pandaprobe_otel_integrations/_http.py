@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from types import CoroutineType
@@ -357,7 +357,6 @@ Opened = tuple[HttpCall | None, Context]
 """A call over HTTP and the context to run it in. If the request gets no span, the call is None."""
 Show = Callable[[C, Any], None]
 """Shows a function's result to its call."""
-_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def show_response(call: HttpCall, response: Any) -> None:
@@ -367,19 +366,17 @@ def show_response(call: HttpCall, response: Any) -> None:
 
 def around(
     opened: Begun[C] | None,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = _NOTHING,
+    original: Callable[[], Any],
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """Return or raise as `wrapped` does. `show` passes the returned value to the call."""
+    """Return or raise as `original` does. `show` passes the returned value to the call."""
     if opened is None:
-        return wrapped(*args, **kwargs)
+        return original()
     call, context = opened
     token = attach(context)
     try:
-        result = wrapped(*args, **kwargs)
+        result = original()
     except BaseException as error:
         if call is not None:
             guarded(call.raised, error)
@@ -393,9 +390,7 @@ def around(
 
 async def around_async(
     opened: Begun[C] | None,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = _NOTHING,
+    original: Callable[[], Any],
     *,
     show: Show[C] | None = None,
 ) -> Any:
@@ -403,7 +398,7 @@ async def around_async(
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
     try:
-        result = wrapped(*args, **kwargs)
+        result = original()
         if result.__class__ is CoroutineType or isawaitable(result):
             result = await result
     except BaseException as error:

@@ -10,7 +10,42 @@ from typing import Any, Protocol
 
 import wrapt
 
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+class OriginalCall:
+    """A call that the app, or the library itself, makes of a patched function; calling this object makes it."""
+
+    __slots__ = ("args", "function", "kwargs", "owner")
+
+    def __init__(self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.function = function
+        self.owner = owner
+        """The object whose method is called; for a function of a module, nothing of use."""
+        self.args = args
+        self.kwargs = kwargs
+
+    def __call__(self) -> Any:
+        """Return or raise as the original function does."""
+        return self.function(*self.args, **self.kwargs)
+
+    def replacing(self, **kwargs: Any) -> Any:
+        """Call the original function with other values for these named arguments."""
+        return self.function(*self.args, **{**self.kwargs, **kwargs})
+
+    def on(self, owner: Any) -> Any:
+        """Call the method of an object that stands in for the owner. Wrappers around the method stay."""
+        method: Any = self.function
+        function = getattr(method, "_self_parent", None) or method.__func__
+        return function.__get__(owner, type(self.owner))(*self.args, **self.kwargs)
+
+    def arg(self, place: int, name: str) -> Any:
+        """Return an argument that may be given by name or by place; None if it is not given."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[place] if len(self.args) > place else None
+
+
+Wrapper = Callable[[OriginalCall], Any]
+"""Replaces the calls of a function."""
 
 
 class Undoable(Protocol):
@@ -49,11 +84,20 @@ class Patch:
             return
         if not _is_inside(self.replacement, current):
             if self.wrapper is not None:
-                self.original, self.replacement = current, wrapt.FunctionWrapper(current, self.wrapper)
+                self.original, self.replacement = current, wrapped_by(self.wrapper, current)
             setattr(self.owner, self.name, self.replacement)
         for below in subclasses(self.owner):
             if below.__dict__.get(self.name) is self.original:
                 delattr(below, self.name)
+
+
+def wrapped_by(wrapper: Wrapper, function: Any) -> Callable[..., Any]:
+    """Return a function of the same signature whose calls the wrapper replaces."""
+
+    def hook(wrapped: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return wrapper(OriginalCall(wrapped, owner, args, kwargs))
+
+    return wrapt.FunctionWrapper(function, hook)
 
 
 def _is_inside(wrapper: Any, function: Any) -> bool:
@@ -83,7 +127,7 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
     original = owner.__dict__.get(name)
     if original is None:
         raise AttributeError(f"{owner.__name__} has no {name}")
-    replacement = wrapt.FunctionWrapper(original, wrapper)
+    replacement = wrapped_by(wrapper, original)
     setattr(owner, name, replacement)
     return Patch(owner=owner, name=name, original=original, replacement=replacement, wrapper=wrapper)
 
@@ -121,7 +165,7 @@ def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper)
         if variable in names:
             cell = function.__closure__[names.index(variable)]
             original = cell.cell_contents
-            replacement = cell.cell_contents = wrapt.FunctionWrapper(original, wrapper)
+            replacement = cell.cell_contents = wrapped_by(wrapper, original)
             return CellPatch(cell=cell, original=original, replacement=replacement)
         function = getattr(function, "__wrapped__", None)
     raise AttributeError(f"{decorated.__name__} calls no {variable}")

@@ -23,6 +23,7 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import OriginalCall, Wrapper, wrapped_by
 from pandaprobe_otel_integrations._spans import ModelClaim, fail, with_claim, without_llm_span
 
 RUN_KEY: Final = "pandaprobe-run"
@@ -268,13 +269,6 @@ class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
         return self._self_value if name == self._self_name else super().__getattr__(name)
 
 
-def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
-    """Bind the tool's method to the tool's stand-in. Wrappers around the method stay."""
-    function = getattr(method, "_self_parent", None) or method.__func__
-    bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
-    return bound
-
-
 def asking(
     function: Wrapped,
     name: str,
@@ -287,12 +281,12 @@ def asking(
 
     known = call_id if isinstance(call_id, str) else None
 
-    def around(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(wrapped):
-            return call_async(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
-        return call(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
+    def around(original: OriginalCall) -> Any:
+        if inspect.iscoroutinefunction(original.function):
+            return call_async(name, arguments, original, form, call_id=known)
+        return call(name, arguments, original, form, call_id=known)
 
-    return wrapt.FunctionWrapper(function, around)
+    return wrapped_by(around, function)
 
 
 def _as_it_is(_: Any, __: dict[str, Any]) -> Form:
@@ -301,34 +295,34 @@ def _as_it_is(_: Any, __: dict[str, Any]) -> Form:
 
 def asked(
     attribute: str,
-    arguments: Callable[[Any, tuple[Any, ...], dict[str, Any]], Mapping[str, Any]],
+    arguments: Callable[[OriginalCall], Mapping[str, Any]],
     *,
     name: Callable[[Any], str] = lambda tool: str(tool.name),
     form: Callable[[Any, dict[str, Any]], Form] = _as_it_is,
     unless: Callable[[Any], bool] = lambda _: False,
-) -> Callable[..., Any]:
+) -> Wrapper:
     """Return a wrapper for the method by which a framework calls a tool.
 
     Args:
         attribute: The attribute of the tool that the method calls.
-        arguments: Returns the model's arguments, from the tool and the method's arguments.
+        arguments: Returns the model's arguments, from the call of the method.
         name: Returns the tool's name.
         form: Returns the form of the results, from the tool and the method's named arguments.
         unless: Returns True for a tool that must always run.
     """
 
-    def around(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        function = getattr(tool, attribute, None) if is_replaying() else None
-        if function is None or unless(tool):
-            return wrapped(*args, **kwargs)
+    def around(original: OriginalCall) -> Any:
+        function = getattr(original.owner, attribute, None) if is_replaying() else None
+        if function is None or unless(original.owner):
+            return original()
         given = asking(
             function,
-            name(tool),
-            lambda: arguments(tool, args, kwargs),
-            form(tool, kwargs),
-            call_id=kwargs.get("tool_call_id"),
+            name(original.owner),
+            lambda: arguments(original),
+            form(original.owner, original.kwargs),
+            call_id=original.kwargs.get("tool_call_id"),
         )
-        return of(wrapped, StandIn(tool, attribute, given))(*args, **kwargs)
+        return original.on(StandIn(original.owner, attribute, given))
 
     return around
 

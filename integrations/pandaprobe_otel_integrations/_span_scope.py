@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from inspect import isasyncgen, isgenerator
 from typing import Any, cast
 
@@ -43,12 +43,12 @@ class SpanScope(ContextScope):
         record_raised(self.span, error, with_content=self.recorder.with_content)
 
 
-def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def call_inside(scope: Scope, call: Callable[[], Any]) -> Any:
     """Call a plain function inside the scope. If it returns a generator, the scope lasts until that is read."""
     try:
         scope.resume()
         try:
-            result = call(*args, **kwargs)
+            result = call()
         except BaseException as error:
             scope.pause()
             scope.raised(error)

@@ -13,6 +13,7 @@ from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._openai_protocol.media import with_files
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._servers import place_of
 
 
@@ -27,16 +28,14 @@ class SpeakeasyHooks(ClientHooks):
     def provider(self, sdk: Any, request: Any) -> str:
         """Return `gen_ai.provider.name`."""
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+    def find(self, original: OriginalCall) -> Endpoint | None:
         """Return the endpoint of the request."""
-        return self.endpoint(kwargs["request"] if "request" in kwargs else args[1])
+        return self.endpoint(original.arg(1, "request"))
 
-    def read(
-        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body, and the place by the request's URL."""
-        request = kwargs["request"] if "request" in kwargs else args[1]
-        return found, _sent(request), place_of(request.url, self.provider(client, request))
+        request = original.arg(1, "request")
+        return found, _sent(request), place_of(request.url, self.provider(original.owner, request))
 
 
 def _sent(request: Any) -> Body:

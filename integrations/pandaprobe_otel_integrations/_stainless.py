@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from opentelemetry.context import Context, attach, detach, get_current
 
-from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall, LateCall, Opened, call_in, without_call
@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import string
 from pandaprobe_otel_integrations._model_call import BEGUN, ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.media import with_files
-from pandaprobe_otel_integrations._patching import Patch, definer, patch, subclasses
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, definer, patch, subclasses
 from pandaprobe_otel_integrations._servers import Places
 from pandaprobe_otel_integrations._spans import around_repetition, is_taken
 from pandaprobe_otel_integrations._tool_loop import begin_hop
@@ -44,23 +44,21 @@ class StainlessHooks(ClientHooks):
         self._api = api
         self._places = Places()
 
-    def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def process_response(self, original: OriginalCall) -> Any:
         """Wrap `_process_response` of both clients. Its result, awaitable or not, is passed on."""
-        guarded(_show, client, kwargs)
-        return wrapped(*args, **kwargs)
+        guarded(_show, original.owner, original.kwargs)
+        return original()
 
-    def open(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
-    ) -> Opened | None:
+    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
         """Begin the call of a request. A poll gets its span later, and one inside another request may get none."""
         context = get_current()
         around = around_repetition(context) if context else None
         if around is None:
-            call = self._call(client, args, kwargs, context)
+            call = self._call(original, context)
         else:
             before = attach(around)  # some tracers ask the current context whether to record
             try:
-                call = self._call(client, args, kwargs, around)
+                call = self._call(original, around)
             finally:
                 detach(before)
         if call is not None:
@@ -70,34 +68,33 @@ class StainlessHooks(ClientHooks):
         bare = without_call(context)
         return None if bare is None else (None, bare)
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+    def find(self, original: OriginalCall) -> Endpoint | None:
         """Return the endpoint by method and path."""
-        options = kwargs["options"] if "options" in kwargs else args[1]
+        options = original.arg(1, "options")
         return self._api.endpoint(options.method, options.url)
 
-    def read(
-        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body with `extra_body`, and the place by the client's base URL."""
-        options = kwargs["options"] if "options" in kwargs else args[1]
+        options = original.arg(1, "options")
+        client = original.owner
         place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
-        return found, _sent(options, kwargs), place
+        return found, _sent(options, original.kwargs), place
 
-    def _call(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> HttpCall | None:
-        endpoint = self.find(client, args, kwargs)
-        if endpoint is None or is_taken(context) or not self._gate(client):
+    def _call(self, original: OriginalCall, context: Context) -> HttpCall | None:
+        endpoint = self.find(original)
+        if endpoint is None or is_taken(context) or not self._gate(original.owner):
             return None
-        endpoint, body, place = self.read(client, endpoint, args, kwargs)
+        endpoint, body, place = self.read(original, endpoint)
         if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
 
             def make(started_ns: int, told: Body) -> ModelCall:
                 joined = BEGUN.context_of(string(told.get("id")), context)
                 return ModelCall(self._recorder, endpoint, body, place, joined, started_ns)
 
-            return LateCall(client, endpoint, make, is_news)
+            return LateCall(original.owner, endpoint, make, is_news)
         if (asked_for := getattr(endpoint, "response_id", None)) is not None:
             context = BEGUN.context_of(asked_for, context)
-        return HttpCall(client, begin_hop(self._recorder, endpoint, body, place, context))
+        return HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:

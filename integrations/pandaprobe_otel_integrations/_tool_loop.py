@@ -22,6 +22,7 @@ from . import _names as names
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._model_call import ModelCall, Recorder
+from ._patching import OriginalCall
 
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
@@ -270,7 +271,7 @@ async def through_async(
 
 
 class LoopHooks(ABC):
-    """Wrappers in wrapt's form. `gate` decides per loop; if it is closed, they only pass calls on."""
+    """Wrappers of functions. `gate` decides per loop; if it is closed, they only pass calls on."""
 
     is_last: Callable[[Any], bool] | None = None
     """Returns whether an item of the generator is the last one, at which the client leaves it."""
@@ -280,40 +281,40 @@ class LoopHooks(ABC):
         self._gate = gate
 
     @abstractmethod
-    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def client(self, original: OriginalCall) -> Any:
         """Return the client of a loop; None if the call is no loop."""
 
     @abstractmethod
-    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+    def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin the loop."""
 
     @abstractmethod
-    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun | None:
         """Begin one call of the app's function."""
 
-    def turns(self, wrapped: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def turns(self, original: OriginalCall) -> Any:
         """Wrap a function that returns a generator of turns, asynchronous or not."""
-        return self.through(wrapped(*args, **kwargs), owner, args, kwargs)
+        return self.through(original(), original)
 
-    def through(self, items: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def through(self, items: Any, original: OriginalCall) -> Any:
         """Return the items of a generator, whose loop begins when the app starts to iterate."""
         read = through_async if hasattr(items, "__anext__") else through
-        return read(items, lambda: guarded(self.open, owner, args, kwargs), self.is_last)
+        return read(items, lambda: guarded(self.open, original), self.is_last)
 
-    def function(self, wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def function(self, original: OriginalCall) -> Any:
         """Wrap one call of the app's function; the client awaits an asynchronous one."""
         loop = loop_in()
-        tool = guarded(self.tool, loop, args, kwargs) if loop is not None else None
+        tool = guarded(self.tool, loop, original) if loop is not None else None
         if tool is None:
-            return wrapped(*args, **kwargs)
-        run = tool.run_async if inspect.iscoroutinefunction(wrapped) else tool.run
-        return run(lambda: wrapped(*args, **kwargs))
+            return original()
+        run = tool.run_async if inspect.iscoroutinefunction(original.function) else tool.run
+        return run(original)
 
-    def is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def is_wanted(self, original: OriginalCall) -> bool:
         """Return whether to record a loop: it is not inside another one, and nobody else records it."""
-        client, context = self.client(owner, args, kwargs), get_current()
+        client, context = self.client(original), get_current()
         return client is not None and loop_in(context) is None and not is_taken(context) and self._gate(client)
 
-    def open(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop | None:
+    def open(self, original: OriginalCall) -> ToolLoop | None:
         """Begin the loop; None if it is not to be recorded."""
-        return self.begin(owner, args, kwargs) if self.is_wanted(owner, args, kwargs) else None
+        return self.begin(original) if self.is_wanted(original) else None

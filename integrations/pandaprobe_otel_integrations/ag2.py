@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._json import Content, encoded, items, obj, str
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import adopt, present, record_raised
 
@@ -203,12 +203,12 @@ class AG2Instrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         tools = self._tool_middleware(module.BaseMiddleware)
 
-        def opening(wrapped: Open, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            given = tuple(kwargs.get("additional_middleware", ()))
-            if not self._lets_through(agent) or _makes_spans(agent, given):
-                return wrapped(*args, **kwargs)
-            kwargs = {**kwargs, "additional_middleware": (*given, tools)}
-            return self._turn(wrapped(*args, **kwargs), agent, args[0], kwargs.get("context"))
+        def opening(original: OriginalCall) -> Any:
+            given = tuple(original.kwargs.get("additional_middleware", ()))
+            if not self._lets_through(original.owner) or _makes_spans(original.owner, given):
+                return original()
+            original.kwargs = {**original.kwargs, "additional_middleware": (*given, tools)}
+            return self._turn(original(), original.owner, original.args[0], original.kwargs.get("context"))
 
         yield adopt(_SCOPE, is_on=lambda: self._open)
         yield patch(module.Agent, "_drive_scope", opening)

@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Object, encoded, items, obj
 from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._spans import adopt
 
 __all__ = ["AgentFrameworkInstrumentor"]
@@ -76,14 +76,14 @@ _STREAMED: Final[ContextVar[Any]] = ContextVar("pandaprobe_agent_framework_strea
 """The span of the stream that is being opened."""
 
 
-def marked_when_left(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Return what `call` returns. If that is a stream which the app forgets, its span is marked as partial.
+def marked_when_left(original: OriginalCall) -> Any:
+    """Return what the call returns. If that is a stream which the app forgets, its span is marked as partial.
 
     The framework ends the span of a forgotten stream in a finalizer. A finalizer that is made later runs earlier.
     """
     token = _STREAMED.set(None)
     try:
-        result = call(*args, **kwargs)
+        result = original()
         span = _STREAMED.get()
     finally:
         _STREAMED.reset(token)
@@ -98,7 +98,7 @@ def _left(span: Any) -> None:
 
 
 class ModelCalls:
-    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+    """Wrappers of functions. While `is_on` is False, they only pass calls on.
 
     `with_content` is the framework's switch.
     """
@@ -107,64 +107,62 @@ class ModelCalls:
         self._is_on = is_on
         self._with_content = with_content
 
-    def chat(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def chat(self, original: OriginalCall) -> Any:
         """Wrap a model call, which opens its span before it returns something to await or read."""
         if not self._is_on():
-            return wrapped(*args, **kwargs)
-        token = _CALL.set({"options": kwargs.get("options")})
+            return original()
+        token = _CALL.set({"options": original.kwargs.get("options")})
         try:
-            return marked_when_left(wrapped, args, kwargs)
+            return marked_when_left(original)
         finally:
             _CALL.reset(token)
 
-    def stream_begins(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def stream_begins(self, original: OriginalCall) -> Any:
         """Wrap the start of a stream's span."""
-        span = wrapped(*args, **kwargs)
+        span = original()
         if self._is_on():
             _STREAMED.set(span)
         return span
 
-    def embedding(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def embedding(self, original: OriginalCall) -> Any:
         """Wrap an embedding of texts."""
         if not self._is_on():
-            return wrapped(*args, **kwargs)
-        return _embedded(wrapped, args, kwargs)
+            return original()
+        return _embedded(original)
 
-    def attributes(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def attributes(self, original: OriginalCall) -> Any:
         """Wrap the function that describes a span."""
         call = _CALL.get() if self._is_on() else None
-        if call is None or kwargs.get("operation_name") not in ("chat", "embeddings"):
-            return wrapped(*args, **kwargs)
+        if call is None or original.kwargs.get("operation_name") not in ("chat", "embeddings"):
+            return original()
         _CALL.set(None)  # they belong to this span alone
         options = obj(call.get("options"))
         named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
-        found: dict[str, Any] = wrapped(*args, **{**kwargs, "all_options": named})
+        found: dict[str, Any] = original.replacing(all_options=named)
         if self._with_content():
             found |= encoded(guarded(_content, options, call.get("values")) or {})
         return found
 
-    def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def message(self, original: OriginalCall) -> Any:
         """Wrap the conversion of a message to the conventions' form."""
-        return self._with_rest(wrapped, args, kwargs, _rest_of_message)
+        return self._with_rest(original, _rest_of_message)
 
-    def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def part(self, original: OriginalCall) -> Any:
         """Wrap the conversion of a part of a message."""
-        return self._with_rest(wrapped, args, kwargs, _rest_of_part)
+        return self._with_rest(original, _rest_of_part)
 
-    def _with_rest(
-        self, wrapped: Callable[..., Any], args: Any, kwargs: Any, beside: Callable[[Any], Mapping[str, Any]]
-    ) -> Any:
-        found: Any = wrapped(*args, **kwargs)
-        if not self._is_on() or not args or not obj(found):
+    def _with_rest(self, original: OriginalCall, beside: Callable[[Any], Mapping[str, Any]]) -> Any:
+        found: Any = original()
+        if not self._is_on() or not original.args or not obj(found):
             return found
-        return {**(guarded(beside, args[0]) or {}), **obj(found)}
+        return {**(guarded(beside, original.args[0]) or {}), **obj(found)}
 
 
-async def _embedded(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    values: Any = args[0] if args else kwargs.get("values")
-    token = _CALL.set({"options": kwargs.get("options"), "values": values})
+async def _embedded(original: OriginalCall) -> Any:
+    values: Any = original.arg(0, "values")
+    token = _CALL.set({"options": original.kwargs.get("options"), "values": values})
     try:
-        return await wrapped(*args, **kwargs)
+        return await original()
     finally:
         _CALL.reset(token)
 
@@ -358,7 +356,7 @@ def _of_run(block: AbstractContextManager[Any]) -> Generator[Any]:
 
 
 class WorkflowHooks:
-    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+    """Wrappers of functions. While `is_on` is False, they only pass calls on.
 
     `with_content` is the framework's switch.
     """
@@ -367,22 +365,22 @@ class WorkflowHooks:
         self._is_on = is_on
         self._with_content = with_content
 
-    def tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def tracer(self, original: OriginalCall) -> Any:
         """Wrap `workflow_tracer`."""
-        tracer = wrapped(*args, **kwargs)
+        tracer = original()
         return ReportingTracer(tracer) if self._is_on() else tracer
 
-    def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def execute(self, original: OriginalCall) -> Any:
         """Wrap `Executor.execute`. The input of a run's first executor is the input of the run."""
         if self._is_on() and self._with_content():
-            guarded(_run_is_given, args[0] if args else kwargs.get("message"))
-        return wrapped(*args, **kwargs)
+            guarded(_run_is_given, original.arg(0, "message"))
+        return original()
 
-    def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def event(self, original: OriginalCall) -> Any:
         """Wrap the function that all events of a run pass, in the context of their executor."""
         if self._is_on():
-            guarded(self._record, args[0] if args else kwargs.get("event"))
-        return wrapped(*args, **kwargs)
+            guarded(self._record, original.arg(0, "event"))
+        return original()
 
     def _record(self, event: Any) -> None:
         kind, run = str(event.type), _current()
@@ -463,15 +461,15 @@ class AgentFrameworkInstrumentor(Integration):
             yield patch(module, "get_tracer", self._get_tracer)
         with_conversation = module._use_telemetry_conversation_id
 
-        def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
+        def agent_begins(original: OriginalCall) -> Any:
             """Wrap the function that starts a run's span. Its result is awaited or read later."""
-            session: Any = getattr(kwargs.get("session"), "session_id", None)
+            session: Any = getattr(original.kwargs.get("session"), "session_id", None)
             if not self._open:
-                return wrapped(*args, **kwargs)
+                return original()
             if not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
-                return marked_when_left(wrapped, args, kwargs)
+                return marked_when_left(original)
             with with_conversation(str(session)):
-                return marked_when_left(wrapped, args, kwargs)
+                return marked_when_left(original)
 
         yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
         yield patch(module, "workflow_tracer", self._workflows.tracer)
@@ -488,7 +486,7 @@ class AgentFrameworkInstrumentor(Integration):
             if hasattr(module, name):
                 yield patch(module, name, told)
 
-    def _get_tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _get_tracer(self, original: OriginalCall) -> Any:
         if not self._open:
-            return wrapped(*args, **kwargs)
+            return original()
         return self._tracer_provider.get_tracer(_SCOPE)

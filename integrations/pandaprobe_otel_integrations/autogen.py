@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pandaprobe_otel_integrations._json import Content, encoded, items, obj, to_
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Undoable, definer, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._runs import ConversationIds
 from pandaprobe_otel_integrations._spans import adopt, present, record_raised
@@ -51,9 +51,9 @@ class Endings:
     def __init__(self) -> None:
         self._reasons: WeakKeyDictionary[Span, str] = WeakKeyDictionary()
 
-    def calling(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+    def calling(self, original: OriginalCall) -> AsyncGenerator[Any, None]:
         """Wrap the function with which an agent calls its model; its last event is the model's result."""
-        return self._watched(wrapped(*args, **kwargs))
+        return self._watched(original())
 
     async def _watched(self, events: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         try:
@@ -123,19 +123,19 @@ class NativeSpans:
         """The tracer for AutoGen's spans."""
         return get_tracer(_SCOPE, tracer_provider=self.provider)
 
-    def making(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+    def making(self, original: OriginalCall) -> Any:
         """Drop the span of an agent's creation if it would be a separate trace, billed although it contains no run."""
         if self.is_open() and not get_current_span().is_recording():
             return _NO_SPAN
-        return self.agent(wrapped, None, args, kwargs)
+        return self.agent(original)
 
-    def agent(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+    def agent(self, original: OriginalCall) -> Any:
         """Return the span of an agent, unless another vendor has a span of the same work."""
         if not self.is_open():
-            return wrapped(*args, **kwargs)
+            return original()
         if not self.is_ours():
             return _NO_SPAN
-        return self.watched(wrapped(*args, **{"tracer": self.tracer, **kwargs}))
+        return self.watched(original.function(*original.args, **{"tracer": self.tracer, **original.kwargs}))
 
     @contextmanager
     def watched(self, block: SpanBlock) -> Generator[Span]:
@@ -306,24 +306,26 @@ class ToolCalls:
     def __init__(self, native: NativeSpans) -> None:
         self._native = native
 
-    def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+    def span(self, original: OriginalCall) -> Any:
         """Wrap the opening of a tool's span."""
         call = _CALL.get()
         if call is None or not self._native.is_ours():
-            return self._native.agent(wrapped, None, args, kwargs)
+            return self._native.agent(original)
         _CALL.set(None)  # not for the span of a tool that this tool calls
-        return self._recorded(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
+        return self._recorded(call, original.replacing(tracer=OpenEnded(self._native.tracer)))
 
-    def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
+    def run(self, original: OriginalCall) -> Any:
         """Wrap a call that is awaited."""
         if not self._native.is_ours():
-            return wrapped(*args, **kwargs)
-        return self._run(wrapped, ToolCall(tool, _arguments(args, kwargs)), args, kwargs)
+            return original()
+        return self._run(original, ToolCall(original.owner, original.arg(0, "args")))
 
-    def run_stream(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+    def run_stream(self, original: OriginalCall) -> AsyncGenerator[Any, None]:
         """Wrap a call that streams its events; the last one is its answer."""
-        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
-        return self._stream(events, ToolCall(tool, _arguments(args, kwargs))) if self._native.is_ours() else events
+        events: AsyncGenerator[Any, None] = original()
+        if not self._native.is_ours():
+            return events
+        return self._stream(events, ToolCall(original.owner, original.arg(0, "args")))
 
     @contextmanager
     def _recorded(self, call: ToolCall, block: SpanBlock) -> Generator[Span]:
@@ -331,11 +333,11 @@ class ToolCalls:
             guarded(call.opened, span, with_content=self._native.with_content)
             yield span
 
-    async def _run(self, wrapped: Callable[..., Any], call: ToolCall, args: Any, kwargs: Any) -> Any:
+    async def _run(self, original: OriginalCall, call: ToolCall) -> Any:
         before = _CALL.get()
         _CALL.set(call)
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await original()
             self._answered(call, result)
             return result
         finally:
@@ -361,10 +363,6 @@ class ToolCalls:
     def _answered(self, call: ToolCall, result: Any) -> None:
         if self._native.with_content and call.span.is_recording():
             guarded(call.answered, result)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    return args[0] if args else kwargs.get("args")
 
 
 # -- runs of agents: their inputs and answers, and the conversation, since an agent keeps its messages -----------------
@@ -405,40 +403,44 @@ class AgentRuns:
         self._endings = endings
         self._conversations = ConversationIds()
 
-    def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+    def span(self, original: OriginalCall) -> Any:
         """Wrap the opening of a run's span."""
         run = _RUN.get()
         _RUN.set(None)
         if run is None or not self._native.is_ours():
-            return self._native.agent(wrapped, None, args, kwargs)
+            return self._native.agent(original)
         # AutoGen leaves the span's block before the awaited result is known.
         tracer = self._native.tracer if run.agent is None else OpenEnded(self._native.tracer)
-        return self._recorded(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
+        return self._recorded(run, self._native.watched(original.replacing(tracer=tracer)))
 
-    def run(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
+    def run(self, original: OriginalCall) -> Any:
         """Wrap a run that is awaited."""
         if not self._native.is_open():
-            return wrapped(*args, **kwargs)
-        return self._run(wrapped, AgentRun(agent, kwargs.get("task")), args, kwargs)
+            return original()
+        return self._run(original, AgentRun(original.owner, original.kwargs.get("task")))
 
-    def run_stream(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+    def run_stream(self, original: OriginalCall) -> AsyncGenerator[Any, None]:
         """Wrap a run that streams its events."""
-        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
-        return self._stream(events, AgentRun(agent, kwargs.get("task"))) if self._native.is_open() else events
+        events: AsyncGenerator[Any, None] = original()
+        return (
+            self._stream(events, AgentRun(original.owner, original.kwargs.get("task")))
+            if self._native.is_open()
+            else events
+        )
 
-    def member(self, wrapped: Callable[..., Any], container: Any, args: Any, kwargs: Any) -> Any:
+    def member(self, original: OriginalCall) -> Any:
         """Wrap the turn of a team's member. Its input is the messages since its last turn."""
         if not self._native.is_open():
-            return wrapped(*args, **kwargs)
-        given = [*getattr(container, "_message_buffer", ())]
-        return self._turn(wrapped, AgentRun(None, given), args, kwargs)
+            return original()
+        given = [*getattr(original.owner, "_message_buffer", ())]
+        return self._turn(original, AgentRun(None, given))
 
-    def publishing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def publishing(self, original: OriginalCall) -> Any:
         """Wrap the messages that agents publish; a member's answer is among them."""
-        said: Any = args[0] if args else kwargs.get("message")
+        said: Any = original.arg(0, "message")
         if type(said).__name__ == _MEMBERS_ANSWER and self._native.with_content and self._native.is_ours():
             guarded(self._member_answered, said.response)
-        return wrapped(*args, **kwargs)
+        return original()
 
     def _member_answered(self, response: Any) -> None:
         span = get_current_span()
@@ -446,17 +448,17 @@ class AgentRuns:
         messages = [*(response.inner_messages or ()), response.chat_message]
         span.set_attributes(encoded(_answer_and_messages(messages, reason)))
 
-    async def _turn(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
+    async def _turn(self, original: OriginalCall, run: AgentRun) -> Any:
         _RUN.set(run)
         try:
-            return await wrapped(*args, **kwargs)
+            return await original()
         finally:
             _RUN.set(None)
 
-    async def _run(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
+    async def _run(self, original: OriginalCall, run: AgentRun) -> Any:
         _RUN.set(run)  # for the run's span, which is opened first
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await original()
             self._answered(run, result)
             return result
         finally:
@@ -507,10 +509,10 @@ class TeamRuns:
         self._recorder = recorder
         self._is_ours = is_ours
 
-    def run_stream(self, wrapped: Callable[..., Any], team: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
+    def run_stream(self, original: OriginalCall) -> AsyncGenerator[Any, None]:
         """Wrap a run as a stream, which AutoGen's `run` reads too."""
-        events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
-        return self._observed(events, team, kwargs.get("task")) if self._is_ours() else events
+        events: AsyncGenerator[Any, None] = original()
+        return self._observed(events, original.owner, original.kwargs.get("task")) if self._is_ours() else events
 
     async def _observed(self, events: AsyncGenerator[Any, None], team: Any, task: Any) -> AsyncGenerator[Any, None]:
         span = guarded(self._begin, team, task)

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters, rest
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._servers import place_at, provider_name
@@ -308,19 +308,15 @@ class DSPyInstrumentor(Integration):
             # DSPy reads the callbacks here before each call; the app's own callbacks stay unchanged.
             yield patch(module.Settings, "get", self._getting)
 
-    def _getting(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        found = wrapped(*args, **kwargs)
-        if args[:1] == ("callbacks",) and self._active_recorder() is not None:
+    def _getting(self, original: OriginalCall) -> Any:
+        found = original()
+        if original.args[:1] == ("callbacks",) and self._active_recorder() is not None:
             return [*(found or ()), self._callback]
         return found
 
-    def _finalizing(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        guarded(self._callback.answered, *args)
-        return wrapped(*args, **kwargs)
+    def _finalizing(self, original: OriginalCall) -> Any:
+        guarded(self._callback.answered, *original.args)
+        return original()
 
     def _active_recorder(self) -> Recorder | None:
         return self._recorder if self._open and self._active_rival() is None else None

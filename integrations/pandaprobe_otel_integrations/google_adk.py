@@ -25,9 +25,9 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, uncounted
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference
-from pandaprobe_otel_integrations._runs import StandIn, asking, of
+from pandaprobe_otel_integrations._runs import StandIn, asking
 from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
     COUNTED,
@@ -54,16 +54,16 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
         yield patch(module.FunctionTool, "run_async", _running)
 
 
-def _running(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    given = kwargs.get("args")
+def _running(original: OriginalCall) -> Any:
+    given = original.kwargs.get("args")
     if not is_replaying() or not isinstance(given, Mapping):
-        return wrapped(*args, **kwargs)
+        return original()
     said = obj(given)
-    function: Callable[..., Any] = getattr(tool, _FUNCTION)
-    context = kwargs.get("tool_context")
+    function: Callable[..., Any] = getattr(original.owner, _FUNCTION)
+    context = original.kwargs.get("tool_context")
     call_id = getattr(context, "function_call_id", None)
-    instead = asking(function, str(tool.name), lambda: said, _form(context), call_id=call_id)
-    return of(wrapped, StandIn(tool, _FUNCTION, instead))(*args, **kwargs)
+    instead = asking(function, str(original.owner.name), lambda: said, _form(context), call_id=call_id)
+    return original.on(StandIn(original.owner, _FUNCTION, instead))
 
 
 def _form(context: Any) -> Form:
@@ -195,9 +195,9 @@ class Unanswered:
     def __init__(self) -> None:
         self.spans: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def recording(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+    def recording(self, original: OriginalCall) -> Any:
         """Wrap `_recording_span(span)`, the block at whose end ADK ends the span of a run or an agent."""
-        return self._until_left(wrapped(*args, **kwargs))
+        return self._until_left(original())
 
     @contextmanager
     def _until_left(self, block: AbstractContextManager[Any]) -> Generator[Any]:
@@ -211,7 +211,7 @@ class Unanswered:
 
 
 class SpanHooks:
-    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+    """Wrappers of functions. While `is_on` is False, they only pass calls on.
 
     `values` returns session, user, tags and metadata of new traces. `content_of` returns ADK's settings for a run.
     """
@@ -234,41 +234,39 @@ class SpanHooks:
         ADK holds them while they are open.
         """
 
-    def agent_begins(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+    def agent_begins(self, original: OriginalCall) -> Any:
         """Wrap `trace_agent_invocation(span, agent, ctx)`, which is called when the span has started."""
-        result = wrapped(*args, **kwargs)
+        result = original()
         if self._is_on():
-            guarded(self._describe_agent, *args, **kwargs)
+            guarded(self._describe_agent, *original.args, **original.kwargs)
         return result
 
-    def model_call(
-        self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
-    ) -> AbstractAsyncContextManager[Any, bool | None]:
+    def model_call(self, original: OriginalCall) -> AbstractAsyncContextManager[Any, bool | None]:
         """Wrap `use_inference_span(...)`, the block in which a model call is made and answered."""
-        block: AbstractAsyncContextManager[Any, bool | None] = wrapped(*args, **kwargs)
+        block: AbstractAsyncContextManager[Any, bool | None] = original()
         if not self._is_on():
             return block
         guarded(_make_a_step_of, get_current_span())
-        request = args[0] if args else kwargs.get("llm_request")
-        context = args[1] if len(args) > 1 else kwargs.get("invocation_context")
+        request = original.arg(0, "llm_request")
+        context = original.arg(1, "invocation_context")
         says = guarded(self._says, context) is True
         return ModelCallBlock(block, self._mark_unanswered, self._record_agents, request, with_content=says)
 
-    def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+    def model_answers(self, original: OriginalCall) -> Any:
         """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
         if self._is_on():
-            guarded(_note_first_chunk, *args, **kwargs)
-        result = wrapped(*args, **kwargs)
+            guarded(_note_first_chunk, *original.args, **original.kwargs)
+        result = original()
         if self._is_on():
-            guarded(self._answered, *args, **kwargs)
+            guarded(self._answered, *original.args, **original.kwargs)
         return result
 
-    def part(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+    def part(self, original: OriginalCall) -> Any:
         """Wrap the description of a part of a message."""
-        told = wrapped(*args, **kwargs)
-        if not self._is_on() or not args or args[0] is None:
+        told = original()
+        if not self._is_on() or not original.args or original.args[0] is None:
             return told
-        found = guarded(part, args[0], told)
+        found = guarded(part, original.args[0], told)
         return told if found is None else found
 
     def _answered(self, invocation_context: Any, span: Any, llm_response: Any) -> None:
@@ -287,12 +285,12 @@ class SpanHooks:
         if found is not None:
             fail(recorded, found[0], found[1] if says else found[0])
 
-    def tool_called(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+    def tool_called(self, original: OriginalCall) -> Any:
         """Wrap `trace_tool_call(tool, args, function_response_event, ...)`, called after the tool has run."""
-        result = wrapped(*args, **kwargs)
+        result = original()
         if self._is_on():
-            guarded(_note_waiting, *args, **kwargs)
-            guarded(self._note_tool, *args, **kwargs)
+            guarded(_note_waiting, *original.args, **original.kwargs)
+            guarded(self._note_tool, *original.args, **original.kwargs)
         return result
 
     def _note_tool(

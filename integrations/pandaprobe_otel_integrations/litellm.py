@@ -25,7 +25,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignResponses,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import FILES, Images, Speech, Transcription, with_files
-from pandaprobe_otel_integrations._patching import Undoable, Wrapper, patch, patch_inside
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, Wrapper, patch, patch_inside
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import openinference
 from pandaprobe_otel_integrations._servers import place_at, provider_name
@@ -53,9 +53,9 @@ class Function:
     is_everywhere: bool = True
     """True if every supported version has it in this module."""
 
-    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
+    def request(self, original: OriginalCall) -> Body:
         """Return the arguments as a request."""
-        given = {**dict(zip(self.places, args, strict=False)), **kwargs}
+        given = {**dict(zip(self.places, original.args, strict=False)), **original.kwargs}
         return with_files(given, {"file": given["file"]}) if "file" in given else given
 
 
@@ -435,13 +435,12 @@ def _decided(logging: Any) -> str | None:
 
 # -- hooks on litellm's functions and on its classes of streams --------------------------------------------------------
 
-Wrapped = Callable[..., Any]
 STREAM: Final = "_pandaprobe_observed"
 """Attribute with the observer of a stream."""
 
 
 class CallHooks:
-    """Makes wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
+    """Makes wrappers of functions. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -450,35 +449,33 @@ class CallHooks:
     def synchronous(self, function: Function) -> Wrapper:
         """Wrap a function that returns the answer or a stream."""
 
-        def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            opened = guarded(self._open, function, args, kwargs)
-            return around(opened, wrapped, args, kwargs, show=_show)
+        def hook(original: OriginalCall) -> Any:
+            opened = guarded(self._open, function, original)
+            return around(opened, original, show=_show)
 
         return hook
 
     def asynchronous(self, function: Function) -> Wrapper:
         """Wrap a coroutine function."""
 
-        async def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            opened = guarded(self._open, function, args, kwargs)
-            return await around_async(opened, wrapped, args, kwargs, show=_show)
+        async def hook(original: OriginalCall) -> Any:
+            opened = guarded(self._open, function, original)
+            return await around_async(opened, original, show=_show)
 
         return hook
 
-    def _open(
-        self, function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[FunctionCall, Context] | None:
+    def _open(self, function: Function, original: OriginalCall) -> tuple[FunctionCall, Context] | None:
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; each attempt is a call.
-        if is_taken(context) or kwargs.get("fallbacks") or not self._gate(None):
+        if is_taken(context) or original.kwargs.get("fallbacks") or not self._gate(None):
             return None
-        request = function.request(args, kwargs)
+        request = function.request(original)
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
         body = {**sent(request), "model": model}
         place = place_of_call(request, provider)
         call = ModelCall(self._recorder, function.endpoint, body, place, context)
         within = call.context(context)
-        logging = kwargs.get("litellm_logging_obj")
+        logging = original.kwargs.get("litellm_logging_obj")
         return FunctionCall(call, within, function, logging, place[names.PROVIDER]), within
 
 
@@ -489,49 +486,49 @@ def _show(call: FunctionCall, result: Any) -> None:
 
 
 class StreamHooks:
-    """Wrappers of the methods of a stream, in wrapt's form. Streams that are not recorded are passed on."""
+    """Wrappers of the methods of a stream. Streams that are not recorded are passed on."""
 
-    def next(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def next(self, original: OriginalCall) -> Any:
         """Wrap `__next__`."""
-        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
         if observed is None:
-            return wrapped(*args, **kwargs)
+            return original()
         token = observed.enter()
         try:
-            chunk = wrapped(*args, **kwargs)
+            chunk = original()
         except BaseException as error:
-            _record_end(observed, stream, error)
+            _record_end(observed, original.owner, error)
             raise
         finally:
             observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
-    async def next_async(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def next_async(self, original: OriginalCall) -> Any:
         """Wrap `__anext__`."""
-        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
         if observed is None:
-            return await wrapped(*args, **kwargs)
+            return await original()
         token = observed.enter()
         try:
-            chunk = await wrapped(*args, **kwargs)
+            chunk = await original()
         except BaseException as error:
-            _record_end(observed, stream, error)
+            _record_end(observed, original.owner, error)
             raise
         finally:
             observed.leave(token)
         observed.items.keep(chunk)
         return chunk
 
-    def close(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def close(self, original: OriginalCall) -> Any:
         """Run before `close` and `aclose`.
 
         litellm also closes an exhausted or broken stream, and reports its end later.
         """
-        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
         if observed is not None and not observed.is_being_read:
-            observed.ended(stream, "closed")
-        return wrapped(*args, **kwargs)
+            observed.ended(original.owner, "closed")
+        return original()
 
 
 def _record_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:

@@ -22,7 +22,7 @@ from pandaprobe_otel_integrations._json import Object, encoded, from_json, items
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Patch, Undoable, patch, replace
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._spans import without_llm_span
 
@@ -32,12 +32,10 @@ __all__ = ["MCPInstrumentor"]
 # -- A client's tool calls that an open recording answers or keeps -----------------------------------------------------
 
 
-async def answered_call(
-    wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def answered_call(original: OriginalCall) -> Any:
     """Run `ClientSession.call_tool`, or answer it from a recording, if one is open and wants this tool."""
-    name, arguments = _call(*args, **kwargs)
-    return await tool_answers.call_async(name, arguments, lambda: wrapped(*args, **kwargs), _FORM)
+    name, arguments = _call(*original.args, **original.kwargs)
+    return await tool_answers.call_async(name, arguments, original, _FORM)
 
 
 def _call(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> tuple[str, Any]:
@@ -195,13 +193,11 @@ def open_ended(tracer: Any, request: Request, name: str, **options: Any) -> Gene
         yield span
 
 
-async def sent(
-    wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any], request: Request
-) -> Any:
+async def sent(original: OriginalCall, request: Request) -> Any:
     """Run `send_raw_request` of a dispatcher, and record the answer on the span opened in it."""
     token = _REQUEST.set(request)
     try:
-        result = await wrapped(*args, **kwargs)
+        result = await original()
         guarded(request.answered, result)
         return result
     except Exception:
@@ -224,19 +220,17 @@ _CALL_KEY: Final = "pandaprobe-mcp-call"
 
 async def recorded_call(
     recorder: Recorder,
-    wrapped: Callable[..., Coroutine[Any, Any, Any]],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    original: OriginalCall,
 ) -> Any:
     """Run `ClientSession.call_tool` inside a span."""
-    span = guarded(_begin, recorder, *args, **kwargs)
+    span = guarded(_begin, recorder, *original.args, **original.kwargs)
     if span is None:
-        return await answered_call(wrapped, args, kwargs)
+        return await answered_call(original)
     before = get_current()
     inside = set_value(_CALL_KEY, span, set_span_in_context(span, without_llm_span(before)))
     attach(inside)
     try:
-        result = await answered_call(wrapped, args, kwargs)
+        result = await answered_call(original)
         guarded(_record, recorder, span, result)
         return result
     except BaseException as error:
@@ -376,24 +370,18 @@ class MCPInstrumentor(Integration):
             yield from without_spans_of_its_own(module)
             yield patch(module.JSONRPCDispatcher, "send_raw_request", self._sending)
 
-    def _calling(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if not self._lets_through(instance):
-            return wrapped(*args, **kwargs)
-        return recorded_call(self._recorder, wrapped, args, kwargs)
+    def _calling(self, original: OriginalCall) -> Any:
+        if not self._lets_through(original.owner):
+            return original()
+        return recorded_call(self._recorder, original)
 
-    def _sending(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        method, params = (*args, None, None)[:2]
+    def _sending(self, original: OriginalCall) -> Any:
+        method, params = (*original.args, None, None)[:2]
         if method not in TOLD or not self._lets_through(None) or not self._recorder.with_content:
-            return wrapped(*args, **kwargs)
-        return sent(wrapped, args, kwargs, Request(method, params))
+            return original()
+        return sent(original, Request(method, params))
 
-    def _serving(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if len(args) == 2 and self._open and self._recorder.with_content:
-            args = (args[0], noting(args[1]))
-        return wrapped(*args, **kwargs)
+    def _serving(self, original: OriginalCall) -> Any:
+        if len(original.args) == 2 and self._open and self._recorder.with_content:
+            original.args = (original.args[0], noting(original.args[1]))
+        return original()

@@ -12,7 +12,6 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._client_hooks import Wrapped
 from pandaprobe_otel_integrations._endpoint import (
     Body,
     DescribedEndpoint,
@@ -48,7 +47,7 @@ from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcri
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
 from pandaprobe_otel_integrations._other_members import rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -391,11 +390,11 @@ class MistralHooks(SpeakeasyHooks):
         package = type(sdk).__module__
         return next((found for start, found in _CLOUDS.items() if package.startswith(start)), _PROVIDER)
 
-    def own_span(self, wrapped: Wrapped, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def own_span(self, original: OriginalCall) -> Any:
         """Return the request unchanged instead of opening the client's own span, if our span exists already."""
         if any_call_in(get_current()):
-            return kwargs["request"] if "request" in kwargs else args[1]
-        return wrapped(*args, **kwargs)
+            return original.arg(1, "request")
+        return original()
 
 
 _BASES = ("mistralai.client.basesdk", "mistralai.basesdk")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
     Body,
@@ -42,7 +42,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_def
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._servers import Places, place_of
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -282,33 +282,30 @@ class OllamaHooks(ClientHooks):
         super().__init__(recorder, gate)
         self._places = Places()
 
-    def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def request(self, original: OriginalCall) -> Any:
         """Wrap `_request` of both clients for streams.
 
         It returns a generator that sends the request when iterated. The generator is the client's own; the HTTP client
         that it uses is ours.
         """
-        standing_in = guarded(self._stand_in, wrapped, client, args, kwargs)
-        return wrapped(*args, **kwargs) if standing_in is None else standing_in(*args, **kwargs)
+        standing_in = guarded(self._stand_in, original)
+        return original() if standing_in is None else original.on(standing_in)
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+    def find(self, original: OriginalCall) -> Endpoint | None:
         """Return the endpoint by the path; the arguments are method, path and `json`."""
-        return ENDPOINTS.get(args[1] if len(args) > 1 else kwargs.get("url", ""))
+        return ENDPOINTS.get(original.arg(1, "url"))
 
-    def read(
-        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body, and the place by the client's base URL."""
-        url = client._client.base_url  # pyright: ignore[reportPrivateUsage]
+        url = original.owner._client.base_url  # pyright: ignore[reportPrivateUsage]
         place = self._places.of(url, _PROVIDER, lambda: place_of(url, _PROVIDER))
-        return found, obj(kwargs.get("json")), place
+        return found, obj(original.kwargs.get("json")), place
 
-    def _stand_in(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wrapped | None:
-        asked = args[1:]  # the first one is the class of the answers
-        if not kwargs.get("stream") or len(asked) < 2 or asked[1] not in ENDPOINTS or not self._gate(client):
+    def _stand_in(self, original: OriginalCall) -> _StandIn | None:
+        client, asked = original.owner, original.args[1:]  # the first one is the class of the answers
+        if not original.kwargs.get("stream") or len(asked) < 2 or asked[1] not in ENDPOINTS or not self._gate(client):
             return None
-        function, standing_in = wrapped.__func__, _StandIn(client, self)
-        return lambda *args, **kwargs: function(standing_in, *args, **kwargs)
+        return _StandIn(client, self)
 
 
 class _StandIn:
@@ -330,7 +327,7 @@ class _Http:
     def stream(self, *args: Any, **kwargs: Any) -> Any:
         client = self._observed_client
         make = client._client.stream  # pyright: ignore[reportPrivateUsage]
-        return self._observed_hooks.stream(make, client, args, kwargs)
+        return self._observed_hooks.stream(OriginalCall(make, client, args, kwargs))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed_client._client, name)  # pyright: ignore[reportPrivateUsage]

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj
 from pandaprobe_otel_integrations._other_members import parameters, rest
-from pandaprobe_otel_integrations._patching import Undoable, patch, replace
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch, replace
 from pandaprobe_otel_integrations._spans import adopt, record_raised, scope_of
 
 __all__ = ["PydanticAIInstrumentor"]
@@ -38,11 +38,11 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
     yield patch(module.FunctionToolset, "call_tool", _calling)
 
 
-def _calling(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _calling(original: OriginalCall) -> Any:
     if not is_replaying():
-        return wrapped(*args, **kwargs)
-    name, given, call_id = _call(*args, **kwargs)
-    return call_async(name, lambda: given, lambda: wrapped(*args, **kwargs), _FORM, call_id=call_id)
+        return original()
+    name, given, call_id = _call(*original.args, **original.kwargs)
+    return call_async(name, lambda: given, original, _FORM, call_id=call_id)
 
 
 def _call(
@@ -87,43 +87,43 @@ _NOT_SENT: Final = "CachePoint"
 
 
 class Beside:
-    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on."""
+    """Wrappers of functions. While `is_on` is False, they only pass calls on."""
 
     def __init__(self, *, is_on: Callable[[], bool]) -> None:
         self._is_on = is_on
 
-    def settings(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def settings(self, original: OriginalCall) -> Any:
         """Wrap the attributes of a model's settings."""
-        found: dict[str, Any] = wrapped(*args, **kwargs)
-        given = args[0] if args else kwargs.get("model_settings")
+        found: dict[str, Any] = original()
+        given = original.arg(0, "model_settings")
         if self._is_on() and given:
             found.update(guarded(_parameters, given) or {})
         return found
 
-    def embedding_settings(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def embedding_settings(self, original: OriginalCall) -> Any:
         """Wrap the settings of an embedding. The spans leave out the settings that go into the request's body."""
-        found: dict[str, Any] = wrapped(*args, **kwargs)
-        given = obj(args[0] if args else kwargs.get("settings"))
+        found: dict[str, Any] = original()
+        given = obj(original.arg(0, "settings"))
         more = rest({"extra_body": given.get("extra_body")}, frozenset()) if self._is_on() else {}
         return {**found, **more}
 
-    def prompt(self, wrapped: Callable[..., Any], part: Any, args: Any, kwargs: Any) -> Any:
+    def prompt(self, original: OriginalCall) -> Any:
         """Wrap the parts of a question."""
-        found: list[Any] = wrapped(*args, **kwargs)
-        return (guarded(_with_rest, part.content, found) or found) if self._is_on() else found
+        found: list[Any] = original()
+        return (guarded(_with_rest, original.owner.content, found) or found) if self._is_on() else found
 
-    def binary_part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def binary_part(self, original: OriginalCall) -> Any:
         """Wrap the function that describes binary content in a message. The span has only the content's media type."""
-        found: dict[str, Any] = wrapped(*args, **kwargs)
-        if self._is_on() and len(args) > 1 and callable(args[1]) and "content" not in found:
-            found.update(guarded(_digest_of_text, args[1]) or {})
+        found: dict[str, Any] = original()
+        if self._is_on() and len(original.args) > 1 and callable(original.args[1]) and "content" not in found:
+            found.update(guarded(_digest_of_text, original.args[1]) or {})
         return found
 
-    def redacted(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def redacted(self, original: OriginalCall) -> Any:
         """Wrap a tool's value, from which binary content is removed."""
-        found: Any = wrapped(*args, **kwargs)
-        if self._is_on() and _is_binary(args[0]):
-            return {**obj(found), **(guarded(_digest, args[0].data) or {})}
+        found: Any = original()
+        if self._is_on() and _is_binary(original.args[0]):
+            return {**obj(found), **(guarded(_digest, original.args[0].data) or {})}
         return found
 
 
@@ -135,7 +135,7 @@ def _parameters(settings: Any) -> dict[str, str]:
     return encoded(parameters(obj(settings), _ATTRIBUTES))
 
 
-def _digest_of_text(base64_content: Callable[[], str]) -> dict[str, Any]:
+def _digest_of_text(base64_content: Callable[..., Any]) -> dict[str, Any]:
     found = parts.base64_blob(base64_content(), "file", None)
     return {name: found[name] for name in ("bytes", "sha256")}
 
@@ -225,31 +225,31 @@ class PydanticAIInstrumentor(Integration):
             yield patch(embedders, "_recorded_settings", beside.embedding_settings)
 
     @contextmanager
-    def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
+    def _ending(self, original: OriginalCall) -> Generator[Any]:
         """Wrap the block in which Pydantic AI records exceptions, to record cancellations and closed streams too."""
-        with wrapped(*args, **kwargs) as entered:
+        with original() as entered:
             try:
                 yield entered
             except Exception:
                 raise
             except BaseException as error:
-                if self._open and args:
-                    guarded(record_raised, args[0], error, with_content=self._recorder.with_content)
+                if self._open and original.args:
+                    guarded(record_raised, original.args[0], error, with_content=self._recorder.with_content)
                 raise
 
-    def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _first_chunk(self, original: OriginalCall) -> Any:
         """Wrap the method that returns the time until the first chunk, which is called inside the span."""
-        waited_s = wrapped(*args, **kwargs)
+        waited_s = original()
         if self._open and waited_s is not None:
             guarded(_record_first_chunk, waited_s)
         return waited_s
 
-    def _answered(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _answered(self, original: OriginalCall) -> Any:
         """Wrap the method that describes an answer in its span."""
-        answer = args[1] if len(args) > 1 else kwargs.get("response")
+        answer = original.arg(1, "response")
         if self._open and getattr(answer, "state", None) in _LEFT:
-            guarded(_mark_left, args)
-        return wrapped(*args, **kwargs)
+            guarded(_mark_left, original.args)
+        return original()
 
     def _settings(self) -> Any:
         instrumented: Any = import_module("pydantic_ai.models.instrumented")  # the package has loaded it

@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Undoable, patch, replace
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch, replace
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import adopt, present, scope_of
 
@@ -139,14 +139,14 @@ class NativeSpans:
 
     is_on: Callable[[], bool]
 
-    def block(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
+    def block(self, original: OriginalCall) -> SpanBlock:
         """Wrap the opening of an agent's or a function's span, as a block."""
-        return _NO_SPAN if self._is_below_ours() else wrapped(*args, **kwargs)
+        return _NO_SPAN if self._is_below_ours() else original()
 
-    def loop(self, wrapped: Callable[..., Span], _: Any, args: Any, kwargs: Any) -> Span:
+    def loop(self, original: OriginalCall) -> Any:
         """Wrap the start of the span of the loop that calls functions until the model has an answer."""
         if not self._is_below_ours():
-            return wrapped(*args, **kwargs)
+            return original()
         # The caller makes this span current and ends it. Spans below must be below our span, which must not end here.
         return NonRecordingSpan(get_current_span().get_span_context())
 

@@ -24,7 +24,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Patch, Undoable, Wrapper, patch, replace
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, Wrapper, patch, replace
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
 from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, with_llm_span, with_watch
@@ -308,8 +308,9 @@ class ContextExecutor(ThreadPoolExecutor):
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
-def begin_agent(recorder: Recorder, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AgentScope:
+def begin_agent(recorder: Recorder, original: OriginalCall) -> AgentScope:
     """Open the span of `MultiStepAgent.run`. With `stream`, the steps are read inside it, and it ends with them."""
+    agent = original.owner
     name = string(getattr(agent, "name", None)) or type(agent).__name__
     attributes: dict[str, Any] = {
         ours.KIND: "AGENT",
@@ -317,14 +318,15 @@ def begin_agent(recorder: Recorder, agent: Any, args: tuple[Any, ...], kwargs: d
         names.AGENT_NAME: name,
     }
     if recorder.with_content:
-        task = kwargs.get("task") if not args else args[0]
+        task = original.arg(0, "task")
         parts = [{"type": "text", "content": str(task)}]
         attributes |= encoded({names.INPUT_MESSAGES: [{"role": "user", "parts": parts}]})
     return AgentScope(recorder, recorder.tracer.start_span(name, attributes=attributes), agent)
 
 
-def begin_tool(recorder: Recorder, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolScope:
+def begin_tool(recorder: Recorder, original: OriginalCall) -> ToolScope:
     """Open the span of `Tool.__call__`."""
+    tool, args = original.owner, original.args
     name = str(tool.name)
     attributes: dict[str, Any] = {
         ours.OPERATION_NAME: "execute_tool",
@@ -335,15 +337,15 @@ def begin_tool(recorder: Recorder, tool: Any, args: tuple[Any, ...], kwargs: dic
         given = dict(zip(list(obj(getattr(tool, "inputs", None))), args, strict=False))
         if len(args) == 1 and isinstance(args[0], dict):
             given = dict(obj(args[0]))
-        named = {key: value for key, value in kwargs.items() if key != "sanitize_inputs_outputs"}
+        named = {key: value for key, value in original.kwargs.items() if key != "sanitize_inputs_outputs"}
         attributes |= encoded({names.TOOL_CALL_ARGUMENTS: {**given, **named}})
     return ToolScope(recorder, recorder.tracer.start_span(f"execute_tool {name}", attributes=attributes))
 
 
-def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
+def begin_own_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
     """Open the span of a call of the app's own model class, unless the client that it uses makes one."""
     watch, context, begun_ns = CallWatch(), get_current(), time_ns()
-    name, attributes = _described(recorder, model, args, kwargs)
+    name, attributes = _described(recorder, original)
 
     def start() -> Span:
         return recorder.tracer.start_span(
@@ -353,22 +355,21 @@ def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwarg
     return ModelScope(recorder, LateSpan(start, watch), with_watch(watch))
 
 
-def begin_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
+def begin_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
     """Open the span of `generate` or `generate_stream` of a model whose client has no integration of ours."""
     is_taken(get_current())  # noted by the watch
-    name, attributes = _described(recorder, model, args, kwargs)
+    name, attributes = _described(recorder, original)
     attributes[names.PROVIDER] = "huggingface"
     span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)
     return ModelScope(recorder, span, with_llm_span(span))
 
 
-def _described(
-    recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
+def _described(recorder: Recorder, original: OriginalCall) -> tuple[str, dict[str, Any]]:
+    model, kwargs = original.owner, original.kwargs
     name = string(getattr(model, "model_id", None)) or type(model).__name__
     attributes: dict[str, Any] = {ours.OPERATION_NAME: "chat", names.REQUEST_MODEL: name}
     if recorder.with_content:
-        asked = args[0] if args else kwargs.get("messages")
+        asked = original.arg(0, "messages")
         tools = tool_definitions(items(kwargs.get("tools_to_call_from")))
         said = {names.INPUT_MESSAGES: messages_of(items(asked)), names.TOOL_DEFINITIONS: tools}
         attributes |= encoded({**said, **parameters_of(model, kwargs)})
@@ -378,7 +379,7 @@ def _described(
 _MODELS: Final = ("InferenceClientModel", "TransformersModel", "VLLMModel", "MLXModel")
 """Models whose client no integration of ours records. For all others, the client makes the span of the call."""
 
-Begin = Callable[[Recorder, Any, tuple[Any, ...], dict[str, Any]], SpanScope]
+Begin = Callable[[Recorder, OriginalCall], SpanScope]
 
 
 class SmolagentsInstrumentor(Integration):
@@ -417,13 +418,13 @@ class SmolagentsInstrumentor(Integration):
         else:
             yield replace(module, "ThreadPoolExecutor", ContextExecutor)
 
-    def _around(self, begin: Begin, own: OwnModels | None = None) -> Callable[..., Any]:
-        def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not self._lets_through(instance):
-                return wrapped(*args, **kwargs)
+    def _around(self, begin: Begin, own: OwnModels | None = None) -> Wrapper:
+        def wrapper(original: OriginalCall) -> Any:
+            if not self._lets_through(original.owner):
+                return original()
             if own is not None:
-                guarded(own.hook, getattr(instance, "model", None))
-            scope = guarded(begin, self._recorder, instance, args, kwargs)
-            return wrapped(*args, **kwargs) if scope is None else call_inside(scope, wrapped, args, kwargs)
+                guarded(own.hook, getattr(original.owner, "model", None))
+            scope = guarded(begin, self._recorder, original)
+            return original() if scope is None else call_inside(scope, original)
 
         return wrapper

@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, string
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS
 from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, told
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._runs import ConversationIds
 from pandaprobe_otel_integrations._spans import adopt
 
@@ -203,11 +203,11 @@ class StrandsInstrumentor(Integration):
         if module.__name__ == _AGENTS:
             conversations = Conversations()
 
-            def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-                span = wrapped(*args, **kwargs)
+            def agent_begins(original: OriginalCall) -> Any:
+                span = original()
                 if self._open:
-                    guarded(conversations.tell, agent, span)
-                    guarded(self._runs.begins, agent, span)
+                    guarded(conversations.tell, original.owner, span)
+                    guarded(self._runs.begins, original.owner, span)
                 return span
 
             yield patch(module.Agent, "_start_agent_trace_span", agent_begins)
@@ -218,10 +218,10 @@ class StrandsInstrumentor(Integration):
         yield adopt(_SPANS, is_on=lambda: self._open)
         change = TracerChange(module=module, provider=self._tracer_provider)
 
-        def made(wrapped: Callable[..., Any], tracer: Any, args: Any, kwargs: Any) -> Any:
-            result = wrapped(*args, **kwargs)
+        def made(original: OriginalCall) -> Any:
+            result = original()
             if self._open:
-                guarded(change.apply, tracer)
+                guarded(change.apply, original.owner)
             return result
 
         yield patch(module.Tracer, "__init__", made)
@@ -234,11 +234,11 @@ class StrandsInstrumentor(Integration):
         change.begin()
         yield change
 
-    def _model_called(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _model_called(self, original: OriginalCall) -> Any:
         """Wrap the start of a model call's span."""
-        span = wrapped(*args, **kwargs)
+        span = original()
         if self._open:
-            guarded(self._runs.calls, span, args[1] if len(args) > 1 else kwargs.get("parent_span"))
+            guarded(self._runs.calls, span, original.arg(1, "parent_span"))
         return span
 
     def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
@@ -249,27 +249,27 @@ class StrandsInstrumentor(Integration):
         record_cancellation(span, cancellation)
         self._runs.ends(span, outcome_of(cancellation))
 
-    def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _serializing(self, original: OriginalCall) -> Any:
         """Wrap the function that encodes messages as JSON."""
-        without = guarded(without_bytes, args[0]) if self._open and args else None
+        without = guarded(without_bytes, original.args[0]) if self._open and original.args else None
         if without is not None:
-            args = (without, *args[1:])
-        return wrapped(*args, **kwargs)
+            original.args = (without, *original.args[1:])
+        return original()
 
     def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
         """Return a wrapper that first calls another function with the same arguments."""
 
-        def around(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        def around(original: OriginalCall) -> Any:
             if self._open:
-                guarded(tell, *args, **kwargs)
-            return wrapped(*args, **kwargs)
+                guarded(tell, *original.args, **original.kwargs)
+            return original()
 
         return around
 
-    def _asks(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _asks(self, original: OriginalCall) -> Any:
         """Wrap the method that asks a person. It raises an exception while there is no answer."""
         try:
-            return wrapped(*args, **kwargs)
+            return original()
         except Exception as error:
             if self._open and outcome_of(error) is not None:
                 guarded(record_interrupt)

@@ -10,6 +10,7 @@ from opentelemetry.context import get_current
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import use_span
 
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._spans import Adoption, adopt, is_taken
 from pandaprobe_otel_integrations.google_adk import SCOPE, SpanHooks, Unanswered
 from span_recorder import SpanRecorder
@@ -95,6 +96,6 @@ def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanReco
     hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None, unanswered=Unanswered())
     for scope in (SCOPE, "an.app"):
         with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
-            hooks.model_call(lambda: nullcontext(), None, (), {})
+            hooks.model_call(OriginalCall(nullcontext, None, (), {}))
     kinds = [dict(span.attributes or {}) for span in recorder.spans]
     assert kinds == [{"pandaprobe.span.kind": "CHAIN"}, {}]

@@ -31,7 +31,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import call_in
 from pandaprobe_otel_integrations._json import encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Patch, patch, replace, when_imported
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_of
 from pandaprobe_otel_integrations._spans import is_claimed
@@ -172,19 +172,19 @@ class ToolRunnerHooks(LoopHooks):
             if "_run_tool" in runner.__dict__:
                 yield patch(runner, "_run_tool", self.function)
 
-    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def client(self, original: OriginalCall) -> Any:
         """Return the runner's client."""
-        return owner._client  # pyright: ignore[reportPrivateUsage]
+        return original.owner._client  # pyright: ignore[reportPrivateUsage]
 
-    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+    def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin a loop, with the client's own span if it makes one."""
-        if self._makes_spans(self.client(owner, args, kwargs)):
-            return AdoptedLoop(self.recorder, lambda: getattr(owner, "_tool_runner_span", None))
-        return ToolLoop(self.recorder, obj(owner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
+        if self._makes_spans(self.client(original)):
+            return AdoptedLoop(self.recorder, lambda: getattr(original.owner, "_tool_runner_span", None))
+        return ToolLoop(self.recorder, obj(original.owner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
 
-    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun | None:
         """Begin the function that a block calls."""
-        asked = kwargs["tool_use"] if "tool_use" in kwargs else args[1]
+        asked = original.arg(1, "tool_use")
         if isinstance(loop, AdoptedLoop):
             return _AdoptedTool(asked.input) if self.recorder.with_content else None
         return ToolRun(self.recorder, asked.name, asked.input, call_id=asked.id, result_of=_result)

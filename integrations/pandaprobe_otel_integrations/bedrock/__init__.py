@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import integer, obj, object_from_json, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations.bedrock.body_reading import (
@@ -59,18 +59,16 @@ class BedrockHooks(ClientHooks):
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         super().__init__(recorder, gate, _show)
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    def find(self, original: OriginalCall) -> str | None:
         """Return the operation."""
-        operation: str = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
-        if operation not in _OPERATIONS or client.meta.service_model.service_name != _SERVICE:
+        operation: str = original.arg(0, "operation_name")
+        if operation not in _OPERATIONS or original.owner.meta.service_model.service_name != _SERVICE:
             return None
         return operation
 
-    def read(
-        self, client: Any, found: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: str) -> tuple[Endpoint, Body, Attributes]:
         """Return the reader of the conversation or of the model's own bodies, the body, and the place."""
-        given: Body = kwargs["api_params"] if "api_params" in kwargs else args[1]
+        given: Body = original.arg(1, "api_params")
         model_id: Any = given.get("modelId")
         if not isinstance(model_id, str):
             model_id = ""
@@ -84,7 +82,7 @@ class BedrockHooks(ClientHooks):
             sent = obj(given.get("modelInput")) if found == _LATER else object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
             body = {**sent, **more} if given.keys() <= _INVOKED else {**_rest(given), **sent, **more}
-        place = place_at(client.meta.endpoint_url, "aws.bedrock")
+        place = place_at(original.owner.meta.endpoint_url, "aws.bedrock")
         if "guardrailIdentifier" in given:
             place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
         return endpoint, body, place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import obj
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference
 
 from .conversation import Conversation, instructions_of, tap
@@ -43,27 +43,25 @@ class ClaudeAgentSDKInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
 
-        def made(wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            wrapped(*args, **kwargs)
-            if self._lets_through(instance):
-                guarded(listen, instance)
+        def made(original: OriginalCall) -> None:
+            original()
+            if self._lets_through(original.owner):
+                guarded(listen, original.owner)
 
         def listen(query: Any) -> None:
             conversation = Conversation(self._recorder, lambda: self.values, guarded(instructions_of, query))
             tap(query.transport, conversation)
             conversations[query] = conversation
 
-        def asked(
-            wrapped: Callable[..., Coroutine[Any, Any, None]], instance: Any, args: tuple[Any, ...], kwargs: Any
-        ) -> Coroutine[Any, Any, None]:
-            conversation = conversations.get(instance)
-            context = guarded(conversation.context_of, obj(args[0])) if conversation is not None and args else None
-            return wrapped(*args, **kwargs) if context is None else _inside(context, wrapped, args[0])
+        def asked(original: OriginalCall) -> Any:
+            conversation = conversations.get(original.owner)
+            context: Context | None = None
+            if conversation is not None and original.args:
+                context = guarded(conversation.context_of, obj(original.args[0]))
+            return original() if context is None else _inside(context, original)
 
-        def closing(
-            wrapped: Callable[..., Coroutine[Any, Any, None]], instance: Any, args: tuple[Any, ...], kwargs: Any
-        ) -> Coroutine[Any, Any, None]:
-            return _closing(wrapped, conversations.pop(instance, None))
+        def closing(original: OriginalCall) -> Any:
+            return _closing(original, conversations.pop(original.owner, None))
 
         yield patch(module.Query, "__init__", made)
         yield patch(module.Query, "_handle_control_request", asked)
@@ -74,13 +72,13 @@ class ClaudeAgentSDKInstrumentor(Integration):
         super()._uninstrument(**kwargs)
 
 
-async def _inside(context: Context, handle: Callable[[Any], Coroutine[Any, Any, None]], request: Any) -> None:
+async def _inside(context: Context, handle: OriginalCall) -> None:
     """The SDK answers each request in a separate task, which gets this context."""
     attach(context)
-    await handle(request)
+    await handle()
 
 
-async def _closing(close: Callable[[], Coroutine[Any, Any, None]], conversation: Conversation | None) -> None:
+async def _closing(close: OriginalCall, conversation: Conversation | None) -> None:
     try:
         await close()
     finally:

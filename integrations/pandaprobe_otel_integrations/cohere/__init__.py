@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import Opened
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._json import obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import Transcription, with_files
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at, provider_of
@@ -56,33 +56,29 @@ class CohereHooks(ClientHooks):
         super().__init__(recorder, gate)
         self._carried: dict[int, Context] = {}
 
-    def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def embed(self, original: OriginalCall) -> Any:
         """Wrap `Client.embed`, which sends requests from its own threads.
 
         A copy of its options carries the context there.
         """
-        options = dict(kwargs.get("request_options") or {})
+        options = dict(original.kwargs.get("request_options") or {})
         self._carried[id(options)] = get_current()
         try:
-            return wrapped(*args, **{**kwargs, "request_options": options})
+            return original.replacing(request_options=options)
         finally:
             self._carried.pop(id(options), None)
 
-    def open(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
-    ) -> Opened | None:
+    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
         """Begin the call of a request, in the context that its options carry."""
-        return super().open(client, args, kwargs, self._carried.get(id(kwargs.get("request_options"))))
+        return super().open(original, self._carried.get(id(original.kwargs.get("request_options"))))
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+    def find(self, original: OriginalCall) -> Endpoint | None:
         """Return the endpoint by method and path."""
-        return ENDPOINTS.endpoint(kwargs["method"], kwargs["path"] if "path" in kwargs else args[0])
+        return ENDPOINTS.endpoint(original.kwargs["method"], original.arg(0, "path"))
 
-    def read(
-        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body with the members from the options, and the place."""
-        return found, _sent(kwargs), guarded(_place, client, kwargs) or {}
+        return found, _sent(original.kwargs), guarded(_place, original.owner, original.kwargs) or {}
 
 
 def _place(http: Any, kwargs: dict[str, Any]) -> Attributes:

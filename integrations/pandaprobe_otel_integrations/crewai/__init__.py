@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import asked, read_json
 from pandaprobe_otel_integrations.crewai.listener import EventListener
@@ -44,12 +44,12 @@ def hook_structured_tools(module: ModuleType) -> Iterable[Undoable]:
         yield patch(module.CrewStructuredTool, method, asked("func", _given))
 
 
-def _named(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    return {**({"args": list(args)} if args else {}), **kwargs}
+def _named(original: OriginalCall) -> Mapping[str, Any]:
+    return {**({"args": list(original.args)} if original.args else {}), **original.kwargs}
 
 
-def _given(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    return read_json(args[0] if args else kwargs.get("input"))
+def _given(original: OriginalCall) -> Mapping[str, Any]:
+    return read_json(original.arg(0, "input"))
 
 
 _RUNS: Final = {
@@ -112,21 +112,17 @@ class CrewAIInstrumentor(Integration):
         for method in methods:
             yield patch(getattr(module, owner), method, self._running)
 
-    def _emitting(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        result = wrapped(*args, **kwargs)  # which gives the event its position among the others
-        guarded(_forward, self._listener, *args, **kwargs)
+    def _emitting(self, original: OriginalCall) -> Any:
+        result = original()  # which gives the event its position among the others
+        guarded(_forward, self._listener, *original.args, **original.kwargs)
         return result
 
-    def _running(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if inspect.iscoroutinefunction(wrapped):
-            return _awaited(self._listener, wrapped, args, kwargs)
+    def _running(self, original: OriginalCall) -> Any:
+        if inspect.iscoroutinefunction(original.function):
+            return _awaited(self._listener, original)
         scope = guarded(self._listener.enter_scope)
         try:
-            result = wrapped(*args, **kwargs)
+            result = original()
         except BaseException as error:
             guarded(self._listener.leave_scope, scope, error)
             raise
@@ -166,12 +162,10 @@ def _is_litellms(llm: Any) -> bool:
     return bool(LiteLLMInstrumentor().is_instrumented_by_opentelemetry)
 
 
-async def _awaited(
-    listener: EventListener, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def _awaited(listener: EventListener, original: OriginalCall) -> Any:
     scope = guarded(listener.enter_scope)
     try:
-        result = await wrapped(*args, **kwargs)
+        result = await original()
     except BaseException as error:
         guarded(listener.leave_scope, scope, error)
         raise

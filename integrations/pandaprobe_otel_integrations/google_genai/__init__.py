@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall
@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import items, obj, object_from_json, to_json_bytes
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival, openinference, openllmetry
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
@@ -103,52 +103,51 @@ def _owner(sdk: Any) -> Any:
 class ToolLoopHooks(LoopHooks):
     """Wrappers of `Models.generate_content` and `Chat.send_message` in their four forms, and of the app's functions."""
 
-    def generate(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def generate(self, original: OriginalCall) -> Any:
         """Wrap the synchronous form."""
-        loop = guarded(self.open, models, args, kwargs)
-        return wrapped(*args, **kwargs) if loop is None else loop.run(lambda: wrapped(*args, **kwargs))
+        loop = guarded(self.open, original)
+        return original() if loop is None else loop.run(original)
 
-    async def generate_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def generate_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous form."""
-        loop = guarded(self.open, models, args, kwargs)
+        loop = guarded(self.open, original)
         if loop is None:
-            return await wrapped(*args, **kwargs)
-        return await loop.run_async(lambda: wrapped(*args, **kwargs))
+            return await original()
+        return await loop.run_async(original)
 
-    def stream(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def stream(self, original: OriginalCall) -> Any:
         """Wrap the streaming form. It is a generator, so nothing happens before it is iterated."""
-        chunks = wrapped(*args, **kwargs)
-        wanted = guarded(self.is_wanted, models, args, kwargs)
-        return self.through(chunks, models, args, kwargs) if wanted else chunks
+        chunks = original()
+        wanted = guarded(self.is_wanted, original)
+        return self.through(chunks, original) if wanted else chunks
 
-    async def stream_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def stream_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous streaming form, which returns an asynchronous generator."""
-        chunks = await wrapped(*args, **kwargs)
-        wanted = guarded(self.is_wanted, models, args, kwargs)
-        return self.through(chunks, models, args, kwargs) if wanted else chunks
+        chunks = await original()
+        wanted = guarded(self.is_wanted, original)
+        return self.through(chunks, original) if wanted else chunks
 
-    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def client(self, original: OriginalCall) -> Any:
         """Return the shared client of a call that would call functions automatically."""
-        config = _config(owner, args, kwargs)
+        config = _config(original)
         if not config or not _has_functions(config):
             return None
-        return getattr(owner, "_modules", owner)._api_client  # pyright: ignore[reportPrivateUsage]
+        return getattr(original.owner, "_modules", original.owner)._api_client  # pyright: ignore[reportPrivateUsage]
 
-    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+    def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin a loop of the call's model, or the chat's."""
-        return ToolLoop(self.recorder, kwargs.get("model") or getattr(owner, "_model", None))
+        return ToolLoop(self.recorder, original.kwargs.get("model") or getattr(original.owner, "_model", None))
 
-    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun:
         """Begin a function by its name."""
-        given = kwargs["args"] if "args" in kwargs else args[0]
-        function = kwargs["function_to_invoke"] if "function_to_invoke" in kwargs else args[1]
+        given = original.arg(0, "args")
+        function = original.arg(1, "function_to_invoke")
         return ToolRun(self.recorder, getattr(function, "__name__", type(function).__name__), given)
 
 
-def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _config(original: OriginalCall) -> Any:
     """Return the configuration of a call: the message's own, otherwise the chat's. Models only take keywords."""
-    given = kwargs.get("config") or (args[1] if len(args) > 1 else None)
-    return given or getattr(owner, "_config", None)
+    return original.arg(1, "config") or getattr(original.owner, "_config", None)
 
 
 def _has_functions(config: Any) -> bool:
@@ -180,30 +179,28 @@ class RequestHooks(ClientHooks):
         super().__init__(recorder, gate, self._take)
         self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
 
-    def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def segments(self, original: OriginalCall) -> Any:
         """Return the segments of a streamed body, and observe them."""
-        body = self._streams.get(response)
-        segments = wrapped(*args, **kwargs)
+        body = self._streams.get(original.owner)
+        segments = original()
         return segments if body is None else Reading(segments, body, _event)
 
-    def segments_async(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def segments_async(self, original: OriginalCall) -> Any:
         """Return the segments of an asynchronously streamed body, and observe them."""
-        body = self._streams.get(response)
-        segments = wrapped(*args, **kwargs)
+        body = self._streams.get(original.owner)
+        segments = original()
         return segments if body is None else AsyncReading(segments, body, _event)
 
-    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Target | None:
+    def find(self, original: OriginalCall) -> Target | None:
         """Return the model and method that the URL calls."""
-        request = kwargs["http_request"] if "http_request" in kwargs else args[0]
+        request = original.arg(0, "http_request")
         return target(request.url) if request.method.upper() == "POST" else None
 
-    def read(
-        self, client: Any, found: Target, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Endpoint, Body, Attributes]:
+    def read(self, original: OriginalCall, found: Target) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body with the model from the URL, and the place."""
-        request = kwargs["http_request"] if "http_request" in kwargs else args[0]
+        request = original.arg(0, "http_request")
         body: Body = {**obj(request.data), "model": found.model, "stream": found.streams or None}
-        return found.endpoint, body, place_at(request.url, PROVIDERS[bool(client.vertexai)])
+        return found.endpoint, body, place_at(request.url, PROVIDERS[bool(original.owner.vertexai)])
 
     def _take(self, call: HttpCall, response: Any) -> None:
         read: Any = response.response_stream

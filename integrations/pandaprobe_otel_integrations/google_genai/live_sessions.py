@@ -20,6 +20,7 @@ from pandaprobe_otel_integrations._json import Content, Object, from_json, items
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, grown, rest, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
@@ -83,7 +84,6 @@ class SentMedia:
         self._sounds[mime_type] = digest, size + len(data)
 
 
-Wrapped = Callable[..., Any]
 _PARAMETERS: Final[Mapping[str, str]] = {
     "temperature": "temperature",
     "top_p": "topP",
@@ -177,16 +177,16 @@ def _hear(sound: dict[str, bytearray], data: Body) -> bool:
 
 
 class LiveHooks:
-    """A wrapper in wrapt's form. `gate` decides per session and turn; if it is closed, it only passes calls on."""
+    """A wrapper of a function. `gate` decides per session and turn; if it is closed, it only passes calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
         self._gate = gate
 
-    def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def connect(self, original: OriginalCall) -> Any:
         """Wrap `AsyncLive.connect`. Its context manager stays, and the session that it yields is observed."""
-        manager = wrapped(*args, **kwargs)
-        guarded(self._listen, manager, live, kwargs)
+        manager = original()
+        guarded(self._listen, manager, original.owner, original.kwargs)
         return manager
 
     def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +14,7 @@ from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import (
     LangfuseModule,
     LangSmithTracing,
@@ -116,9 +116,9 @@ class LangChainInstrumentor(Integration):
         hooks = module._configure_hooks  # pyright: ignore[reportPrivateUsage]
         return _Registration(hooks=hooks, entry=hooks[-1])
 
-    def _configuring(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    def _configuring(self, original: OriginalCall) -> Any:
         """Wrap the function that gathers a run's handlers: the runs of Langfuse's handler are left to it."""
-        manager = wrapped(*args, **kwargs)
+        manager = original()
         if _LANGFUSE.module in sys.modules and self._open and not self._beside_others:
             guarded(self._leave_to_langfuse, manager)
         return manager

@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Object, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run, RunRecorder
 from pandaprobe_otel_integrations._spans import record_raised
 from pandaprobe_otel_integrations.langchain.messages import (
@@ -95,29 +96,27 @@ Its first argument is a config.
 """
 
 
-def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def entering_body(original: OriginalCall) -> Any:
     """Wrap SETTER."""
-    result = wrapped(*args, **kwargs)
-    guarded(_attach, args[0] if args else kwargs.get("config"))
+    result = original()
+    guarded(_attach, original.arg(0, "config"))
     return result
 
 
-def retrieving(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def retrieving(original: OriginalCall) -> Any:
     """Wrap `BaseRetriever.invoke`, whose body runs in the caller's context, and restore that context afterwards."""
     before = get_current()
     try:
-        return wrapped(*args, **kwargs)
+        return original()
     finally:
         guarded(_leave, before)
 
 
-async def retrieving_async(
-    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def retrieving_async(original: OriginalCall) -> Any:
     """Wrap `BaseRetriever.ainvoke`."""
     before = get_current()
     try:
-        return await wrapped(*args, **kwargs)
+        return await original()
     finally:
         guarded(_leave, before)
 

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._json import Content, Object, integer, items, 
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations._servers import provider_name
 
@@ -272,9 +272,9 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
         yield patch(module.BaseTool, method, asked(function, _arguments, form=_form))
 
 
-def _arguments(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+def _arguments(original: OriginalCall) -> Mapping[str, Any]:
     """Return the model's arguments, without those that LangChain adds."""
-    given: Any = args[0] if args else kwargs.get("tool_input")
+    tool, given = original.owner, original.arg(0, "tool_input")
     if not isinstance(given, dict):
         return {"input": given}
     said = obj(given)

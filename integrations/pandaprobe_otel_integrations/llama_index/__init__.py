@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
@@ -38,8 +38,8 @@ def _name(tool: Any) -> str:
     return str(tool.metadata.get_name())
 
 
-def _arguments(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    return {**({"args": list(args)} if args else {}), **kwargs}
+def _arguments(original: OriginalCall) -> Mapping[str, Any]:
+    return {**({"args": list(original.args)} if original.args else {}), **original.kwargs}
 
 
 def _takes_context(tool: Any) -> bool:

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, REMIX, VI
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, usage_attributes
 from pandaprobe_otel_integrations._other_members import rest
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import (
     LangfuseModule,
     LangSmithWrapper,
@@ -110,18 +110,18 @@ class ToolRunnerHooks(LoopHooks):
         """Return whether `run` closes the generator at this turn."""
         return turn.final is True
 
-    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def client(self, original: OriginalCall) -> Any:
         """Return the client, the first argument."""
-        return kwargs["client"] if "client" in kwargs else args[0]
+        return original.arg(0, "client")
 
-    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+    def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin a loop of the model in the parameters."""
-        asked = obj(kwargs["params"] if "params" in kwargs else args[1])
+        asked = obj(original.arg(1, "params"))
         return ToolLoop(self.recorder, asked.get("model"))
 
-    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun:
         """Begin the function that an item calls."""
-        item = kwargs["item"] if "item" in kwargs else args[1]
+        item = original.arg(1, "item")
         return ToolRun(self.recorder, item.name, item.arguments, call_id=string(item.call_id), result_of=_output)
 
 

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._json import Content, Object, from_json, integ
 from pandaprobe_otel_integrations._model_call import Recorder, SeenIds
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
-from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._sockets import Listener, LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -239,7 +239,6 @@ class LiveSession:
         return heard or None
 
 
-Wrapped = Callable[..., Any]
 _KINDS: Final = {
     "openai.resources.realtime.realtime": "Realtime",
     "openai.resources.beta.realtime.realtime": "Realtime",
@@ -256,7 +255,7 @@ _MAX_WAITING: Final = 100
 
 
 class SocketHooks:
-    """Wrappers in wrapt's form. `gate` decides per connection and turn.
+    """Wrappers of functions. `gate` decides per connection and turn.
 
     `place` returns the server of a client's calls.
     """
@@ -278,16 +277,16 @@ class SocketHooks:
         for name in ("__aenter__", "enter"):
             yield patch(asynchronous, name, self.enter_async)
 
-    def enter(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def enter(self, original: OriginalCall) -> Any:
         """Wrap the opening of a connection."""
-        connection = wrapped(*args, **kwargs)
-        guarded(self._opened, manager, connection)
+        connection = original()
+        guarded(self._opened, original.owner, connection)
         return connection
 
-    async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def enter_async(self, original: OriginalCall) -> Any:
         """Wrap the opening of an asynchronous connection."""
-        connection = await wrapped(*args, **kwargs)
-        guarded(self._opened, manager, connection)
+        connection = await original()
+        guarded(self._opened, original.owner, connection)
         return connection
 
     def _opened(self, manager: Any, connection: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -13,7 +13,7 @@ from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangSmithTracing, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
@@ -40,19 +40,19 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
             yield patch(module, name, _invoking)
 
 
-def _invoking(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    tool = kwargs.get("function_tool")
+def _invoking(original: OriginalCall) -> Any:
+    tool = original.kwargs.get("function_tool")
     if tool is None or not is_replaying():
-        return wrapped(*args, **kwargs)
-    given = read_json(kwargs.get("arguments"))
+        return original()
+    given = read_json(original.kwargs.get("arguments"))
     function = getattr(tool, _FUNCTION)
-    call_id = getattr(kwargs.get("context"), "tool_call_id", None)
+    call_id = getattr(original.kwargs.get("context"), "tool_call_id", None)
     inside = getattr(function, _INSIDE, None)
     if inside is None:
         instead: Any = asking(function, tool.name, lambda: given, _FORM, call_id=call_id)
     else:
         instead = _Invoker(function, _INSIDE, asking(inside, tool.name, lambda: given, _FORM, call_id=call_id))
-    return wrapped(*args, **{**kwargs, "function_tool": StandIn(tool, _FUNCTION, instead)})
+    return original.replacing(function_tool=StandIn(tool, _FUNCTION, instead))
 
 
 class _Invoker(StandIn):
@@ -151,14 +151,14 @@ class OpenAIAgentsInstrumentor(Integration):
         provider.register_processor(processor)
         yield _Registration(processor=processor, provider=provider)
 
-        def creating(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def creating(original: OriginalCall) -> Any:
             """Add our processor again after an app or vendor has replaced the processors.
 
             Apps replace the processors to stop those that send to OpenAI.
             """
-            if self._open and processor not in _processors(instance, processor):
-                guarded(instance.register_processor, processor)
-            return wrapped(*args, **kwargs)
+            if self._open and processor not in _processors(original.owner, processor):
+                guarded(original.owner.register_processor, processor)
+            return original()
 
         yield patch(type(provider), "create_trace", creating)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from time import time_ns
 from typing import Any, Final
@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Resp
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
@@ -46,9 +47,9 @@ class ModelRequest:
 
     __slots__ = ("_arguments", "_model", "_span", "events")
 
-    def __init__(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._model = model
-        self._arguments = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+    def __init__(self, original: OriginalCall) -> None:
+        self._model = original.owner
+        self._arguments = {**dict(zip(_ARGUMENTS, original.args, strict=False)), **original.kwargs}
         self._span: Span | None = None
         self.events: list[Any] = []
         """Events of a streamed answer that the app has read; the SDK's span has nothing of an answer that is left."""
@@ -109,20 +110,20 @@ def request_that_begins() -> ModelRequest | None:
 
 
 class ModelHooks:
-    """Wrappers in wrapt's form of the methods of the SDK's `Model`. While `is_on` is False, they only pass calls on."""
+    """Wrappers of the methods of the SDK's `Model`. While `is_on` is False, they only pass calls on."""
 
     def __init__(self, is_on: Callable[[], bool]) -> None:
         self._is_on = is_on
 
-    def get_response(self, wrapped: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
+    def get_response(self, original: OriginalCall) -> Any:
         """Wrap a call that is awaited."""
-        call = wrapped(*args, **kwargs)
-        return _awaited(call, ModelRequest(model, args, kwargs)) if self._is_on() else call
+        call = original()
+        return _awaited(call, ModelRequest(original)) if self._is_on() else call
 
-    def stream_response(self, wrapped: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
+    def stream_response(self, original: OriginalCall) -> Any:
         """Wrap a call that is read event by event."""
-        events = wrapped(*args, **kwargs)
-        return _read(events, ModelRequest(model, args, kwargs)) if self._is_on() else events
+        events = original()
+        return _read(events, ModelRequest(original)) if self._is_on() else events
 
 
 async def _awaited(call: Any, request: ModelRequest) -> Any:

@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
+from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._runs import OpenRuns, Run, RunRecorder
 from pandaprobe_otel_integrations._spans import fail, present, record_ended
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
@@ -32,14 +33,14 @@ def current_conversation() -> str | None:
     return _CURRENT.get()
 
 
-def running(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap `Runner.run`, `run_sync` and `run_streamed`, in wrapt's form."""
-    conversation = guarded(_conversation, kwargs)
+def running(original: OriginalCall) -> Any:
+    """Wrap `Runner.run`, `run_sync` and `run_streamed`."""
+    conversation = guarded(_conversation, original.kwargs)
     if conversation is None:
-        return wrapped(*args, **kwargs)
+        return original()
     token = _CURRENT.set(conversation)
     try:
-        result = wrapped(*args, **kwargs)
+        result = original()
     finally:
         _CURRENT.reset(token)
     return _awaited(result, conversation) if isawaitable(result) else result
