@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest
 from pandaprobe_otel_integrations._spans import fail, present, with_llm_span
 
@@ -182,6 +182,27 @@ class Recorder:
     with_content: bool
     replayable: bool = False
     """True if spans keep the data from which their calls can be rebuilt."""
+
+    def start(
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        content: Callable[[], Content] | None = None,
+        *,
+        context: Context | None = None,
+        is_model_call: bool = False,
+    ) -> Span:
+        """Start the span of a step, without None values. `content` is its input."""
+        kind = SpanKind.CLIENT if is_model_call else SpanKind.INTERNAL
+        span = self.tracer.start_span(name, context, kind=kind, attributes=present(attributes))
+        if content is not None:
+            self.write(span, content)
+        return span
+
+    def write(self, span: Span, content: Callable[[], Content]) -> None:
+        """Write content on a span. It is read only if it is recorded, and errors in it are not the app's."""
+        if self.with_content and span.is_recording():
+            guarded(lambda: span.set_attributes(encoded(content())))
 
 
 class ModelCall:

@@ -104,6 +104,11 @@ def whole_message(found: list[Part]) -> list[Part]:
     return answer_message(found, "stop") if found else []
 
 
+def said(answer: str | None, reason: str = "stop") -> list[Part]:
+    """Return a text as the answer; none if it is empty."""
+    return answer_message(texts(answer), reason) if answer else []
+
+
 def text_or(found: list[Part]) -> str | list[Part]:
     """Return the text of parts that are only text, one per line; otherwise the parts."""
     if all(part.get("type") == "text" and len(part) == 2 for part in found):

@@ -19,9 +19,10 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_replaying
+from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Content, encoded, obj
+from pandaprobe_otel_integrations._json import Content, obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Wrapper, wrapped_by
 from pandaprobe_otel_integrations._spans import ModelClaim, fail, with_claim, without_llm_span
@@ -188,6 +189,7 @@ class RunRecorder:
 
     `recorder` returns the tracer when it is needed, and None while nothing is recorded. `claims_only` returns True
     while another vendor records the runs: then this only keeps the model clients below from recording the same calls.
+    `values` returns session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -195,11 +197,13 @@ class RunRecorder:
         recorder: Callable[[], Recorder | None],
         *,
         claims_only: Callable[[], bool] = lambda: False,
+        values: Callable[[], TraceValues | None] = lambda: None,
         runs: OpenRuns | None = None,
     ) -> None:
         super().__init__()
         self._recorder = recorder
         self._claims_only = claims_only
+        self._values = values
         self.runs = OpenRuns() if runs is None else runs
 
     @property
@@ -212,9 +216,16 @@ class RunRecorder:
         current = get_current()
         return current if parent is None or current.get(RUN_KEY) is parent else parent.context
 
+    def _root(self, base: Context) -> Context:
+        """Return a context with the values of a new trace, unless it is inside a run."""
+        values = None if isinstance(base.get(RUN_KEY), Run) else self._values()
+        return base if values is None else with_values(values, base)
+
     def _open(self, run: Run) -> Run:
         """Keep a run, whose context is the one that it starts in, and let its children start inside it."""
         inner = run.context if run.span is None else set_span_in_context(run.span, without_llm_span(run.context))
+        if run.claim is not None:
+            inner = with_claim(run.claim, inner)
         run.context = set_value(RUN_KEY, run, inner)
         self._keep(run)
         return run
@@ -240,10 +251,11 @@ class RunRecorder:
         if run.span is not None:
             guarded(run.span.end)
 
-    def _write(self, span: Span | None, content: Content) -> None:
+    def _write(self, span: Span | None, content: Callable[[], Content]) -> None:
         """Write messages and values on a span, if they are recorded."""
-        if span is not None and self._with_content and span.is_recording():
-            span.set_attributes(encoded(content))
+        recorder = self._recorder()
+        if span is not None and recorder is not None:
+            recorder.write(span, content)
 
     def _fail(self, span: Span, kind: str, error: object) -> None:
         """Mark the run as failed. The text of an error may quote content."""

@@ -13,17 +13,31 @@ from pandaprobe_otel.capture.wrapping import ContextScope, Scope, wrap
 from pandaprobe_otel_integrations._spans import record_raised, without_llm_span
 
 from ._guard import guarded
+from ._json import Content
 from ._model_call import Recorder
 
 
 class SpanScope(ContextScope):
-    """One span around code that may run in steps, such as a stream. Subclasses decide when it has ended well."""
+    """One span around code that may run in steps, such as a stream."""
 
-    def __init__(self, recorder: Recorder, span: Span, context: Context | None = None) -> None:
-        """Set the context of the code inside; by default the current context with the span."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        span: Span,
+        answer: Callable[[Any], Content] | None = None,
+        *,
+        context: Context | None = None,
+    ) -> None:
+        """Set what is recorded of the result, and the context inside; by default the current one with the span."""
         super().__init__(context or set_span_in_context(span, without_llm_span(get_current())))
         self.recorder = recorder
         self.span = span
+        self._answer = answer
+
+    def returned(self, value: Any, /) -> None:
+        """Record the end of the code with its result, None after the last item of a stream."""
+        guarded(self._record, value)
+        guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
         """End the span with the exception, which the app gets too."""
@@ -34,6 +48,14 @@ class SpanScope(ContextScope):
         """Restore the previous context and end the span, unless that was done."""
         super().interrupted()
         guarded(self._end)
+
+    def write(self, content: Callable[[], Content]) -> None:
+        """Write content on the span, if it is recorded."""
+        self.recorder.write(self.span, content)
+
+    def _record(self, value: Any) -> None:
+        if (answer := self._answer) is not None:
+            self.write(lambda: answer(value))
 
     def _end(self) -> None:
         if self.span.is_recording():

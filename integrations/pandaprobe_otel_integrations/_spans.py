@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from pandaprobe_otel.capture.content import record_exception
-from pandaprobe_otel.mapping.attributes import ERROR_TYPE, OPERATION_NAME
+from pandaprobe_otel.mapping.attributes import AGENT_NAME, ERROR_TYPE, KIND, OPERATION_NAME, TOOL_NAME
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.mapping.outcomes import outcome_of
 
@@ -86,6 +86,25 @@ def _is_model_call(attributes: Mapping[str, Any]) -> bool:
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes without None values."""
     return {name: value for name, value in attributes.items() if value is not None}
+
+
+def agent(name: str | None) -> dict[str, Any]:
+    """Return the attributes of an agent's run."""
+    return {KIND: "AGENT", OPERATION_NAME: "invoke_agent", AGENT_NAME: name}
+
+
+def tool(name: str | None, call_id: str | None = None) -> dict[str, Any]:
+    """Return the attributes of a tool call, with the model's id of it."""
+    return {
+        OPERATION_NAME: "execute_tool",
+        TOOL_NAME: name,
+        "gen_ai.tool.type": "function",
+        "gen_ai.tool.call.id": call_id,
+    }
+
+
+RETRIEVAL: Final = {KIND: "RETRIEVER", OPERATION_NAME: "retrieval"}
+"""The attributes of a search."""
 
 
 def fail(span: Span, kind: str, text: str) -> None:

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
 from pandaprobe_otel_integrations._json import encoded, string
-from pandaprobe_otel_integrations._spans import is_taken, record_ended, restore
+from pandaprobe_otel_integrations._spans import is_taken, record_ended, restore, tool
 
 from . import _names as names
 from ._endpoint import Attributes, Body, Endpoint
@@ -56,11 +56,8 @@ class ToolLoop:
         name = string(model)
         self._with_content = recorder.with_content
         self._asked = False
-        self.span = recorder.tracer.start_span(
-            f"invoke_agent {name}" if name else "invoke_agent",
-            kind=SpanKind.INTERNAL,
-            attributes={"gen_ai.operation.name": "invoke_agent"},
-        )
+        title = f"invoke_agent {name}" if name else "invoke_agent"
+        self.span = recorder.start(title, {"gen_ai.operation.name": "invoke_agent"})
         self.context = set_value(_LOOP_KEY, self, set_span_in_context(self.span))
 
     def asked(self, hop: Span) -> None:
@@ -162,13 +159,9 @@ class ToolRun:
     ) -> None:
         self._with_content = recorder.with_content
         self._result_of = result_of
-        attributes = {"gen_ai.operation.name": "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
-        if call_id is not None:
-            attributes[names.TOOL_CALL_ID] = call_id
-        self._span = recorder.tracer.start_span(f"execute_tool {name}", attributes=attributes)
-        if recorder.with_content and self._span.is_recording():
-            arguments = dict(given) or "{}" if isinstance(given, Mapping) else given  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-            self._span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: arguments}))
+        arguments: Any = dict(given) or "{}" if isinstance(given, Mapping) else given  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        asked = lambda: {names.TOOL_CALL_ARGUMENTS: arguments}  # noqa: E731
+        self._span = recorder.start(f"execute_tool {name}", tool(name, call_id), asked)
         # Calls inside the function do not belong to the loop, even if it calls a model itself.
         self._context = set_value(_LOOP_KEY, None, set_span_in_context(self._span))
 

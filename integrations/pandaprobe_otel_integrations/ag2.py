@@ -13,13 +13,14 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._json import Content, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._spans import adopt, present, record_raised
+from pandaprobe_otel_integrations._spans import adopt, record_raised, tool
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["AG2Instrumentor"]
 
@@ -81,92 +82,49 @@ def _rest(given: Any) -> dict[str, Any]:
 # -- the spans of a turn of an agent and of a tool call ----------------------------------------------------------------
 
 
-class TurnScope(SpanScope):
-    """A turn, from the question to an agent until its answer."""
-
-    def returned(self, value: Any, /) -> None:
-        """Record the agent's reply."""
-        guarded(self._record, value)
-        guarded(self.span.end)
-
-    def _record(self, reply: Any) -> None:
-        if not self.recorder.with_content:
-            return
-        body = string(reply.body)
-        said = [*([parts.text(body)] if body is not None else []), *map(file_part, reply.files)]
-        if said:
-            reason = string(getattr(reply.response, "finish_reason", None)) or "stop"
-            message = {"role": "assistant", "parts": said, "finish_reason": reason}
-            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
-
-
 class ToolScope(SpanScope):
-    """A tool call."""
+    """A tool call, which AG2 reports by an event with the tool's result or exception."""
 
-    def returned(self, value: Any, /) -> None:
-        """Record AG2's event about the result or the exception of the tool."""
-        guarded(self._record, value)
-        guarded(self.span.end)
-
-    def _record(self, event: Any) -> None:
-        error = getattr(event, "error", None)
+    def _record(self, value: Any) -> None:
+        error = getattr(value, "error", None)
         if isinstance(error, Exception):
             record_raised(self.span, error, with_content=self.recorder.with_content)
-        elif self.recorder.with_content:
-            result = getattr(event, "result", None)
-            found = [input_value(each) for each in items(getattr(result, "parts", None))]
-            beside = obj(getattr(result, "metadata", None))
-            more = {RESPONSE: {"response": {"metadata": told(dict(beside))}}} if beside else {}
-            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **more}))
+        else:
+            self.write(lambda: _tool_result(getattr(value, "result", None)))
 
 
-class PersonScope(SpanScope):
-    """A question for a person."""
-
-    def returned(self, value: Any, /) -> None:
-        """Record the person's answer."""
-        if self.recorder.with_content:
-            guarded(lambda: self.span.set_attributes(encoded({ours.OUTPUT: value.content})))
-        guarded(self.span.end)
+def _tool_result(result: Any) -> Content:
+    found = [input_value(each) for each in items(getattr(result, "parts", None))]
+    beside = obj(getattr(result, "metadata", None))
+    more = {RESPONSE: {"response": {"metadata": told(dict(beside))}}} if beside else {}
+    return {names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **more}
 
 
-def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> TurnScope:
+def _reply(reply: Any) -> Content:
+    said = [*parts.texts(reply.body), *map(file_part, reply.files)]
+    reason = string(getattr(reply.response, "finish_reason", None)) or "stop"
+    return {names.OUTPUT_MESSAGES: parts.answer_message(said, reason) if said else []}
+
+
+def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> SpanScope:
     """Start the span of a turn, as a child of the current one: a sub-agent's turn is below the tool that calls it."""
     name = string(agent.name) or type(agent).__name__
     stream = getattr(getattr(context, "stream", None), "id", None)
-    attributes = {
-        ours.KIND: "AGENT",
-        ours.OPERATION_NAME: "invoke_agent",
-        names.AGENT_NAME: name,
-        names.CONVERSATION_ID: None if stream is None else str(stream),
-    }
-    span = recorder.tracer.start_span(name, attributes=present(attributes))
-    if recorder.with_content:
-        guarded(lambda: span.set_attributes(encoded(_input(event, context))))
-    return TurnScope(recorder, span)
+    attributes = {**agent_attributes(name), names.CONVERSATION_ID: None if stream is None else str(stream)}
+    return SpanScope(recorder, recorder.start(name, attributes, lambda: _input(event, context)), _reply)
 
 
 def begin_tool(recorder: Recorder, call: Any) -> ToolScope:
     """Start the span of a tool call."""
-    attributes = {
-        ours.OPERATION_NAME: "execute_tool",
-        ours.TOOL_NAME: string(call.name),
-        names.TOOL_TYPE: "function",
-        names.TOOL_CALL_ID: string(call.id),
-    }
-    span = recorder.tracer.start_span(f"execute_tool {call.name}", attributes=present(attributes))
-    if recorder.with_content:
-        given = parts.decoded_arguments(call.arguments)
-        guarded(lambda: span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: given})))
-    return ToolScope(recorder, span)
+    attributes = tool(string(call.name), string(call.id))
+    given = lambda: {names.TOOL_CALL_ARGUMENTS: parts.decoded_arguments(call.arguments)}  # noqa: E731
+    return ToolScope(recorder, recorder.start(f"execute_tool {call.name}", attributes, given))
 
 
-def begin_question(recorder: Recorder, request: Any) -> PersonScope:
+def begin_question(recorder: Recorder, request: Any) -> SpanScope:
     """Start the span of a question for a person."""
-    span = recorder.tracer.start_span("human input", attributes={ours.KIND: "OTHER"})
-    if recorder.with_content:
-        guarded(lambda: span.set_attributes(encoded({ours.INPUT: request.content})))
-    return PersonScope(recorder, span)
+    span = recorder.start("human input", {ours.KIND: "OTHER"}, lambda: {ours.INPUT: request.content})
+    return SpanScope(recorder, span, lambda answer: {ours.OUTPUT: answer.content})
 
 
 def _input(event: Any, context: Any) -> Content:

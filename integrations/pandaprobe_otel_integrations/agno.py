@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable
 from inspect import isasyncgen, isgenerator
 from types import ModuleType
 from typing import Any, Final
@@ -18,12 +17,13 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._json import items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, replace
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
-from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._spans import fail, present
+from pandaprobe_otel_integrations._span_scope import SpanScope, read_inside
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
+from pandaprobe_otel_integrations._spans import fail, tool
 
 __all__ = ["AgnoInstrumentor"]
 
@@ -78,18 +78,15 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
     run, response = kwargs.get("run_context"), kwargs.get("run_response")
     name = string(agent.name) or string(agent.id) or type(agent).__name__
     attributes = {
-        ours.KIND: "AGENT",
-        ours.OPERATION_NAME: "invoke_agent",
-        names.AGENT_NAME: name,
+        **agent_attributes(name),
         names.AGENT_ID: string(agent.id),
         ours.SPAN_METADATA: to_json(about) if (about := _about(run, with_content=False)) else None,
         **whose(run),
     }
     given = getattr(response, "input", None)
     asked = getattr(given, "input_content", None)
-    span = recorder.tracer.start_span(name, attributes=present(attributes))
-    if recorder.with_content and asked is not None:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _task(asked, given)})))
+    task = None if asked is None else lambda: {names.INPUT_MESSAGES: _task(asked, given)}
+    span = recorder.start(name, attributes, task)
     # The context of an agent in a workflow is the workflow's, and has the workflow's id.
     run_id = string(getattr(response, "run_id", None)) or string(getattr(run, "run_id", None))
     return RunScope(recorder, span, response, run_id, run)
@@ -128,8 +125,7 @@ class RunScope(AgnoScope):
         """Record the end of the run. If it failed, Agno's record says so."""
         if not self._is_over:
             self._is_over = True
-            guarded(self._record, value if value is not None else self._response)
-            guarded(self.span.end)
+            super().returned(value if value is not None else self._response)
 
     def raised(self, error: BaseException, /) -> None:
         """End the run as failed or dropped, unless it has ended already.
@@ -155,20 +151,21 @@ class RunScope(AgnoScope):
         elif kind == "RunContent" and content is not None:
             self._said.append(text_of(content))
 
-    def _record(self, response: Any) -> None:
-        status = str(getattr(getattr(response, "status", None), "value", ""))
-        content = getattr(response, "content", None)
+    def _record(self, value: Any) -> None:
+        status = str(getattr(getattr(value, "status", None), "value", ""))
+        content = getattr(value, "content", None)
         said = text_of(content) if content is not None else "".join(self._said)
         if status == "ERROR" or self._failure is not None:
             told = self._failure or said or _FAILED
             fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
         elif outcome := STATUS_OUTCOMES.get(status, self._outcome):
             self.span.set_attribute(ours.OUTCOME, outcome)
-        if self.recorder.with_content and said:
-            message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
-            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
-        if self.recorder.with_content:
-            self.span.set_attributes(encoded({ours.SPAN_METADATA: _about(self._run, with_content=True)}))
+        self.write(
+            lambda: {
+                names.OUTPUT_MESSAGES: parts.said(said),
+                ours.SPAN_METADATA: _about(self._run, with_content=True),
+            }
+        )
 
 
 def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
@@ -217,16 +214,9 @@ def _message(given: Any) -> dict[str, Any]:
 def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolScope:
     """Start the span of a `FunctionCall`."""
     name = str(call.function.name)
-    attributes = {
-        ours.OPERATION_NAME: "execute_tool",
-        ours.TOOL_NAME: name,
-        names.TOOL_TYPE: "function",
-        names.TOOL_CALL_ID: string(call.call_id),
-    }
-    span = recorder.tracer.start_span(f"execute_tool {name}", attributes=present(attributes))
-    if recorder.with_content:
-        guarded(lambda: span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: call.arguments or {}})))
-    return ToolScope(recorder, span, call)
+    attributes = tool(name, string(call.call_id))
+    given = lambda: {names.TOOL_CALL_ARGUMENTS: obj(call.arguments)}  # noqa: E731
+    return ToolScope(recorder, recorder.start(f"execute_tool {name}", attributes, given), call)
 
 
 class ToolScope(AgnoScope):
@@ -254,13 +244,9 @@ class ToolScope(AgnoScope):
 
     def _read_inside(self, outcome: Any) -> bool:
         """Put the tool's generator inside the span. Return False if there is none."""
-        if isgenerator(outcome.result):
-            around: Any = wrap(_items, lambda _args, _kwargs: self)
-        elif isasyncgen(outcome.result):
-            around = wrap(_async_items, lambda _args, _kwargs: self)
-        else:
+        if not (isgenerator(outcome.result) or isasyncgen(outcome.result)):
             return False
-        inside = around(outcome.result)
+        inside = read_inside(self, outcome.result)
         if self._call.result is outcome.result:
             self._call.result = inside
         outcome.result = inside
@@ -281,19 +267,8 @@ class ToolScope(AgnoScope):
             kind = "ToolError"  # Agno keeps only the text of the exception
             fail(self.span, kind, (string(outcome.error) or kind) if self.recorder.with_content else kind)
 
-    def _record(self, result: Any) -> None:
-        if self.recorder.with_content:
-            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: plain(result)}))
-
-
-def _items(result: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    return (yield from result)
-
-
-async def _async_items(result: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    async with aclosing(result):
-        async for item in result:
-            yield item
+    def _record(self, value: Any) -> None:
+        self.write(lambda: {names.TOOL_CALL_RESULT: plain(value)})
 
 
 # -- the span of one run of a workflow, above the agents and teams of its steps ----------------------------------------
@@ -307,11 +282,9 @@ def begin_workflow(recorder: Recorder, workflow: Any, kwargs: dict[str, Any]) ->
     record = kwargs.get("workflow_run_response")
     name = string(workflow.name) or string(workflow.id) or type(workflow).__name__
     attributes = {ours.KIND: "CHAIN", **whose(kwargs.get("run_context"))}
-    span = recorder.tracer.start_span(name, attributes=present(attributes))
     asked = getattr(record, "input", None)
-    if recorder.with_content and asked is not None:
-        guarded(lambda: span.set_attributes(encoded({ours.INPUT: plain(asked)})))
-    return WorkflowScope(recorder, span, record)
+    given = None if asked is None else lambda: {ours.INPUT: plain(asked)}
+    return WorkflowScope(recorder, recorder.start(name, attributes, given), record)
 
 
 class WorkflowScope(AgnoScope):
@@ -319,23 +292,19 @@ class WorkflowScope(AgnoScope):
 
     def __init__(self, recorder: Recorder, span: Any, record: Any) -> None:
         super().__init__(recorder, span)
-        self._record = record
+        self._run = record
 
-    def returned(self, value: Any, /) -> None:
-        """Record that the run is over or waits for a person. If it failed or was cancelled, the record says so."""
-        guarded(self._record_end)
-        guarded(self.span.end)
-
-    def _record_end(self) -> None:
-        content = getattr(self._record, "content", None)
-        status = str(getattr(getattr(self._record, "status", None), "value", ""))
+    def _record(self, value: Any) -> None:
+        """Record that the run is over or waits for a person. If it failed or was cancelled, Agno's record says so."""
+        content = getattr(self._run, "content", None)
+        status = str(getattr(getattr(self._run, "status", None), "value", ""))
         if status == "ERROR":
             told = string(content) or _WORKFLOWS_FAILED
             fail(self.span, _WORKFLOWS_FAILED, told if self.recorder.with_content else _WORKFLOWS_FAILED)
         elif status in STATUS_OUTCOMES:
             self.span.set_attribute(ours.OUTCOME, STATUS_OUTCOMES[status])
-        if self.recorder.with_content and content is not None:
-            self.span.set_attributes(encoded({ours.OUTPUT: plain(content)}))
+        if content is not None:
+            self.write(lambda: {ours.OUTPUT: plain(content)})
 
 
 _TOOLS: Final = "agno.tools.function"

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, get_tracer, set_span_in_context
 
-from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
@@ -25,7 +24,8 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._runs import ConversationIds
-from pandaprobe_otel_integrations._spans import adopt, present, record_raised
+from pandaprobe_otel_integrations._spans import adopt, record_raised
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["AutoGenInstrumentor"]
 
@@ -537,25 +537,15 @@ class TeamRuns:
 
     def _begin(self, team: Any, task: Any) -> Span:
         name = str(getattr(team, "name", None) or type(team).__name__)
-        attributes = present(
-            {
-                ours.KIND: "AGENT",
-                ours.OPERATION_NAME: "invoke_agent",
-                names.AGENT_NAME: name,
-                names.CONVERSATION_ID: getattr(team, "_team_id", None),
-            }
-        )
-        if self._recorder.with_content:
-            attributes |= encoded({names.INPUT_MESSAGES: asked(task)})
-        return self._recorder.tracer.start_span(f"invoke_agent {name}", attributes=attributes)
+        attributes = {**agent_attributes(name), names.CONVERSATION_ID: getattr(team, "_team_id", None)}
+        return self._recorder.start(f"invoke_agent {name}", attributes, lambda: {names.INPUT_MESSAGES: asked(task)})
 
     def _record(self, span: Span, event: Any, ending: TeamEnding) -> None:
         if type(event).__name__ != "TaskResult":
             return
         if event.stop_reason:
             span.set_attribute(_STOP_REASON, str(event.stop_reason))
-        if self._recorder.with_content and event.messages:
-            span.set_attributes(encoded({names.OUTPUT_MESSAGES: answered(event.messages, ending.reason)}))
+        self._recorder.write(span, lambda: {names.OUTPUT_MESSAGES: answered(event.messages or (), ending.reason)})
 
 
 _AUTOGEN_AGENTS: Final = "autogen_agentchat.agents._base_chat_agent"

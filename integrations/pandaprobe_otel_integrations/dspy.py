@@ -6,24 +6,25 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from opentelemetry.context import get_current, set_value
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.context import get_current
 
-from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import Content, encoded, items, obj, objects, string
+from pandaprobe_otel_integrations._json import Content, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._servers import place_at, provider_name
-from pandaprobe_otel_integrations._spans import ModelClaim, present, record_raised, with_claim, without_llm_span
+from pandaprobe_otel_integrations._spans import RETRIEVAL, ModelClaim, present, record_raised
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
+from pandaprobe_otel_integrations._spans import tool as tool_attributes
 
 __all__ = ["DSPyInstrumentor"]
 
@@ -35,14 +36,14 @@ _AGENTS: Final = frozenset({"Avatar", "CodeAct", "ProgramOfThought", "ReAct", "R
 _RETRIEVERS: Final = frozenset({"Retrieve", "ColBERTv2", "Embeddings"})
 
 
-def module(instance: Any) -> tuple[str, dict[str, Any]]:
+def module(instance: Any) -> tuple[str, Mapping[str, Any]]:
     """Return name and attributes of a module: its class determines the kind, even if the app derives from it."""
     name = type(instance).__name__
     classes = {base.__name__ for base in type(instance).__mro__}
     if classes & _AGENTS:
-        return name, {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+        return name, agent_attributes(name)
     if classes & _RETRIEVERS:
-        return name, {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
+        return name, RETRIEVAL
     return name, {ours.KIND: "CHAIN"}
 
 
@@ -71,12 +72,8 @@ def answered(name: str, outputs: Any) -> Content:
 def tool(instance: Any) -> tuple[str, dict[str, Any]]:
     """Return name and attributes of a tool."""
     name = string(getattr(instance, "name", None)) or "tool"
-    return f"execute_tool {name}", {
-        ours.OPERATION_NAME: "execute_tool",
-        names.TOOL_NAME: name,
-        names.TOOL_TYPE: "function",
-        "gen_ai.tool.description": string(getattr(instance, "desc", None)),
-    }
+    described = {"gen_ai.tool.description": string(getattr(instance, "desc", None))}
+    return f"execute_tool {name}", {**tool_attributes(name), **described}
 
 
 def arguments(inputs: Any) -> Content:
@@ -160,23 +157,8 @@ def _message(output: Any) -> dict[str, Any]:
 # -- DSPy's callbacks as spans -----------------------------------------------------------------------------------------
 
 
-class StepCallback:
-    """A stand-in for DSPy's `BaseCallback`, which needs only its methods.
-
-    `recorder` returns the tracer, and None while nothing is recorded. `values` returns session, user, tags and metadata
-    of new traces.
-    """
-
-    def __init__(
-        self,
-        recorder: Callable[[], Recorder | None],
-        *,
-        values: Callable[[], TraceValues | None] = lambda: None,
-        runs: OpenRuns | None = None,
-    ) -> None:
-        self._recorder = recorder
-        self._values = values
-        self.runs = OpenRuns() if runs is None else runs
+class StepCallback(RunRecorder):
+    """A stand-in for DSPy's `BaseCallback`, which needs only its methods."""
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a module."""
@@ -184,7 +166,7 @@ class StepCallback:
 
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a module."""
-        guarded(self._end, call_id, exception, lambda name: answered(name, outputs))
+        guarded(self._finish, call_id, exception, lambda name: answered(name, outputs))
 
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a tool."""
@@ -192,7 +174,7 @@ class StepCallback:
 
     def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a tool."""
-        guarded(self._end, call_id, exception, lambda name: result(outputs))
+        guarded(self._finish, call_id, exception, lambda name: result(outputs))
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a model call."""
@@ -200,14 +182,14 @@ class StepCallback:
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a model call, which has answered or failed."""
-        guarded(self._end, call_id, exception, lambda name: {})
+        guarded(self._finish, call_id, exception, lambda name: {})
 
     def answered(self, lm: Any, call: Any, result: Any) -> None:
         """Record the model's answer, before DSPy parses it for its caller."""
         step = get_current().get(RUN_KEY)
         if isinstance(step, Run) and step.claim is not None and step.span is not None:
             step.span.set_attributes(present(answer_attributes(result)))
-            self._write(step, answer_content(call, result))
+            self._write(step.span, lambda: answer_content(call, result))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("on_"):  # DSPy's other events: the work of its adapters, evaluations, interpreters
@@ -216,8 +198,7 @@ class StepCallback:
 
     def _call(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
         name, attributes = request(lm, inputs)
-        content = lambda: request_content(lm, inputs)  # noqa: E731 - read only where content is wanted
-        self._begin(call_id, name, attributes, content, claim=ModelClaim())
+        self._begin(call_id, name, attributes, lambda: request_content(lm, inputs), is_model_call=True)
 
     def _begin(
         self,
@@ -226,47 +207,28 @@ class StepCallback:
         attributes: Mapping[str, Any],
         content: Callable[[], Content],
         *,
-        claim: ModelClaim | None = None,
+        is_model_call: bool = False,
     ) -> None:
-        recorder = self._recorder()
-        if recorder is None:
-            return
-        base = get_current()
-        around = base.get(RUN_KEY)
-        values = self._values()
-        if values is not None and not isinstance(around, Run):
-            base = with_values(values, base)
-        kind = SpanKind.INTERNAL if claim is None else SpanKind.CLIENT
-        span = recorder.tracer.start_span(name, base, kind=kind, attributes=present(attributes))
-        parent = self.runs.get(around.run_id) if isinstance(around, Run) else None
-        step = Run(run_id=call_id, parent=parent, context=base, span=span, name=name, claim=claim)
-        inner = set_span_in_context(span, without_llm_span(base))
-        step.context = set_value(RUN_KEY, step, inner if claim is None else with_claim(claim, inner))
-        given_up = self.runs.add(step)
-        if given_up is not None and given_up.span is not None:
-            given_up.span.end()
-        step.enter_body()
-        self._write(step, content() if recorder.with_content else {})
+        if (recorder := self._recorder()) is not None:
+            base = self._root(get_current())
+            span = recorder.start(name, attributes, content, context=base, is_model_call=is_model_call)
+            around = base.get(RUN_KEY)
+            parent = self.runs.get(around.run_id) if isinstance(around, Run) else None
+            claim = ModelClaim() if is_model_call else None
+            self._open(Run(run_id=call_id, parent=parent, context=base, span=span, name=name, claim=claim)).enter_body()
 
-    def _end(self, call_id: str, exception: BaseException | None, content: Callable[[str], Content]) -> None:
-        step = self.runs.take(call_id)
-        if step is None or step.span is None:
+    def _finish(self, call_id: str, exception: BaseException | None, content: Callable[[str], Content]) -> None:
+        run = self.runs.take(call_id)
+        if run is None or run.span is None:
             return
-        if step.claim is not None:
-            step.claim.close()
-        step.leave_body()
-        recorder = self._recorder()
-        with_content = recorder is not None and recorder.with_content
+        if run.claim is not None:
+            run.claim.close()
+        run.leave_body()
         if exception is not None:
-            record_raised(step.span, exception, with_content=with_content)
-        elif with_content:
-            guarded(self._write, step, content(step.name))
-        step.span.end()
-
-    def _write(self, step: Run, content: Content) -> None:
-        recorder = self._recorder()
-        if recorder is not None and recorder.with_content and step.span is not None and step.span.is_recording():
-            step.span.set_attributes(encoded(content))
+            record_raised(run.span, exception, with_content=self._with_content)
+        else:
+            self._write(run.span, lambda: content(run.name))
+        run.span.end()
 
 
 def _ignore(**told: Any) -> None:

@@ -9,14 +9,14 @@ from types import ModuleType
 from typing import Any, Final
 
 from opentelemetry.context import get_current, set_value
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Span, set_span_in_context
 
-from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration, Outcome
-from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string
+from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.usage import (
@@ -28,8 +28,18 @@ from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, re
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry
-from pandaprobe_otel_integrations._runs import RUN_KEY, Run
-from pandaprobe_otel_integrations._spans import ModelClaim, fail, present, record_raised, with_claim, without_llm_span
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
+from pandaprobe_otel_integrations._spans import (
+    RETRIEVAL,
+    ModelClaim,
+    agent,
+    fail,
+    present,
+    record_raised,
+    tool,
+    with_claim,
+    without_llm_span,
+)
 
 __all__ = ["HaystackInstrumentor"]
 
@@ -169,8 +179,7 @@ def _component(tags: Tags) -> Description:
     if kind.endswith("Generator"):
         return _model_call(tags)
     if kind.endswith(("Retriever", "Ranker")):
-        attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
-        return Description(name=name, attributes=attributes, content=_retrieval)
+        return Description(name=name, attributes=RETRIEVAL, content=_retrieval)
     if kind.endswith("Embedder"):
         attributes = {ours.OPERATION_NAME: "embeddings"}
         return Description(name=name, attributes=attributes, content=_embedded)
@@ -221,8 +230,7 @@ def _pipeline(tags: Tags) -> Description:
 
 
 def _agent(tags: Tags) -> Description:
-    attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: "agent"}
-    return Description(name="agent", attributes=attributes, content=_talk)
+    return Description(name="agent", attributes=agent("agent"), content=_talk)
 
 
 def _talk(tags: Tags) -> Content:
@@ -246,12 +254,7 @@ def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
 
 def _tool(tags: Tags) -> Description:
     name = string(tags.get("haystack.tool.name")) or "tool"
-    attributes = {
-        ours.OPERATION_NAME: "execute_tool",
-        names.TOOL_NAME: name,
-        names.TOOL_TYPE: "function",
-        "gen_ai.tool.description": string(tags.get("haystack.tool.description")),
-    }
+    attributes = {**tool(name), "gen_ai.tool.description": string(tags.get("haystack.tool.description"))}
     return Description(
         name=f"execute_tool {name}",
         attributes=attributes,
@@ -319,23 +322,8 @@ class OperationSpan:
         return {}
 
 
-class HaystackTracer:
-    """A stand-in for Haystack's `Tracer`, which needs only its methods.
-
-    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
-    records the runs: then this only keeps the model clients below from recording the same calls.
-    """
-
-    def __init__(
-        self,
-        recorder: Callable[[], Recorder | None],
-        *,
-        claims_only: Callable[[], bool] = lambda: False,
-        values: Callable[[], TraceValues | None] = lambda: None,
-    ) -> None:
-        self._recorder = recorder
-        self._claims_only = claims_only
-        self._values = values
+class HaystackTracer(RunRecorder):
+    """A stand-in for Haystack's `Tracer`, which needs only its methods."""
 
     @contextmanager
     def trace(
@@ -348,9 +336,9 @@ class HaystackTracer:
         try:
             yield span
         except BaseException as error:
-            self._end(span, error)
+            self._finish(span, error)
             raise
-        self._end(span, None)
+        self._finish(span, None)
 
     def current_span(self) -> OperationSpan | None:
         """Return the innermost current operation."""
@@ -366,8 +354,14 @@ class HaystackTracer:
             base = outer.context  # a thread that Haystack has started without the caller's context
         if description is None or (recorder is None and not self._claims_only()):
             return OperationSpan(None, None)
-        claim = ModelClaim() if description.is_model_call else None
-        started = None if recorder is None else self._start(recorder, description, base)
+        is_model_call = description.is_model_call
+        claim = ModelClaim() if is_model_call else None
+        started: Span | None = None
+        if recorder is not None:
+            around = self._root(base)
+            started = recorder.start(
+                description.name, description.attributes, context=around, is_model_call=is_model_call
+            )
         inner = base
         if started is not None:
             inner = set_span_in_context(started, without_llm_span(base))
@@ -379,14 +373,7 @@ class HaystackTracer:
         span.set_tags(tags)
         return span
 
-    def _start(self, recorder: Recorder, description: Description, base: Any) -> Span:
-        values = self._values()
-        if values is not None and not isinstance(base.get(RUN_KEY), Run):
-            base = with_values(values, base)
-        kind = SpanKind.CLIENT if description.is_model_call else SpanKind.INTERNAL
-        return recorder.tracer.start_span(description.name, base, kind=kind, attributes=present(description.attributes))
-
-    def _end(self, span: OperationSpan, error: BaseException | None) -> None:
+    def _finish(self, span: OperationSpan, error: BaseException | None) -> None:
         run = span.run
         if run is None:
             return
@@ -394,16 +381,14 @@ class HaystackTracer:
             run.claim.close()
         guarded(run.leave_body)
         if run.span is not None:
-            guarded(self._write, span, run.span, error)
+            guarded(self._record, span, run.span, error)
             run.span.end()
 
-    def _write(self, span: OperationSpan, written: Span, error: BaseException | None) -> None:
-        recorder, description = self._recorder(), span.description
-        with_content = recorder is not None and recorder.with_content
+    def _record(self, span: OperationSpan, written: Span, error: BaseException | None) -> None:
+        with_content, description = self._with_content, span.description
         if description is not None:
             written.set_attributes(present(description.facts(span.told)))
-            if with_content:
-                written.set_attributes(encoded(description.content(span.told)))
+            self._write(written, lambda: description.content(span.told))
             model = span.told.get("model")
             if description.is_model_call and model:
                 written.update_name(f"{description.name} {model}")

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from opentelemetry.context import attach, get_current, get_value, set_value
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, set_span_in_context
 
 from pandaprobe_otel.capture import tool_answers
 from pandaprobe_otel.mapping import attributes as ours
@@ -24,7 +24,7 @@ from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import openllmetry
-from pandaprobe_otel_integrations._spans import without_llm_span
+from pandaprobe_otel_integrations._spans import fail, record_ended, tool, without_llm_span
 
 __all__ = ["MCPInstrumentor"]
 
@@ -234,7 +234,7 @@ async def recorded_call(
         guarded(_record, recorder, span, result)
         return result
     except BaseException as error:
-        guarded(_record_error, recorder, span, error)
+        guarded(record_ended, span, error, with_content=recorder.with_content)
         raise
     finally:
         if get_current() is inside:
@@ -266,17 +266,11 @@ def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
 
 
 def _begin(recorder: Recorder, name: str, arguments: Any = None, *_: Any, **__: Any) -> Span:
-    attributes: dict[str, Any] = {
-        METHOD: TOOLS_CALL,
-        ours.OPERATION_NAME: "execute_tool",
-        ours.TOOL_NAME: name,
-        names.TOOL_TYPE: "extension",
-    }
-    if _is_tool(get_current_span()):
-        attributes[ours.KIND] = "OTHER"  # a framework's tool is called through MCP: one tool call, not two
-    if recorder.with_content:
-        attributes |= encoded({ours.INPUT if ours.KIND in attributes else names.TOOL_CALL_ARGUMENTS: arguments})
-    return recorder.tracer.start_span(f"{TOOLS_CALL} {name}", kind=SpanKind.CLIENT, attributes=attributes)
+    attributes = {METHOD: TOOLS_CALL, **tool(name), names.TOOL_TYPE: "extension"}
+    given = names.TOOL_CALL_ARGUMENTS
+    if _is_tool(get_current_span()):  # a framework's tool is called through MCP: one tool call, not two
+        attributes[ours.KIND], given = "OTHER", ours.INPUT
+    return recorder.start(f"{TOOLS_CALL} {name}", attributes, lambda: {given: arguments}, is_model_call=True)
 
 
 def _is_tool(span: Span) -> bool:
@@ -292,23 +286,11 @@ def _attributes(span: Span) -> Object:
 
 def _record(recorder: Recorder, span: Span, result: Any) -> None:
     given, is_error = tool_result(result)
-    if recorder.with_content:
-        name = ours.OUTPUT if ours.KIND in _attributes(span) else names.TOOL_CALL_RESULT
-        span.set_attributes(encoded({name: given}))
+    name = ours.OUTPUT if ours.KIND in _attributes(span) else names.TOOL_CALL_RESULT
+    recorder.write(span, lambda: {name: given})
     if is_error:
-        span.set_attribute(ours.ERROR_TYPE, "tool_error")
         said = given if isinstance(given, str) else to_json(given)
-        text = said if given and recorder.with_content else "tool_error"
-        span.set_status(Status(StatusCode.ERROR, text))
-
-
-def _record_error(recorder: Recorder, span: Span, error: BaseException) -> None:
-    if not isinstance(error, Exception):
-        span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-        return
-    kind = type(error).__qualname__
-    span.set_attribute(ours.ERROR_TYPE, kind)
-    span.set_status(Status(StatusCode.ERROR, str(error) if recorder.with_content else kind))
+        fail(span, "tool_error", said if given and recorder.with_content else "tool_error")
 
 
 # -- requests on the server's side: the library's own spans lack their content, which is added -------------------------

@@ -16,11 +16,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import encoded, items, obj, string
+from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch, replace
 from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._spans import adopt, present, scope_of
+from pandaprobe_otel_integrations._spans import adopt, scope_of, tool
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["SemanticKernelInstrumentor"]
 
@@ -37,24 +38,12 @@ def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
     given = args[2] if len(args) > 2 else kwargs.get("arguments")
     call = obj(args[3] if len(args) > 3 else kwargs.get("metadata"))  # the model's id, or empty
     name = str(function.fully_qualified_name)
+    given = kwargs if given is None else given
     if function.is_prompt and not call:
-        form = _PROMPT
-        span = recorder.tracer.start_span(name, attributes={ours.KIND: "CHAIN"})
+        attributes, form = {ours.KIND: "CHAIN"}, _PROMPT
     else:
-        form = _TOOL
-        attributes = {
-            ours.OPERATION_NAME: "execute_tool",
-            ours.TOOL_NAME: name,
-            names.TOOL_TYPE: "function",
-            names.TOOL_CALL_ID: string(call.get("id")),
-        }
-        span = recorder.tracer.start_span(f"execute_tool {name}", attributes=present(attributes))
-    if recorder.with_content:
-        taken, more = guarded(_arguments, function, kwargs if given is None else given) or ({}, {})
-        told: dict[str, Any] = {form.given: taken or "{}"}
-        if more:
-            told[ours.SPAN_METADATA] = {"more_arguments": more}
-        guarded(lambda: span.set_attributes(encoded(told)))
+        name, attributes, form = f"execute_tool {name}", tool(name, string(call.get("id"))), _TOOL
+    span = recorder.start(name, attributes, lambda: _asked(form, function, given))
     return FunctionScope(recorder, span, form.result)
 
 
@@ -83,19 +72,18 @@ class FunctionScope(SpanScope):
         if self.recorder.with_content:
             guarded(self._read, item)
 
-    def returned(self, value: Any, /) -> None:
-        """Record the end of the function. If it yields, the value is None."""
-        if self.recorder.with_content:
-            guarded(self._record, value)
-        guarded(self.span.end)
-
     def _read(self, item: Any) -> None:
         pieces = items(item) if isinstance(item, list) else [item]  # a prompt yields one for each requested answer
         self._pieces.extend(map(str, pieces))
 
     def _record(self, value: Any) -> None:
-        told = "".join(self._pieces) if value is None else _plain(value)
-        self.span.set_attributes(encoded({self._result: told}))
+        """Record the result. If the function yields, the value is None."""
+        self.write(lambda: {self._result: "".join(self._pieces) if value is None else _plain(value)})
+
+
+def _asked(form: _Form, function: Any, given: Mapping[str, Any]) -> Content:
+    taken, more = _arguments(function, given)
+    return {form.given: taken or "{}", ours.SPAN_METADATA: {"more_arguments": more} if more else None}
 
 
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -161,17 +149,10 @@ def begin_run(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any])
     """Start the span, as a child of the current one: below the function call if the agent is another agent's tool."""
     agent, thread = args[0], kwargs.get("thread")
     name = string(agent.name) or type(agent).__name__
-    attributes = {
-        ours.KIND: "AGENT",
-        ours.OPERATION_NAME: "invoke_agent",
-        names.AGENT_NAME: name,
-        names.AGENT_ID: string(agent.id),
-        names.CONVERSATION_ID: _id_of(thread),
-    }
-    span = recorder.tracer.start_span(name, attributes=present(attributes))
+    attributes = {**agent_attributes(name), names.AGENT_ID: string(agent.id), names.CONVERSATION_ID: _id_of(thread)}
     asked = args[1] if len(args) > 1 else kwargs.get("messages")
-    if recorder.with_content and asked:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _task(asked)})))
+    task = (lambda: {names.INPUT_MESSAGES: _task(asked)}) if asked else None
+    span = recorder.start(name, attributes, task)
     return RunScope(recorder, span, thread)
 
 
@@ -187,16 +168,9 @@ class RunScope(SpanScope):
         """Record an answer, or a piece of one."""
         guarded(self._read, item)
 
-    def returned(self, value: Any, /) -> None:
-        """Record the agent's answer: this value, or the yielded pieces."""
-        if value is not None:
-            guarded(self._read, value)
-        guarded(self._record)
-        guarded(self.span.end)
-
     def raised(self, error: BaseException, /) -> None:
         """Record that the run has failed, or that the app stops reading."""
-        guarded(self._record)
+        guarded(self._record, None)
         super().raised(error)
 
     def _read(self, item: Any) -> None:
@@ -204,14 +178,14 @@ class RunScope(SpanScope):
         if self.recorder.with_content:
             self._said.append(str(item.message))
 
-    def _record(self) -> None:
+    def _record(self, value: Any) -> None:
+        """Record the agent's answer: this value, or the yielded pieces."""
+        if value is not None:
+            self._read(value)
         conversation = _id_of(self._thread)
         if conversation is not None:
             self.span.set_attribute(names.CONVERSATION_ID, conversation)
-        said = "".join(self._said)
-        if said:
-            message = {"role": "assistant", "parts": [parts.text(said)], "finish_reason": "stop"}
-            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+        self.write(lambda: {names.OUTPUT_MESSAGES: parts.said("".join(self._said))})
 
 
 def _id_of(thread: Any) -> str | None:

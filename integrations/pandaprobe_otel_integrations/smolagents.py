@@ -27,7 +27,8 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, Wrapper, patch, replace
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
-from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, with_llm_span, with_watch
+from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, tool, with_llm_span, with_watch
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["SmolagentsInstrumentor"]
 
@@ -210,14 +211,6 @@ _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
 class _Scope(SpanScope):
     """One call. An external stop is not an error of it."""
 
-    def returned(self, value: Any, /) -> None:
-        """Record the end of the call, with this value or, for a stream, after its last item."""
-        guarded(self._record, value)
-        guarded(self.span.end)
-
-    def _record(self, value: Any) -> None:
-        raise NotImplementedError
-
     def _record_error(self, error: BaseException) -> None:
         record_ended(self.span, error, with_content=self.recorder.with_content)
 
@@ -241,10 +234,8 @@ class AgentScope(_Scope):
             self._record_answer(getattr(value, "output", value))
 
     def _record_answer(self, output: Any) -> None:
-        if self.recorder.with_content:
-            parts = [{"type": "text", "content": output if isinstance(output, str) else str(output)}]
-            message = {"role": "assistant", "parts": parts, "finish_reason": "stop"}
-            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+        text = output if isinstance(output, str) else str(output)
+        self.write(lambda: {names.OUTPUT_MESSAGES: parts.whole_message([parts.text(text)])})
 
     def _record_error(self, error: BaseException) -> None:
         interrupted = type(error).__name__ == "AgentError" and getattr(self._agent, "interrupt_switch", False)
@@ -254,20 +245,15 @@ class AgentScope(_Scope):
             super()._record_error(error)
 
 
-class ToolScope(_Scope):
-    """A tool call."""
-
-    def _record(self, value: Any) -> None:
-        if self.recorder.with_content:
-            told: Any = value if type(value) in _PLAIN else str(value)
-            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
+def _result(value: Any) -> Content:
+    return {names.TOOL_CALL_RESULT: value if type(value) in _PLAIN else str(value)}
 
 
 class ModelScope(_Scope):
     """A model call, whose answer may be read in pieces."""
 
     def __init__(self, recorder: Recorder, span: Span, context: Context) -> None:
-        super().__init__(recorder, span, context)
+        super().__init__(recorder, span, context=context)
         self._pieces: list[Any] = []
 
     def produced(self, item: Any, /) -> None:
@@ -293,8 +279,7 @@ class ModelScope(_Scope):
 
     def _record_message(self, message: Any) -> None:
         self.span.set_attributes(usage_of(message))
-        if self.recorder.with_content:
-            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: answer_of(message)}))
+        self.write(lambda: {names.OUTPUT_MESSAGES: answer_of(message)})
 
 
 # -- spans around the agents, tools and models of smolagents, all of which run in the caller's thread ------------------
@@ -312,34 +297,23 @@ def begin_agent(recorder: Recorder, original: OriginalCall) -> AgentScope:
     """Open the span of `MultiStepAgent.run`. With `stream`, the steps are read inside it, and it ends with them."""
     agent = original.owner
     name = string(getattr(agent, "name", None)) or type(agent).__name__
-    attributes: dict[str, Any] = {
-        ours.KIND: "AGENT",
-        ours.OPERATION_NAME: "invoke_agent",
-        names.AGENT_NAME: name,
-    }
-    if recorder.with_content:
-        task = original.arg(0, "task")
-        parts = [{"type": "text", "content": str(task)}]
-        attributes |= encoded({names.INPUT_MESSAGES: [{"role": "user", "parts": parts}]})
-    return AgentScope(recorder, recorder.tracer.start_span(name, attributes=attributes), agent)
+    task = lambda: {names.INPUT_MESSAGES: parts.user_message([parts.text(str(original.arg(0, "task")))])}  # noqa: E731
+    return AgentScope(recorder, recorder.start(name, agent_attributes(name), task), agent)
 
 
-def begin_tool(recorder: Recorder, original: OriginalCall) -> ToolScope:
+def begin_tool(recorder: Recorder, original: OriginalCall) -> SpanScope:
     """Open the span of `Tool.__call__`."""
-    tool, args = original.owner, original.args
-    name = str(tool.name)
-    attributes: dict[str, Any] = {
-        ours.OPERATION_NAME: "execute_tool",
-        ours.TOOL_NAME: name,
-        names.TOOL_TYPE: "function",
-    }
-    if recorder.with_content:
-        given = dict(zip(list(obj(getattr(tool, "inputs", None))), args, strict=False))
-        if len(args) == 1 and isinstance(args[0], dict):
-            given = dict(obj(args[0]))
-        named = {key: value for key, value in original.kwargs.items() if key != "sanitize_inputs_outputs"}
-        attributes |= encoded({names.TOOL_CALL_ARGUMENTS: {**given, **named}})
-    return ToolScope(recorder, recorder.tracer.start_span(f"execute_tool {name}", attributes=attributes))
+    name = str(original.owner.name)
+    given = lambda: {names.TOOL_CALL_ARGUMENTS: _given(original)}  # noqa: E731
+    return _Scope(recorder, recorder.start(f"execute_tool {name}", tool(name), given), _result)
+
+
+def _given(original: OriginalCall) -> dict[str, Any]:
+    args = original.args
+    given = dict(zip(list(obj(getattr(original.owner, "inputs", None))), args, strict=False))
+    if len(args) == 1 and isinstance(args[0], dict):
+        given = dict(obj(args[0]))
+    return {**given, **{key: value for key, value in original.kwargs.items() if key != "sanitize_inputs_outputs"}}
 
 
 def begin_own_model(recorder: Recorder, original: OriginalCall) -> ModelScope:

@@ -8,7 +8,7 @@ from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
@@ -16,6 +16,8 @@ from pandaprobe_otel_integrations._json import Content, Object, encoded, integer
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
+from pandaprobe_otel_integrations._spans import fail, tool
 from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
 from pandaprobe_otel_integrations.claude_agent_sdk.model_call import History, Ledger, ModelCall
 
@@ -73,15 +75,8 @@ class Agent:
         self._instructions: Mapping[str, str] = {}
         if recorder.with_content and instructions:
             self._instructions = encoded({names.SYSTEM_INSTRUCTIONS: list(instructions)})
-        chosen = encoded(settings) if recorder.with_content and settings else {}
-        attributes = {
-            ours.KIND: "AGENT",
-            ours.OPERATION_NAME: "invoke_agent",
-            names.AGENT_NAME: name,
-            **self._instructions,
-            **chosen,
-        }
-        self.span: Span = recorder.tracer.start_span(name, base, attributes=attributes)
+        told = {**self._instructions, **(settings or {})}
+        self.span: Span = recorder.start(name, agent_attributes(name), lambda: told, context=base)
         self.context: Context = set_span_in_context(self.span, base)
         self._ready_ns = time_ns()
 
@@ -188,16 +183,12 @@ class Agent:
         if tool_id is None or tool_id in self.tools:
             return
         arguments = obj(block.get("input"))
-        attributes = {
-            ours.OPERATION_NAME: "execute_tool",
-            ours.TOOL_NAME: name,
-            names.TOOL_TYPE: "function",
-            names.TOOL_CALL_ID: tool_id,
-            names.AGENT_NAME: self.name,
-        }
-        if self._recorder.with_content:
-            attributes |= encoded({names.TOOL_CALL_ARGUMENTS: arguments})
-        span = self._recorder.tracer.start_span(f"execute_tool {name}", self.context, attributes=attributes)
+        span = self._recorder.start(
+            f"execute_tool {name}",
+            {**tool(name, tool_id), names.AGENT_NAME: self.name},
+            lambda: {names.TOOL_CALL_ARGUMENTS: arguments},
+            context=self.context,
+        )
         context = set_span_in_context(span, self.context)
         self.tools[tool_id] = Tool(name=name, arguments=arguments, span=span, context=context)
 
@@ -231,9 +222,8 @@ class Agent:
         if about:
             span.set_attribute(ours.SPAN_METADATA, to_json(about))
         if stopped_by is None and block.get("is_error"):
-            span.set_attribute(ours.ERROR_TYPE, "tool_error")
             text = response if isinstance(response, str) else to_json(response)
-            span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else "tool_error"))
+            fail(span, "tool_error", text if self._recorder.with_content else "tool_error")
         span.end()
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -249,8 +239,7 @@ class Agent:
 
     def fail(self, kind: str, text: str) -> None:
         """Record the failure of the agent and its open calls."""
-        self.span.set_attribute(ours.ERROR_TYPE, kind)
-        self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
+        fail(self.span, kind, text if self._recorder.with_content else kind)
 
     def end(self, end_ns: int | None = None, *, cancelled: bool = False) -> None:
         """End the agent and its open spans. The open spans count as cancelled, because no message reports their end."""
@@ -260,9 +249,9 @@ class Agent:
             self.about["response"] = beside
         if self.about:
             self.span.set_attribute(ours.SPAN_METADATA, to_json(self.about))
-        for tool in self.tools.values():
-            tool.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-            tool.span.end(end_ns)
+        for each in self.tools.values():
+            each.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
+            each.span.end(end_ns)
         self.tools.clear()
         if cancelled:
             self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)

@@ -8,7 +8,7 @@ from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
@@ -26,6 +26,7 @@ from pandaprobe_otel_integrations._json import (
 )
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._spans import fail
 from pandaprobe_otel_integrations.anthropic.messages import Messages, block_parts
 
 # -- the conversation of an agent and its model so far, which is the input of the next model call ----------------------
@@ -148,8 +149,7 @@ class ModelCall:
         """Record that the service refused the call, and the CLI gave up."""
         self.is_settled = True
         self._usage = {}
-        self.span.set_attribute(ours.ERROR_TYPE, kind)
-        self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
+        fail(self.span, kind, text if self._recorder.with_content else kind)
 
     def settle(self, output_tokens: int | None, cost: float | None = None, *, shared: bool = False) -> None:
         """Set the tokens of the answer: exact ones, this call's part of a sum (`shared`), or None if unknown."""

@@ -25,6 +25,8 @@ from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMET
 from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_at, provider_name
+from pandaprobe_otel_integrations._spans import RETRIEVAL, tool
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 # -- values that CrewAI's events cut at a depth. Deeper values appear as their Python `repr` ---------------------------
 
@@ -230,29 +232,21 @@ def _task(task: Any, event: Any) -> tuple[str, Attributes]:
 
 def _agent(agent: Any, event: Any) -> tuple[str, Attributes]:
     name = (role(agent, event) or "agent").strip()
-    return name, {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+    return name, agent_attributes(name)
 
 
 def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
-    name = event.tool_name
-    told = {ours.OPERATION_NAME: "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
-    return f"execute_tool {name}", told
+    return f"execute_tool {event.tool_name}", tool(event.tool_name)
 
 
 def _remote(event: Any) -> tuple[str, Attributes]:
     """Return an agent of another service that uses A2A."""
     name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
-    return name, {
-        ours.KIND: "AGENT",
-        ours.OPERATION_NAME: "invoke_agent",
-        names.AGENT_NAME: name,
-        names.CONVERSATION_ID: string(event.context_id),
-    }
+    return name, {**agent_attributes(name), names.CONVERSATION_ID: string(event.context_id)}
 
 
 def _retriever(name: str) -> Callable[[Any, Any], tuple[str, Attributes]]:
-    told: Attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
-    return lambda source, event: (name, {**told, names.RETRIEVAL_TOP_K: getattr(event, "limit", None)})
+    return lambda source, event: (name, {**RETRIEVAL, names.RETRIEVAL_TOP_K: getattr(event, "limit", None)})
 
 
 _BEGINNINGS: Final[Mapping[str, Callable[[Any, Any], tuple[str, Attributes]]]] = {
@@ -280,7 +274,7 @@ def _user(text: str) -> list[Part]:
 
 
 def _assistant(text: Any) -> list[Part]:
-    return [{"role": "assistant", "parts": [parts.text(str(text))], "finish_reason": "stop"}] if text else []
+    return parts.said(str(text)) if text else []
 
 
 def _input_of_crew(crew: Any, event: Any) -> Content:

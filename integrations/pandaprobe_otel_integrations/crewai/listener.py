@@ -6,11 +6,12 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import time_ns
 from typing import Any, Final, Literal
 
 from opentelemetry.context import attach, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
@@ -22,9 +23,8 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder
-from pandaprobe_otel_integrations._spans import ModelClaim, present, with_claim, without_llm_span
+from pandaprobe_otel_integrations._spans import ModelClaim, present
 from pandaprobe_otel_integrations.crewai import descriptions
-from pandaprobe_otel_integrations.crewai import descriptions as model_calls
 
 # -- the steps that CrewAI's events start and end, and an open step ----------------------------------------------------
 
@@ -195,10 +195,9 @@ class EventListener(RunRecorder):
         values: Callable[[], TraceValues | None] = lambda: None,
         runs: OpenRuns | None = None,
     ) -> None:
-        super().__init__(recorder, runs=runs)
+        super().__init__(recorder, values=values, runs=runs)
         self._leaves = leaves
         self._claims = claims
-        self._values = values
 
     def emitted(self, source: Any, event: Any) -> None:
         """Handle an event."""
@@ -270,27 +269,19 @@ class EventListener(RunRecorder):
         if kind == "tool" and agent is not None:
             attributes[names.TOOL_CALL_ID] = _call_id(agent, event)
         attributes[names.CONVERSATION_ID] = descriptions.given_session(kind, event)
-        span = recorder.tracer.start_span(
-            name,
-            base,
-            kind=SpanKind.CLIENT if kind == "llm" else SpanKind.INTERNAL,
-            attributes=present(attributes),
-        )
+        asked = descriptions.request_content if kind == "llm" else partial(descriptions.asked, kind)
+        given = lambda: asked(source, event)  # noqa: E731
+        span = recorder.start(name, attributes, given, context=base, is_model_call=kind == "llm")
         step = Step(run_id=event.event_id, parent=parent, context=base, kind=kind, source=source, span=span, name=name)
         self._enter(step, event)
-        asked = model_calls.request_content(source, event) if kind == "llm" else descriptions.asked(kind, source, event)
-        self._write(span, asked)
         if kind == "mcp":
             self._happens(event)
 
     def _enter(self, step: Step, event: Any) -> None:
-        inner = step.context if step.span is None else set_span_in_context(step.span, without_llm_span(step.context))
         if step.kind == "llm":
             step.call_id = event.call_id
             step.claim = ModelClaim()
-            inner = with_claim(step.claim, inner)
-        step.context = set_value(RUN_KEY, step, inner)
-        self._keep(step)
+        self._open(step)
         step.enter()
 
     # -- in between ---------------------------------------------------------------------------------------------------
@@ -313,8 +304,8 @@ class EventListener(RunRecorder):
             turn = turn.parent
         side = {"user": names.INPUT_MESSAGES, "assistant": names.OUTPUT_MESSAGES}.get(event.role)
         if turn is not None and turn.span is not None and side is not None:
-            said = model_calls.conversation([{"role": event.role, "content": event.content}])
-            self._write(turn.span, {side: said})
+            said = {"role": event.role, "content": event.content}
+            self._write(turn.span, lambda: {side: descriptions.conversation([said])})
 
     def _happens(self, event: Any) -> None:
         """Record an event of the step that the running code belongs to."""
@@ -324,7 +315,8 @@ class EventListener(RunRecorder):
             step = step.parent
         if found is not None and isinstance(step, Step) and step.span is not None:
             step.note(*found)
-            self._write(step.span, {RESPONSE: {"response": step.beside}})
+            beside = step.beside
+            self._write(step.span, lambda: {RESPONSE: {"response": beside}})
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
@@ -350,21 +342,21 @@ class EventListener(RunRecorder):
             self._fail(span, _error_kind(event), event.error)
         elif ending == "paused":
             span.set_attribute(ours.OUTCOME, ours.INTERRUPTED)
-            self._write(span, {ours.OUTPUT: {"waits_for_feedback": event.message}})
+            self._write(span, lambda: {ours.OUTPUT: {"waits_for_feedback": event.message}})
         elif step.kind == "llm":
             self._record_answer(step, span, event)
         else:
-            self._write(span, _with_rest(descriptions.answered(step.kind, event), step.beside))
+            self._write(span, lambda: _with_rest(descriptions.answered(step.kind, event), step.beside))
             failure = getattr(event, "failure", None) or _remote_failure(step.kind, event)
             if failure is not None:  # a tool that reports its failure itself
                 self._fail(span, event.type, getattr(failure, "message", failure))
 
     def _record_answer(self, step: Step, span: Span, event: Any) -> None:
-        span.set_attributes(present(model_calls.answer_attributes(event)))
-        self._write(span, model_calls.answer_content(event, "".join(step.thoughts)))
+        span.set_attributes(present(descriptions.answer_attributes(event)))
+        self._write(span, lambda: descriptions.answer_content(event, "".join(step.thoughts)))
         agent = agent_around(step)
         if agent is not None:
-            agent.called = model_calls.tool_calls(event.response)
+            agent.called = descriptions.tool_calls(event.response)
 
 
 def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:
@@ -394,7 +386,7 @@ def _is_internal(flow: Any) -> bool:
 def _beginning(kind: str, source: Any, event: Any) -> tuple[str, dict[str, Any]]:
     if kind != "llm":
         return descriptions.beginning(kind, source, event)
-    attributes = {ours.OPERATION_NAME: "chat", **model_calls.request_attributes(source, event)}
+    attributes = {ours.OPERATION_NAME: "chat", **descriptions.request_attributes(source, event)}
     model = attributes.get(names.REQUEST_MODEL)
     return (f"chat {model}" if model else "chat"), attributes
 

@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
+from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
@@ -15,12 +15,12 @@ from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Object, encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._json import Content, Object, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
 from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run, RunRecorder
-from pandaprobe_otel_integrations._spans import record_raised
+from pandaprobe_otel_integrations._spans import RETRIEVAL, agent, fail, present, record_raised, tool
 from pandaprobe_otel_integrations.langchain.messages import (
     answer_attributes,
     answer_content,
@@ -164,8 +164,7 @@ class RunSpans(RunRecorder):
         values: TraceValues | None = None,
         runs: OpenRuns = OPEN_RUNS,
     ) -> None:
-        super().__init__(recorder, claims_only=claims_only, runs=runs)
-        self._values = values
+        super().__init__(recorder, claims_only=claims_only, values=lambda: values, runs=runs)
 
     def _begin(
         self,
@@ -175,8 +174,9 @@ class RunSpans(RunRecorder):
         tags: Sequence[str] | None,
         metadata: Mapping[str, Any],
         attributes: Mapping[str, Any],
+        content: Callable[[], Content],
         *,
-        kind: SpanKind = SpanKind.INTERNAL,
+        is_model_call: bool = False,
     ) -> Run | None:
         """Start a run's span and keep the run; None if it is recorded already or nothing records."""
         recorder = self._recorder()
@@ -193,15 +193,14 @@ class RunSpans(RunRecorder):
             attributes = {ours.AGENT_NAME: parent.agent, **attributes}
         if own:
             attributes = {**attributes, ours.SPAN_METADATA: to_json(own)}
-        present = {key: value for key, value in attributes.items() if value is not None}
-        span = recorder.tracer.start_span(name, base, kind=kind, attributes=present)
+        span = recorder.start(name, attributes, content, context=base, is_model_call=is_model_call)
         agent = parent.agent if parent is not None else None
         return self._open(Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent))
 
     def _root_context(self, base: Context, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> Context:
         given = metadata_of_user(metadata)
         from_config = trace_values(session=None, user=None, tags=tags_of_user(tags), metadata=plain(given))
-        for values in (self._values, from_config):
+        for values in (self._values(), from_config):
             if values is not None:
                 base = with_values(values, base)
         return base
@@ -221,19 +220,12 @@ class RunSpans(RunRecorder):
             return
         record_raised(span, error, with_content=self._with_content and span.is_recording())
         if outcome_of(error) == ours.INTERRUPTED and (asked := interrupts(error)):
-            self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
-
-    def _shows(self, span: Span | None) -> bool:
-        return span is not None and self._with_content and span.is_recording()
-
-    def _add_content(self, span: Span | None, name: str, value: Any) -> None:
-        if self._shows(span):
-            self._write(span, {name: plain(value)})
+            self._write(span, lambda: {ours.OUTPUT: plain({"__interrupt__": asked})})
 
     @staticmethod
     def _set(span: Span | None, attributes: Mapping[str, Any]) -> None:
         if span is not None:
-            span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+            span.set_attributes(present(attributes))
 
 
 class RunCallbacks(RunSpans):
@@ -290,26 +282,24 @@ class RunCallbacks(RunSpans):
             self._keep(Run(run_id=run_id, parent=parent, context=parent.context, agent=parent.agent))
             return
         name = _name(serialized, said)
-        run = self._begin(name, run_id, parent, tags, metadata, {ours.KIND: "CHAIN"})
-        if run is not None:
-            if is_agent(name, tags, metadata, is_root=parent is None):
-                self._is_graph(run)
-            self._add_content(run.span, ours.INPUT, inputs)
+        given = lambda: {ours.INPUT: plain(inputs)}  # noqa: E731
+        run = self._begin(name, run_id, parent, tags, metadata, {ours.KIND: "CHAIN"}, given)
+        if run is not None and is_agent(name, tags, metadata, is_root=parent is None):
+            self._is_graph(run)
 
     def _is_graph(self, run: Run) -> None:
         """Mark the run as that of an agent. The run's own data, or its first node, has shown this."""
         if not run.is_agent:
             run.is_agent, run.agent = True, agent_name(run.name)
-            told = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: run.agent}
-            self._set(run.span, told)
+            self._set(run.span, agent(run.agent))
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
         """End a run successfully. A streamed chain reports its input only now."""
         run = self.runs.take(run_id)
         if run is not None:
             if "inputs" in said:
-                guarded(self._add_content, run.span, ours.INPUT, said["inputs"])
-            guarded(self._add_content, run.span, ours.OUTPUT, outputs)
+                self._write(run.span, lambda: {ours.INPUT: plain(said["inputs"])})
+            self._write(run.span, lambda: {ours.OUTPUT: plain(outputs)})
             self._set(run.span, {ours.OUTCOME: run.stopped})  # a graph returns its state when a node waits
             self._end(run)
 
@@ -344,13 +334,14 @@ class RunCallbacks(RunSpans):
         attributes = {ours.OPERATION_NAME: operation, **request_attributes(metadata, parameters)}
         model = attributes[names.REQUEST_MODEL]
         name = f"{operation} {model}" if model else _name(serialized, said)
-        found = self._begin(name, run_id, parent, said.get("tags"), metadata, attributes, kind=SpanKind.CLIENT)
-        if found is None:
-            return
-        found.claim_model_call()
-        if self._shows(found.span):
-            content = {names.INPUT_MESSAGES: messages(), names.TOOL_DEFINITIONS: tool_definitions(parameters)}
-            self._set(found.span, encoded({**content, **more_parameters(parameters)}))
+        asked = lambda: {  # noqa: E731
+            names.INPUT_MESSAGES: messages(),
+            names.TOOL_DEFINITIONS: tool_definitions(parameters),
+            **more_parameters(parameters),
+        }
+        found = self._begin(name, run_id, parent, said.get("tags"), metadata, attributes, asked, is_model_call=True)
+        if found is not None:
+            found.claim_model_call()
 
     def on_llm_new_token(self, token: Any, *, run_id: Any, **said: Any) -> None:
         """Record a piece of the answer."""
@@ -388,15 +379,14 @@ class RunCallbacks(RunSpans):
 
     def _add_answer(self, span: Span | None, response: Any) -> None:
         self._set(span, answer_attributes(response))
-        if self._shows(span):
-            self._set(span, encoded(answer_content(response)))
+        self._write(span, lambda: answer_content(response))
 
     # -- the app's own -----------------------------------------------------------------------------------------------
 
     def on_custom_event(self, name: str, data: Any, *, run_id: Any, **said: Any) -> None:
         """Record an event that the app sends with `dispatch_custom_event`."""
         run = self.runs.get(run_id)
-        if run is not None and run.span is not None and self._shows(run.span):
+        if run is not None and run.span is not None and self._with_content and run.span.is_recording():
             guarded(run.span.add_event, str(name), encoded({"data": plain(data)}))
 
     # -- tools and retrievers -----------------------------------------------------------------------------------------
@@ -408,20 +398,15 @@ class RunCallbacks(RunSpans):
     def _tool_begins(self, serialized: Any, input_str: Any, run_id: Any, said: Object) -> None:
         name = _name(serialized, said)
         attributes = {
-            ours.OPERATION_NAME: "execute_tool",
-            ours.TOOL_NAME: name,
-            "gen_ai.tool.type": "function",
-            "gen_ai.tool.call.id": string(said.get("tool_call_id")),
+            **tool(name, string(said.get("tool_call_id"))),
             "gen_ai.tool.description": string(obj(serialized).get("description")),
         }
-        parent = self.runs.get(said.get("parent_run_id"))
-        run = self._begin(
-            f"execute_tool {name}", run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes
-        )
-        if run is not None:
-            given = said.get("inputs")
-            arguments = input_str if given is None else _without_injected(given)
-            self._add_content(run.span, "gen_ai.tool.call.arguments", arguments)
+        parent, given = self.runs.get(said.get("parent_run_id")), said.get("inputs")
+        arguments = lambda: {  # noqa: E731
+            names.TOOL_CALL_ARGUMENTS: plain(input_str if given is None else _without_injected(given))
+        }
+        name = f"execute_tool {name}"
+        self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes, arguments)
 
     def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
         """End a tool with its result, which may be a message that reports a failure."""
@@ -441,13 +426,11 @@ class RunCallbacks(RunSpans):
         message = _tool_message(output)
         self._set(span, {"gen_ai.tool.call.id": string(getattr(message, "tool_call_id", None))})
         result = output if message is None else message.content
-        self._add_content(span, "gen_ai.tool.call.result", result)
+        self._write(span, lambda: {names.TOOL_CALL_RESULT: plain(result)})
         if not is_empty(artifact := getattr(message, "artifact", None)):
-            self._add_content(span, ours.SPAN_METADATA, {"artifact": artifact})
+            self._write(span, lambda: {ours.SPAN_METADATA: plain({"artifact": artifact})})
         if span is not None and getattr(message, "status", None) == "error":
-            text = str(result) if self._shows(span) else ""
-            span.set_attribute(ours.ERROR_TYPE, "tool_error")
-            span.set_status(Status(StatusCode.ERROR, text))
+            fail(span, "tool_error", str(result) if self._with_content else "")
 
     def on_retriever_start(self, serialized: Any, query: Any, *, run_id: Any, **said: Any) -> None:
         """Start a retriever."""
@@ -456,12 +439,10 @@ class RunCallbacks(RunSpans):
     def _retriever_begins(self, serialized: Any, query: Any, run_id: Any, said: Object) -> None:
         name = _name(serialized, said)
         parent = self.runs.get(said.get("parent_run_id"))
-        attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
-        run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes)
+        asked = lambda: {names.RETRIEVAL_QUERY: str(query)}  # noqa: E731
+        run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), RETRIEVAL, asked)
         if run is None:
             return
-        if self._shows(run.span):
-            self._set(run.span, {"gen_ai.retrieval.query.text": str(query)})
         run.enter_body()  # LangChain sets no config for it, and gives it no separate context
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
@@ -469,15 +450,12 @@ class RunCallbacks(RunSpans):
         run = self.runs.take(run_id)
         if run is not None:
             guarded(run.leave_body)
-            guarded(self._add_documents, run.span, documents)
+            self._write(run.span, lambda: {names.RETRIEVAL_DOCUMENTS: plain([document(one) for one in documents])})
             self._end(run)
 
     def on_retriever_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
         """End a retriever with an exception."""
         self._fails(error, run_id)
-
-    def _add_documents(self, span: Span | None, documents: Any) -> None:
-        self._add_content(span, "gen_ai.retrieval.documents", [document(one) for one in documents])
 
 
 def _name(serialized: Any, said: Object) -> str:

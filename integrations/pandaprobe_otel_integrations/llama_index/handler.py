@@ -9,7 +9,7 @@ from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current, get_value
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
@@ -21,6 +21,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._span_scope import read_inside
 from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, ModelClaim, fail, present
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
 from pandaprobe_otel_integrations.llama_index.messages import (
     STEPS,
     TeamRun,
@@ -38,7 +39,6 @@ from pandaprobe_otel_integrations.llama_index.messages import (
     rest_of_answer,
     step_beginning,
     tool_definitions,
-    turn_beginning,
 )
 
 _CANCELLED: Final = "WorkflowCancelledByUser"
@@ -160,12 +160,7 @@ class RunHandler(RunRecorder):
                 name, attributes = step_beginning(method, event, parent, with_content=recorder.with_content)
             else:
                 name, attributes = beginning(kind, instance, arguments, parent, with_content=recorder.with_content)
-            span = recorder.tracer.start_span(
-                name,
-                base,
-                kind=SpanKind.CLIENT if kind == "LLM" else SpanKind.INTERNAL,
-                attributes=present(attributes),
-            )
+            span = recorder.start(name, attributes, context=base, is_model_call=kind == "LLM")
             of_kind = TeamRun if kind == "AGENT" and is_team(instance) else Run
             run = of_kind(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
             run.name = name_of_once if kind in _ONCE else name_of_ending(kind, arguments)
@@ -184,7 +179,7 @@ class RunHandler(RunRecorder):
         agent = string(getattr(event, "current_agent_name", None))
         if agent is not None and not parent.has_turn_of(agent):
             self._end_turn(parent)
-            span = recorder.tracer.start_span(agent, parent.context, attributes=turn_beginning(agent))
+            span = recorder.start(agent, agent_attributes(agent), context=parent.context)
             turn = Run(run_id=object(), parent=parent, context=parent.context, span=span, is_agent=True)
             parent.turn = self._start(turn)
             parent.turn.agent = agent

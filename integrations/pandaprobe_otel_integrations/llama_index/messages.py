@@ -16,6 +16,8 @@ from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_a
 from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import Run
+from pandaprobe_otel_integrations._spans import agent as agent_attributes
+from pandaprobe_otel_integrations._spans import tool
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
 _ANTHROPIC: Final = Messages()
@@ -392,13 +394,12 @@ def beginning(
         name = string(getattr(instance, "name", None)) or owner
         event = arguments.get("start_event")
         said = guarded(asked, instance, event) if with_content and event is not None else None
-        return name, turn_beginning(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
+        return name, agent_attributes(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
     # The kind is the framework's own statement, so a span with it stays apart from the client's span of the same call.
     attributes: dict[str, Any] = {ours.KIND: None if kind == "EMBEDDING" else kind, names.AGENT_NAME: agent}
     if kind == "TOOL":
         name = str(instance.metadata.get_name())
-        attributes |= {ours.OPERATION_NAME: "execute_tool", ours.TOOL_NAME: name, names.TOOL_TYPE: "function"}
-        attributes[names.TOOL_CALL_ID] = parent.name if parent is not None and parent.span is None else None
+        attributes |= tool(name, parent.name if parent is not None and parent.span is None else None)
         told = {names.TOOL_CALL_ARGUMENTS: _tool_arguments(arguments)}
     elif kind == "EMBEDDING":
         name = f"embeddings {getattr(instance, 'model_name', owner)}"
@@ -438,11 +439,6 @@ def ending(name: str, result: Any) -> dict[str, Any]:
         told = getattr(result, "response", None) or result
         return {ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}
     return {}
-
-
-def turn_beginning(name: str) -> dict[str, Any]:
-    """Return the initial attributes of an agent."""
-    return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
 
 
 def step_beginning(method: str, event: Any, parent: Run | None, *, with_content: bool) -> tuple[str, dict[str, Any]]:

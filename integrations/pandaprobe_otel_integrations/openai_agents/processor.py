@@ -9,7 +9,7 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from opentelemetry.context import get_current
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._runs import OpenRuns, Run, RunRecorder
-from pandaprobe_otel_integrations._spans import fail, present, record_ended
+from pandaprobe_otel_integrations._spans import agent, fail, present, record_ended, tool
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
 
 # -- the conversation of a run: that of its `Session`, unless the app has set one for the trace ------------------------
@@ -81,8 +81,7 @@ class RunProcessor(RunRecorder):
         values: Callable[[], TraceValues | None] = lambda: None,
         runs: OpenRuns | None = None,
     ) -> None:
-        super().__init__(recorder, claims_only=claims_only, runs=runs)
-        self._values = values
+        super().__init__(recorder, claims_only=claims_only, values=values, runs=runs)
         self._requests: dict[str, ModelRequest] = {}
         self._closed = False
 
@@ -142,11 +141,10 @@ class RunProcessor(RunRecorder):
             if values is not None:
                 base = with_values(values, base)
         attributes = {
-            ours.KIND: "AGENT",
-            ours.OPERATION_NAME: "invoke_agent",
+            **agent(None),
             names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
         }
-        span = recorder.tracer.start_span(trace.name, base, attributes=present(attributes))
+        span = recorder.start(trace.name, attributes, context=base)
         self._open(Run(run_id=trace.trace_id, parent=None, context=base, span=span, name=trace.name, is_agent=True))
 
     def _span_begins(self, span: Any) -> None:
@@ -168,15 +166,10 @@ class RunProcessor(RunRecorder):
         if kind == "agent" or kind in _MODEL_CALLS:
             _set_stopped(parent, None)
         name, attributes = _beginning(kind, data)
-        agent = name if kind == "agent" else parent.agent if parent is not None else None
-        attributes = {names.AGENT_NAME: agent, **attributes}
-        started = recorder.tracer.start_span(
-            name,
-            base,
-            kind=SpanKind.CLIENT if kind in _MODEL_CALLS else SpanKind.INTERNAL,
-            attributes=present(attributes),
-        )
-        run = Run(run_id=span.span_id, parent=parent, context=base, span=started, name=name, agent=agent)
+        owner = name if kind == "agent" else parent.agent if parent is not None else None
+        attributes = {names.AGENT_NAME: owner, **attributes}
+        started = recorder.start(name, attributes, context=base, is_model_call=kind in _MODEL_CALLS)
+        run = Run(run_id=span.span_id, parent=parent, context=base, span=started, name=name, agent=owner)
         run.is_agent = kind == "agent"
         self._open(run)
         if kind in _MODEL_CALLS:
@@ -267,13 +260,9 @@ def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
         attributes = {ours.OPERATION_NAME: "chat", names.PROVIDER: "openai", names.REQUEST_MODEL: model}
         return (f"chat {model}" if model else "chat"), attributes
     if kind == "agent":
-        return name, {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent"}
+        return name, agent(name)
     if kind == "function":
-        return f"execute_tool {name}", {
-            ours.OPERATION_NAME: "execute_tool",
-            ours.TOOL_NAME: name,
-            names.TOOL_TYPE: "function",
-        }
+        return f"execute_tool {name}", tool(name)
     if kind == "mcp_tools":
         return f"list tools of {data.server or 'MCP server'}", {ours.KIND: "OTHER"}
     if kind == "handoff":
@@ -281,18 +270,17 @@ def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
     return name, {ours.KIND: "OTHER"}
 
 
-def _ending(kind: str, data: Any, with_content: bool) -> dict[str, Any]:
+def _ending(kind: str, data: Any, with_content: bool) -> Mapping[str, Any]:
     """Return the final attributes of a span that is not a model call."""
     if kind == "guardrail":
-        return {ours.OUTPUT: encoded({ours.OUTPUT: {"triggered": data.triggered}})[ours.OUTPUT]}
+        return encoded({ours.OUTPUT: {"triggered": data.triggered}})
     if kind == "handoff":
-        told = {ours.INPUT: {"agent": data.from_agent}, ours.OUTPUT: {"agent": data.to_agent}}
-        return dict(encoded(told))
+        return encoded({ours.INPUT: {"agent": data.from_agent}, ours.OUTPUT: {"agent": data.to_agent}})
     if not with_content:
         return {}
     if kind == "function":
         arguments, result = decoded_arguments(data.input), data.output
-        return dict(encoded({names.TOOL_CALL_ARGUMENTS: arguments, names.TOOL_CALL_RESULT: result}))
+        return encoded({names.TOOL_CALL_ARGUMENTS: arguments, names.TOOL_CALL_RESULT: result})
     if kind == "mcp_tools":
-        return dict(encoded({ours.OUTPUT: data.result}))
-    return dict(encoded({ours.INPUT: data.data})) if kind == "custom" else {}
+        return encoded({ours.OUTPUT: data.result})
+    return encoded({ours.INPUT: data.data}) if kind == "custom" else {}
