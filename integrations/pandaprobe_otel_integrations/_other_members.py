@@ -6,8 +6,8 @@ Markers replace credentials, pictures and sound. Empty values are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Set
+from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
 from pandaprobe_otel_integrations._json import Content, Object, integer, obj
@@ -67,6 +67,27 @@ def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
         if before is not value and isinstance(before, dict) and isinstance(value, dict):
             part[name] = {**value, **before}  # a choice has members of this name, and so has its message
     return part
+
+
+Reader = Callable[[Object], Part | None]
+"""Returns a block of a message as a part; None for one that carries no information."""
+_P = TypeVar("_P", Part, Part | None)
+
+
+def reading(read: Callable[..., _P], *members: str, beside: Set[str] = frozenset({"type"})) -> Callable[[Object], _P]:
+    """Return a reader of a block.
+
+    It gives the values of `members` to `read`. All other members except `beside` stay with the part.
+    """
+    known = frozenset({*members, *beside})
+
+    def reader(found: Object) -> _P:
+        part = read(*map(found.get, members))
+        if part is not None and not found.keys() <= known:
+            with_rest(part, found, known)
+        return part
+
+    return reader
 
 
 def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:

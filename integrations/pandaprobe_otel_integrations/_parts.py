@@ -12,7 +12,7 @@ from base64 import b64decode
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from ._json import from_json
+from ._json import from_json, string
 
 Part = dict[str, Any]
 UNFINISHED: Final = "incomplete"
@@ -22,6 +22,11 @@ UNFINISHED: Final = "incomplete"
 def text(content: str) -> Part:
     """Return plain text."""
     return {"type": "text", "content": content}
+
+
+def text_of(value: Any) -> Part:
+    """Return a value as text, and None as an empty text."""
+    return text(str(value or ""))
 
 
 def texts(content: Any) -> list[Part]:
@@ -34,19 +39,24 @@ def reasoning(content: str) -> Part:
     return {"type": "reasoning", "content": content}
 
 
-def tool_call(*, id: str | None, name: str | None, arguments: Any) -> Part:
+def tool_call(id: Any, name: Any, arguments: Any) -> Part:
     """Return a tool call by the model. Arguments in JSON text become an object."""
-    return {"type": "tool_call", "id": id, "name": name or "", "arguments": decoded_arguments(arguments)}
+    return {
+        "type": "tool_call",
+        "id": string(id),
+        "name": string(name) or "",
+        "arguments": decoded_arguments(arguments),
+    }
 
 
-def tool_response(*, id: str | None, response: Any) -> Part:
+def tool_response(id: Any, response: Any) -> Part:
     """Return a tool's result as a part."""
-    return {"type": "tool_call_response", "id": id, "response": response}
+    return {"type": "tool_call_response", "id": string(id), "response": response}
 
 
-def server_tool_call(*, id: str | None, name: str, call: Any) -> Part:
+def server_tool_call(id: Any, name: str, call: Any) -> Part:
     """Return a call that the provider made and answered itself (web search, code interpreter)."""
-    return {"type": "server_tool_call", "id": id, "name": name, "server_tool_call": call}
+    return {"type": "server_tool_call", "id": string(id), "name": name, "server_tool_call": call}
 
 
 def file_reference(file_id: str, modality: str, mime_type: str | None = None) -> Part:

@@ -45,7 +45,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
 )
 from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcription
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
-from pandaprobe_otel_integrations._other_members import rest, with_rest
+from pandaprobe_otel_integrations._other_members import reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry
@@ -214,8 +214,8 @@ _LAST_EVENT: Final = LastEvent(
 
 _ENTRY: Final = frozenset({"type", "object", "id", "created_at", "completed_at", "model"})
 _MESSAGE: Final = _ENTRY | {"role", "content"}
-_RESULT: Final = _ENTRY | {"tool_call_id", "result"}
-_CALL: Final = _ENTRY | {"tool_call_id", "name", "arguments"}
+_RESULT: Final = reading(parts.tool_response, "tool_call_id", "result", beside=_ENTRY)
+_CALL: Final = reading(parts.tool_call, "tool_call_id", "name", "arguments", beside=_ENTRY)
 _NAMED: Final = frozenset({"id", "name", "object"})
 """Members that the reader of each entry uses; all others stay beside it, under their own names."""
 
@@ -223,8 +223,7 @@ _NAMED: Final = frozenset({"id", "name", "object"})
 def _input_message(entry: Object) -> Part:
     kind = string(entry.get("type")) or "message.input"
     if kind == "function.result":
-        result = parts.tool_response(id=string(entry.get("tool_call_id")), response=entry.get("result"))
-        return {"role": "tool", "parts": [with_rest(result, entry, _RESULT)]}
+        return {"role": "tool", "parts": [_RESULT(entry)]}
     if kind == "message.input":
         found: Part = {"role": string(entry.get("role")) or "user", "parts": content_parts(entry.get("content"))}
         return with_rest(found, entry, _MESSAGE)
@@ -238,13 +237,11 @@ def _output_parts(entry: Object) -> list[Part]:
         if said and entry.keys() - _MESSAGE:
             said[0] = with_rest(said[0], entry, _MESSAGE)
         return said
-    name = string(entry.get("name"))
     if kind == "function.call":
-        call_id = string(entry.get("tool_call_id"))
-        call = parts.tool_call(id=call_id, name=name, arguments=entry.get("arguments"))
-        return [with_rest(call, entry, _CALL)]
+        return [_CALL(entry)]
+    name = string(entry.get("name"))
     details = rest(entry, _NAMED)
-    return [parts.server_tool_call(id=string(entry.get("id")), name=name or kind, call=details)]
+    return [parts.server_tool_call(id=entry.get("id"), name=name or kind, call=details)]
 
 
 def _inputs(inputs: Any) -> list[Part]:

@@ -109,7 +109,7 @@ def _message_parts(message: Object) -> list[Part]:
         function = obj(call.get("function"))
         arguments: Any = function.get("arguments")
         call_id = string(call.get("id"))
-        part = parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {})
+        part = parts.tool_call(id=call_id, name=function.get("name"), arguments=arguments or {})
         found.append(with_rest(with_rest(part, function, _FUNCTION), call, _CALL))
     return found
 

@@ -182,7 +182,7 @@ def _message(message: Any) -> Part:
     found = [parts.text(content)] if isinstance(content, str) and content else _blocks(content)
     for call in items(get("tool_calls")):
         name, arguments = call.function.name, call.function.arguments
-        found.append(parts.tool_call(id=string(call.id), name=string(name), arguments=arguments))
+        found.append(parts.tool_call(id=call.id, name=name, arguments=arguments))
     return {"role": _ROLES.get(role, role), "parts": found}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import Object, from_json, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._other_members import grown, rest, told, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
@@ -31,11 +31,6 @@ _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
 _FUNCTION: Final = frozenset({"name", "arguments"})
 _CUSTOM: Final = frozenset({"name", "input"})
 _TEXT: Final = frozenset({"type", "text"})
-_REFUSAL: Final = frozenset({"type", "refusal"})
-_THINKING: Final = frozenset({"type", "thinking", "signature"})
-_IMAGE: Final = frozenset({"type", "image_url"})
-_SOUND: Final = frozenset({"type", "input_audio"})
-_FILE: Final = frozenset({"type", "file"})
 """Members that the reader of each part uses; all others stay beside the part, under their own names."""
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
@@ -91,9 +86,9 @@ def tool_definition(tool: Object) -> Part:
 def _input_parts(role: str, message: Object) -> list[Part]:
     if role == "tool":
         answer = _tool_answer(message.get("content"))
-        return [parts.tool_response(id=string(message.get("tool_call_id")), response=answer)]
+        return [parts.tool_response(id=message.get("tool_call_id"), response=answer)]
     if role == "function":
-        return [parts.tool_response(id=string(message.get("name")), response=_tool_answer(message.get("content")))]
+        return [parts.tool_response(id=message.get("name"), response=_tool_answer(message.get("content")))]
     return _assistant_parts(message) if role == "assistant" else content_parts(message.get("content"))
 
 
@@ -136,31 +131,29 @@ def _content_part(item: Any) -> Part | None:
     if isinstance(item, str):
         return parts.text(item)
     piece = obj(item)
-    kind = string(piece.get("type"))
-    if kind == "text":
+    if piece.get("type") == "text":
         said = parts.text(str(piece.get("text") or ""))
         return said if len(piece) == 2 else with_rest(said, piece, _TEXT)
-    if kind == "refusal":
-        return with_rest(parts.text(str(piece.get("refusal") or "")), piece, _REFUSAL)
-    if kind == "thinking":
-        return with_rest(parts.reasoning(thinking_text(piece)), piece, _THINKING)
-    if kind == "image_url":
-        return _image(piece)
-    if kind == "input_audio":
-        audio = obj(piece.get("input_audio"))
-        heard = parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
-        return with_rest(with_rest(heard, audio, {"data", "format"}), piece, _SOUND)
-    if kind == "file":
-        return with_rest(_file(obj(piece.get("file"))), piece, _FILE)
+    reader = _READERS.get(str(piece.get("type")))
+    if reader is not None:
+        return reader(piece)
     return told(dict(piece)) if piece else None
 
 
-def _image(piece: Object) -> Part:
-    image: Any = piece.get("image_url")
+def _image(image: Any) -> Part:
     if isinstance(image, str):
-        return with_rest(parts.media(image, "image"), piece, _IMAGE)
-    found = parts.media(string(obj(image).get("url")) or "", "image")
-    return with_rest(with_rest(found, obj(image), {"url"}), piece, _IMAGE)
+        return parts.media(image, "image")
+    return with_rest(parts.media(string(obj(image).get("url")) or "", "image"), obj(image), {"url"})
+
+
+def _sound(given: Any) -> Part:
+    audio = obj(given)
+    heard = parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
+    return with_rest(heard, audio, {"data", "format"})
+
+
+def _thought(thought: Any) -> Part:
+    return parts.reasoning(thinking_text({"thinking": thought}))
 
 
 def thinking_text(piece: Object) -> str:
@@ -169,12 +162,22 @@ def thinking_text(piece: Object) -> str:
     return thought if isinstance(thought, str) else "".join(str(one.get("text") or "") for one in objects(thought))
 
 
-def _file(file: Object) -> Part:
+def _file(given: Any) -> Part:
+    file = obj(given)
     if file_id := string(file.get("file_id")):
         return with_rest(parts.file_reference(file_id, "document"), file, {"file_id"})
     data = str(file.get("file_data") or "")
     found = parts.media(data, "document") if ":" in data[:16] else parts.base64_blob(data, "document", None)
     return with_rest(found, file, {"file_data"})
+
+
+_READERS: Final[Mapping[str, Reader]] = {
+    "refusal": reading(parts.text_of, "refusal"),
+    "thinking": reading(_thought, "thinking", beside={"type", "signature"}),
+    "image_url": reading(_image, "image_url"),
+    "input_audio": reading(_sound, "input_audio"),
+    "file": reading(_file, "file"),
+}
 
 
 def _audio_answer(audio: Object) -> list[Part]:
@@ -193,7 +196,7 @@ def _tool_call(call: Object) -> Part:
     known, arguments = _FUNCTION, "arguments"
     if not called and (called := obj(call.get("custom"))):
         known, arguments = _CUSTOM, "input"
-    found = parts.tool_call(id=string(call.get("id")), name=string(called.get("name")), arguments=called.get(arguments))
+    found = parts.tool_call(id=call.get("id"), name=called.get("name"), arguments=called.get(arguments))
     if called.keys() - known:
         found = with_rest(found, called, known)
     return with_rest(found, call, _CALL) if call.keys() - _CALL else found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from pandaprobe_otel.mapping import attributes as ours
@@ -32,7 +33,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
     USAGE_NAMES,
     failure_in,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, beside, rest, told, with_rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, beside, reading, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -42,16 +43,11 @@ from pandaprobe_otel_integrations._streams.sse import Event, Events
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
 _MESSAGE: Final = frozenset({"type", "id", "status", "role", "content"})
-_OUTPUT: Final = frozenset({"type", "id", "status", "call_id", "output"})
-_CALL: Final = frozenset({"type", "id", "status", "call_id", "name", "arguments", "input"})
 _PICTURE: Final = frozenset({"type", "id", "status", "result", "output_format"})
 _REASONING: Final = frozenset({"type", "id", "status", "content", "summary", "encrypted_content"})
 _NAMED: Final = frozenset({"id", "type", "name"})
 _TEXT: Final = frozenset({"type", "text", "logprobs"})
 _SAID: Final = _TEXT | {"annotations"}
-_REFUSAL: Final = frozenset({"type", "refusal"})
-_IMAGE: Final = frozenset({"type", "image_url", "file_id"})
-_FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
 """Members that the reader of each item uses; all others stay beside the item, under their own names."""
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 _STATES: Final = ("type", "id", "status")
@@ -117,10 +113,24 @@ def _input_message(item: Object) -> Part | None:
     if role is not None and kind in (None, "message"):
         return with_rest({"role": role, "parts": _content(item.get("content"))}, item, _MESSAGE)
     if kind in ("function_call_output", "custom_tool_call_output"):
-        answer = parts.tool_response(id=string(item.get("call_id")), response=_tool_answer(item.get("output")))
-        return {"role": "tool", "parts": [with_rest(answer, item, _OUTPUT)]}
+        return {"role": "tool", "parts": [_RESULT(item)]}
     found = _output_parts(item)
     return {"role": "assistant", "parts": found} if found else None
+
+
+def _result(call_id: Any, output: Any) -> Part:
+    return parts.tool_response(call_id, _tool_answer(output))
+
+
+def _call(call_id: Any, item_id: Any, name: Any, arguments: Any) -> Part:
+    return parts.tool_call(string(call_id) or item_id, name, arguments)
+
+
+_CALL_READERS: Final = {
+    kind: reading(_call, "call_id", "id", "name", arguments, beside={*_STATES})
+    for kind, arguments in (("function_call", "arguments"), ("custom_tool_call", "input"))
+}
+_RESULT: Final = reading(_result, "call_id", "output", beside={*_STATES})
 
 
 def _join(messages: list[Part], message: Part) -> None:
@@ -142,11 +152,8 @@ def _output_parts(item: Object) -> list[Part]:
         return said
     if kind == "reasoning":
         return _thoughts(item)
-    if kind in _CALLS:
-        arguments = item.get("arguments") if kind == "function_call" else item.get("input")
-        call_id = string(item.get("call_id")) or string(item.get("id"))
-        call = parts.tool_call(id=call_id, name=string(item.get("name")), arguments=arguments)
-        return [with_rest(call, item, _CALL)]
+    if kind in _CALL_READERS:
+        return [_CALL_READERS[kind](item)]
     if kind == "image_generation_call" and (data := string(item.get("result"))):
         picture = parts.base64_blob(data, "image", f"image/{item.get('output_format') or 'png'}")
         return [with_rest(picture, item, _PICTURE)]
@@ -162,7 +169,7 @@ def _other_item(kind: str, item: Object) -> Part:
     """
     details = rest(item, _NAMED)
     name = string(item.get("name")) or kind.removesuffix("_call")
-    return parts.server_tool_call(id=string(item.get("id")), name=name, call={"type": kind, **details})
+    return parts.server_tool_call(id=item.get("id"), name=name, call={"type": kind, **details})
 
 
 def _thoughts(item: Object) -> list[Part]:
@@ -192,13 +199,8 @@ def _content_part(piece: Any) -> Part | None:
     if kind in _TEXTS:
         said = parts.text(str(found.get("text") or ""))
         return with_rest(said, found, _TEXT) if found.keys() - _SAID or found.get("annotations") else said
-    if kind == "refusal":
-        return with_rest(parts.text(str(found.get("refusal") or "")), found, _REFUSAL)
-    if kind == "input_image":
-        return with_rest(_referenced(found, "image", string(found.get("image_url"))), found, _IMAGE)
-    if kind == "input_file":
-        address = string(found.get("file_url")) or string(found.get("file_data"))
-        return with_rest(_referenced(found, "document", address), found, _FILE)
+    if kind in _READERS:
+        return _READERS[kind](found)
     if kind in ("output_audio", "audio", "input_audio") and (heard := string(found.get("transcript"))):
         return parts.text(heard)
     if kind in ("output_audio", "audio"):
@@ -209,12 +211,23 @@ def _content_part(piece: Any) -> Part | None:
     return told(dict(found)) if found else None
 
 
-def _referenced(piece: Object, modality: str, address: str | None) -> Part:
-    if address is None:
-        return parts.file_reference(str(piece.get("file_id") or ""), modality)
+def _referenced(modality: str, address: Any, file_id: Any) -> Part:
+    if not string(address):
+        return parts.file_reference(str(file_id or ""), modality)
     if ":" in address[:16]:
         return parts.media(address, modality)
     return parts.base64_blob(address, modality, None)
+
+
+def _file(url: Any, data: Any, file_id: Any) -> Part:
+    return _referenced("document", string(url) or data, file_id)
+
+
+_READERS: Final = {
+    "refusal": reading(parts.text_of, "refusal"),
+    "input_image": reading(partial(_referenced, "image"), "image_url", "file_id"),
+    "input_file": reading(_file, "file_url", "file_data", "file_id"),
+}
 
 
 def _tool_answer(output: Any) -> Any:

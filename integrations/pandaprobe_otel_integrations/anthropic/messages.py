@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._endpoint import (
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import grown, rest, sealed, told, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, sealed, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -96,32 +96,20 @@ def _part(block: Any) -> Part | None:
     return told(dict(found)) if found else None
 
 
-def _thought(block: Object) -> Part | None:
-    thought = string(block.get("thinking"))
-    return with_rest(parts.reasoning(thought), block, _THINKING) if thought else None
+def _thought(thought: Any) -> Part | None:
+    return parts.reasoning(thought) if string(thought) else None
 
 
-def _sealed(block: Object) -> Part | None:
-    data = string(block.get("data"))
-    return parts.reasoning(sealed(data)) if data else None
+def _sealed(data: Any) -> Part | None:
+    return parts.reasoning(sealed(data)) if string(data) else None
 
 
-def _call(block: Object) -> Part:
-    call = parts.tool_call(id=string(block.get("id")), name=string(block.get("name")), arguments=block.get("input"))
-    return with_rest(call, block, _CALL) if block.keys() - _CALL else call
+def _result(call_id: Any, content: Any) -> Part:
+    return parts.tool_response(call_id, tool_result(content))
 
 
-def _result(block: Object) -> Part:
-    response = tool_result(block.get("content"))
-    found = parts.tool_response(id=string(block.get("tool_use_id")), response=response)
-    return with_rest(found, block, _RESULT) if block.keys() - _RESULT else found
-
-
-def _server_call(block: Object) -> Part:
-    kind = str(block["type"])
-    call = {"type": kind, "input": block.get("input")}
-    found = parts.server_tool_call(id=string(block.get("id")), name=string(block.get("name")) or kind, call=call)
-    return with_rest(found, block, _CALL)
+def _server_call(kind: str, call_id: Any, name: Any, given: Any) -> Part:
+    return parts.server_tool_call(call_id, string(name) or kind, {"type": kind, "input": given})
 
 
 def tool_result(content: Any) -> Any:
@@ -135,7 +123,7 @@ def _server_result(kind: str, block: Object) -> Part:
         "id": string(block.get("tool_use_id")),
         "server_tool_call_response": {"type": kind, "content": told(block.get("content"))},
     }
-    return with_rest(found, block, _RESULT)
+    return with_rest(found, block, {"type", "tool_use_id", "content"})
 
 
 def _medium(block: Object) -> Part:
@@ -143,7 +131,7 @@ def _medium(block: Object) -> Part:
     found = _source(str(block["type"]), source)
     if found is None:
         return {**told(dict(block))}
-    return with_rest(with_rest(found, source, _SOURCE), block, _MEDIUM)
+    return with_rest(with_rest(found, source, _SOURCE), block, {"type", "source"})
 
 
 def _source(modality: str, source: Object) -> Part | None:
@@ -160,19 +148,15 @@ def _source(modality: str, source: Object) -> Part | None:
 _TOOL: Final = frozenset({"type", "name", "description", "input_schema"})
 _MESSAGE: Final = frozenset({"role", "content"})
 _TEXT: Final = frozenset({"type", "text"})
-_THINKING: Final = frozenset({"type", "thinking", "signature"})
-_CALL: Final = frozenset({"type", "id", "name", "input"})
-_RESULT: Final = frozenset({"type", "tool_use_id", "content"})
 _SOURCE: Final = frozenset({"type", "data", "url", "file_id", "media_type"})
-_MEDIUM: Final = frozenset({"type", "source"})
-"""Members that the reader of each block uses; all others stay beside the block, under their own names."""
-_READERS: Final[Mapping[str, Callable[[Object], Part | None]]] = {
-    "thinking": _thought,
-    "redacted_thinking": _sealed,
-    "tool_use": _call,
-    "tool_result": _result,
-    "server_tool_use": _server_call,
-    "mcp_tool_use": _server_call,
+_ON_SERVER: Final = reading(_server_call, "type", "id", "name", "input")
+_READERS: Final[Mapping[str, Reader]] = {
+    "thinking": reading(_thought, "thinking", beside={"type", "signature"}),
+    "redacted_thinking": reading(_sealed, "data"),
+    "tool_use": reading(parts.tool_call, "id", "name", "input"),
+    "tool_result": reading(_result, "tool_use_id", "content"),
+    "server_tool_use": _ON_SERVER,
+    "mcp_tool_use": _ON_SERVER,
     "image": _medium,
     "document": _medium,
 }

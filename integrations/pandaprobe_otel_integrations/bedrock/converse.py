@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -20,7 +21,7 @@ from pandaprobe_otel_integrations._endpoint import (
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import grown, rest, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -30,12 +31,8 @@ from pandaprobe_otel_integrations._streams.text_runs import Place
 
 _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})
 """Cache marks, members without a value, and members that an old botocore does not know."""
-_USE: Final = frozenset({"toolUseId", "name", "input"})
-_RESULT: Final = frozenset({"toolUseId", "content"})
-_MEDIUM: Final = frozenset({"source", "format"})
 _TOOL: Final = frozenset({"name", "description", "inputSchema"})
 """Members that the reader of each block uses; all others stay beside the block, under their own names."""
-_MEDIA: Final = ("image", "document", "video", "audio")
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
@@ -84,14 +81,9 @@ def _part(block: Object) -> Part | None:
     text = block.get("text")
     if isinstance(text, str):
         return parts.text(text) if len(block) == 1 else with_rest(parts.text(text), block, _UNSAID)
-    if use := obj(block.get("toolUse")):
-        call_input: Any = use.get("input")
-        arguments: Any = parts.decoded_arguments(call_input) if call_input not in (None, "") else {}
-        call = parts.tool_call(id=string(use.get("toolUseId")), name=string(use.get("name")), arguments=arguments)
-        return with_rest(call, use, _USE)
-    if result := obj(block.get("toolResult")):
-        found = parts.tool_response(id=string(result.get("toolUseId")), response=_result(result.get("content")))
-        return with_rest(found, result, _RESULT)
+    for kind, reader in _READERS.items():
+        if inside := obj(block.get(kind)):
+            return reader(inside)
     if "reasoningContent" in block:
         thought = string(obj(obj(block["reasoningContent"]).get("reasoningText")).get("text"))
         return parts.reasoning(thought) if thought else None
@@ -99,14 +91,21 @@ def _part(block: Object) -> Part | None:
         text = obj(guarded.get("text"))
         said = _part({"text": text.get("text"), "image": guarded.get("image")})
         return with_rest(said, text, {"text"}) if said is not None else None
-    if cited := obj(block.get("citationsContent")):
-        texts = [string(one.get("text")) for one in objects(cited.get("content"))]
-        return with_rest(parts.text("".join(text for text in texts if text)), cited, {"content"})
-    for kind in _MEDIA:
-        if medium := obj(block.get(kind)):
-            return _media(kind, medium)
     other = rest(block, _UNSAID)
     return {"type": next(iter(other)), **other} if other else None
+
+
+def _call(call_id: Any, name: Any, given: Any) -> Part:
+    return parts.tool_call(call_id, name, given if given not in (None, "") else {})
+
+
+def _answer(call_id: Any, content: Any) -> Part:
+    return parts.tool_response(call_id, _result(content))
+
+
+def _cited(content: Any) -> Part:
+    texts = [string(one.get("text")) for one in objects(content)]
+    return parts.text("".join(text for text in texts if text))
 
 
 def _result(content: Any) -> Any:
@@ -117,13 +116,8 @@ def _result(content: Any) -> Any:
     return found[0] if len(found) == 1 else found
 
 
-def _media(kind: str, medium: Object) -> Part:
-    return with_rest(_source(kind, medium), medium, _MEDIUM)
-
-
-def _source(kind: str, medium: Object) -> Part:
-    source = obj(medium.get("source"))
-    form = string(medium.get("format"))
+def _medium(kind: str, given: Any, given_form: Any) -> Part:
+    source, form = obj(given), string(given_form)
     mime_type = f"{kind}/{form}" if form is not None and kind != "document" else form
     data: Any = source.get("bytes")
     if isinstance(data, (bytes, bytearray)):
@@ -136,6 +130,18 @@ def _source(kind: str, medium: Object) -> Part:
         return parts.text(text)
     texts = [string(one.get("text")) for one in objects(source.get("content"))]
     return parts.text("\n".join(text for text in texts if text)) if items(texts) else {"type": kind, "modality": kind}
+
+
+_NONE: Final = frozenset[str]()
+_READERS: Final[Mapping[str, Reader]] = {
+    "toolUse": reading(_call, "toolUseId", "name", "input", beside=_NONE),
+    "toolResult": reading(_answer, "toolUseId", "content", beside=_NONE),
+    "citationsContent": reading(_cited, "content", beside=_NONE),
+    **{
+        kind: reading(partial(_medium, kind), "source", "format", beside=_NONE)
+        for kind in ("image", "document", "video", "audio")
+    },
+}
 
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"

@@ -121,7 +121,7 @@ def _member_text(message: Object, member: str = "text") -> list[Part]:
     text = string(message.get(member))
     found = [parts.text(text)] if text is not None else []
     return found + [
-        parts.tool_call(id=None, name=string(call.get("name")), arguments=call.get("parameters"))
+        parts.tool_call(id=None, name=call.get("name"), arguments=call.get("parameters"))
         for call in objects(message.get("tool_calls"))
     ]
 

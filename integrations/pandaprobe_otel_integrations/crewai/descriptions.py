@@ -141,7 +141,7 @@ def _tool_call(call: Object) -> Part:
     given = (call.get("call_id"), call.get("id"), call.get("toolUseId"))
     arguments = next((described[key] for key in ("arguments", "input", "args") if key in described), None)
     call_id = next((found for value in given if (found := string(value))), None)
-    return parts.tool_call(id=call_id, name=string(described.get("name")), arguments=arguments)
+    return parts.tool_call(id=call_id, name=described.get("name"), arguments=arguments)
 
 
 def _usage(usage: Object) -> dict[str, Any]:

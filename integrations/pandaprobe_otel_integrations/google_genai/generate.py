@@ -133,9 +133,7 @@ def _part(piece: Object) -> Part | None:
 
 def _typed(piece: Object) -> Part | None:
     if call := obj(member(piece, "functionCall")):
-        found = parts.tool_call(
-            id=string(call.get("id")), name=string(call.get("name")), arguments=dict(obj(call.get("args")))
-        )
+        found = parts.tool_call(id=call.get("id"), name=call.get("name"), arguments=dict(obj(call.get("args"))))
         return with_rest(found, call, _CALL)
     if answer := obj(member(piece, "functionResponse")):
         call_id = string(answer.get("id")) or string(answer.get("name"))
@@ -152,7 +150,7 @@ def _typed(piece: Object) -> Part | None:
 
 def _code(piece: Object) -> Part | None:
     if code := obj(member(piece, "executableCode")):
-        return parts.server_tool_call(id=string(code.get("id")), name="code_execution", call=dict(code))
+        return parts.server_tool_call(id=code.get("id"), name="code_execution", call=dict(code))
     if result := obj(member(piece, "codeExecutionResult")):
         return {
             "type": "server_tool_call_response",

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, each, true
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import told, with_rest
+from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
@@ -22,10 +22,7 @@ _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
 
 
-_SAID: Final = frozenset({"type", "text"})
 _STEP: Final = frozenset({"type", "summary", "signature"})
-_CALL: Final = frozenset({"type", "id", "name", "arguments", "signature"})
-_RESULT: Final = frozenset({"type", "call_id", "result", "signature"})
 _MEDIUM: Final = frozenset({"type", "data", "uri", "mime_type"})
 _TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 
@@ -75,24 +72,30 @@ def _step_parts(step: Object) -> list[Part]:
     if kind == "thought":
         summary = "".join(str(one.get("text") or "") for one in objects(step.get("summary")))
         return [with_rest(parts.reasoning(summary), step, _STEP)] if summary else []
-    if kind == "function_call":
-        arguments = decoded_arguments(step.get("arguments"))
-        call = parts.tool_call(id=string(step.get("id")), name=string(step.get("name")), arguments=arguments or {})
-        return [with_rest(call, step, _CALL)]
-    if kind == "function_result":
-        result = parts.tool_response(id=string(step.get("call_id")), response=step.get("result"))
-        return [with_rest(result, step, _RESULT)]
+    if kind in _READERS:
+        return [_READERS[kind](step)]
     if kind in ("model_output", "user_input", "") and "content" in step:
         given = step["content"]
         return [parts.text(given)] if isinstance(given, str) else _steps_parts(objects(given))
-    if kind == "text" or (not kind and "text" in step):
-        return [with_rest(parts.text(str(step.get("text") or "")), step, _SAID)]
+    if not kind and "text" in step:
+        return [_READERS["text"](step)]
     if kind in _MEDIA:
         return [_media(kind, step)]
     if kind.endswith("_call"):
         call = told(dict(step))
-        return [parts.server_tool_call(id=string(step.get("id")), name=kind.removesuffix("_call"), call=call)]
+        return [parts.server_tool_call(id=step.get("id"), name=kind.removesuffix("_call"), call=call)]
     return [{**told(dict(step)), "type": kind}] if kind else []
+
+
+def _call(call_id: Any, name: Any, arguments: Any) -> Part:
+    return parts.tool_call(call_id, name, decoded_arguments(arguments) or {})
+
+
+_READERS: Final = {
+    "function_call": reading(_call, "id", "name", "arguments", beside={"type", "signature"}),
+    "function_result": reading(parts.tool_response, "call_id", "result", beside={"type", "signature"}),
+    "text": reading(parts.text_of, "text"),
+}
 
 
 def _media(kind: str, step: Object) -> Part:

@@ -89,7 +89,7 @@ def message_parts(message: Any) -> list[Part]:
         found.insert(0, parts.reasoning(thought))
     known = {part.get("id") for part in found if part["type"] == "tool_call"}
     found.extend(
-        parts.tool_call(id=string(call.get("id")), name=string(call.get("name")), arguments=call.get("args"))
+        parts.tool_call(id=call.get("id"), name=call.get("name"), arguments=call.get("args"))
         for call in _calls(message)
         if call.get("id") not in known
     )
@@ -228,7 +228,7 @@ def _part(block: Any) -> Part | None:
     if kind in ("tool_call", "tool_use", "function_call"):
         arguments = next((found[key] for key in ("args", "input", "arguments") if key in found), None)
         call_id = string(found.get("call_id")) or string(found.get("id"))
-        call = parts.tool_call(id=call_id, name=string(found.get("name")), arguments=arguments)
+        call = parts.tool_call(id=call_id, name=found.get("name"), arguments=arguments)
         return with_rest(call, found, _CALL)
     if kind in ("tool_call_chunk", "input_json_delta", "redacted_thinking"):
         return None  # pieces of calls that are complete beside the content, and data only for the service

@@ -123,14 +123,14 @@ def _message(message: Any) -> Part:
     beside = rest(more, _BESIDE)
     if role == "tool":
         text = "\n".join(str(part.get("content")) for part in found)
-        answer = parts.tool_response(id=string(more.get("tool_call_id")), response=text)
+        answer = parts.tool_response(id=more.get("tool_call_id"), response=text)
         return {"role": role, "parts": [{**beside, **answer}]}
     known = {part["id"] for part in found if part["type"] == "tool_call"}
     for call in objects(more.get("tool_calls")):
         function = obj(call.get("function"))
         if call.get("id") not in known:
             name = string(function.get("name"))
-            found.append(parts.tool_call(id=string(call.get("id")), name=name, arguments=function.get("arguments")))
+            found.append(parts.tool_call(id=call.get("id"), name=name, arguments=function.get("arguments")))
     return {**beside, "role": role, "parts": found}
 
 
