@@ -135,7 +135,7 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> 
     assert (job.outputs["gate.exit-code"], "::error title=shop%3A c0::" in job.said) == ("1", True)
 
 
-@pytest.mark.parametrize(("token", "author"), [(JOB, BOT), (PERSON, ANNA)])
+@pytest.mark.parametrize(("token", "author"), [(JOB, BOT), pytest.param(PERSON, ANNA, marks=pytest.mark.outer)])
 def test_only_our_own_comment_is_updated(tmp_path: Path, github: GitHubApi, token: str, author: dict[str, str]) -> None:
     """Our comment is found behind many others; one of another key, author or run is left alone."""
     report(0.9).save(tmp_path / "run.json")
