@@ -18,8 +18,7 @@ from command_line import clean_environment
 from doc_blocks import blocks
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.evidence import Evidence
-from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.verdicts import Evidence, Finding, Judgement, Repetition
 
 ROOT: Final = Path(__file__).parents[1]
 ACTION: Final[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -33,7 +32,8 @@ def report(*values: float | None) -> Report:
     cases: list[CaseResult] = []
     for number, value in enumerate(values):
         found = Finding.ERROR if value is None else Finding.SCORED
-        known = Evidence.of_one(Judgement(finding=found, value=value, reason="said"))
+        judgement = Judgement(finding=found, value=value, reason="said")
+        known = Evidence(runs=((judgement,),), repetition=Repetition())
         cases.append(CaseResult(id=f"c{number}", results=(MetricResult.of("tone", known, 0.5),)))
     return Report(name="shop", created_at="now", cases=tuple(cases))
 

@@ -63,7 +63,7 @@ def agreement(output_format: str, **options: Any) -> int:
     Exit code 1: the agreement is below --min-kappa. 6: there are too few cases or answers to decide.
     """
     from pandaprobe_otel.evals.judge_quality import measure_judge
-    from pandaprobe_otel.evals.outcome import all_of
+    from pandaprobe_otel.evals.verdicts import all_of
 
     names, judge = names_of(options), judge_of(options)
     if not names:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel.cli.options import console
-from pandaprobe_otel.evals.cache_use import cache_uses
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
+from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.text import json_text, plain_text, tree_text
 
@@ -51,7 +50,7 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
     out.print()
     for note in report.notes:
         out.print(Text(plain_text(note), style="red"))
-    for use in cache_uses(report):
+    for use in report.cache_uses:
         out.print(Text(plain_text(str(use)), style="dim"), soft_wrap=True)
     if report.comparison is not None:
         out.print(Text(f"compared with the baseline:\n{plain_text(str(report.comparison))}\n"), soft_wrap=True)

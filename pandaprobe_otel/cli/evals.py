@@ -29,7 +29,7 @@ from pandaprobe_otel.cli.value_types import Json
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client, MonitorPlan, Run, RunResult
     from pandaprobe_otel.api.models import RunTemplate
-    from pandaprobe_otel.evals.outcome import Outcome
+    from pandaprobe_otel.evals.verdicts import Outcome
 
 scores: Final = group_of(
     "scores",
@@ -285,7 +285,7 @@ def _announce(
 
 def _end(run: Run, options: Mapping[str, Any]) -> ExitCode | None:
     """Show the state of a run or, with `--wait`, its scores once it has ended, and return the exit code."""
-    from pandaprobe_otel.evals.outcome import Outcome
+    from pandaprobe_otel.evals.verdicts import Outcome
 
     output_format, allowed = options["output_format"], options["allow_no_evidence"]
     if not options["wait"]:

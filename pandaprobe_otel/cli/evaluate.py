@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -238,10 +238,9 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.cache import Caches
-    from pandaprobe_otel.evals.judging import Allowance
-    from pandaprobe_otel.evals.progress import of_judge
-    from pandaprobe_otel.evals.server_judge import ServerBench
-    from pandaprobe_otel.evals.stored_traces import judge_stored
+    from pandaprobe_otel.evals.demand import Demand
+    from pandaprobe_otel.evals.experiment import judge_stored
+    from pandaprobe_otel.evals.judging import Allowance, Judging
 
     if misplaced := [name for name, default in _OF_TASKS.items() if options[name] != default]:
         raise click.UsageError(
@@ -250,30 +249,22 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
         )
     if options["dataset"] is not None or not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric, and no DATASET")
+    file, same = options["cache"], ("confirm", "allow_vacuous", "model")
+    judging = Judging(
+        allowance=Allowance(options["max_evals"]),
+        caches=Caches(None if file is None else Path(file), refresh=options["refresh"]),
+        timeout_s=options["wait_timeout"],
+    )
     with Client() as client:
-        file = options["cache"]
-        caches = Caches(None if file is None else Path(file), refresh=options["refresh"])
-        bench = ServerBench(
+        return judge_stored(
             client,
-            allowance=Allowance(options["max_evals"]),
-            timeout_s=options["wait_timeout"],
-            cache=caches.of(client.credentials.endpoint),
-            say=progress,
-            progress=of_judge(progress, live=True),
-        )
-        report = judge_stored(
-            client,
-            bench,
+            judging,
+            Demand(metrics=thresholds, **{name: options[name] for name in same}),
             traces=options["traces"],
             sessions=options["sessions"],
-            thresholds=thresholds,
-            model=options["model"],
-            answers=options["confirm"],
-            allow_vacuous=options["allow_vacuous"],
-            visible_within_s=options["wait_timeout"],
             pass_rate=options["pass_rate"],
+            say=progress,
         )
-    return replace(report, cache=caches.uses)
 
 
 @click.command("gate")
@@ -291,7 +282,7 @@ def gate(report: str, **options: Any) -> int:
 
     Exit codes and outputs are those of `evals run`.
     """
-    from pandaprobe_otel.evals.gate import gated
+    from pandaprobe_otel.evals.report import gated
 
     return _concluded(
         options,

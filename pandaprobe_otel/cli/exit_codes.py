@@ -16,7 +16,7 @@ from pandaprobe_otel.errors import (
 )
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.outcome import Outcome
+    from pandaprobe_otel.evals.verdicts import Outcome
 
 
 class ExitCode(IntEnum):

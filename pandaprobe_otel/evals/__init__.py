@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
     from pandaprobe_otel.evals.judge_quality import JudgeQuality as JudgeQuality
     from pandaprobe_otel.evals.judge_quality import measure_judge as measure_judge
-    from pandaprobe_otel.evals.judging import Judgement as Judgement
     from pandaprobe_otel.evals.kappa import Agreement as Agreement
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
     from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
     from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
-    from pandaprobe_otel.evals.outcome import Outcome as Outcome
     from pandaprobe_otel.evals.personas import End as End
     from pandaprobe_otel.evals.personas import ModelPersona as ModelPersona
     from pandaprobe_otel.evals.personas import Persona as Persona
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
     from pandaprobe_otel.evals.task_runs import Scorer as Scorer
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
+    from pandaprobe_otel.evals.verdicts import Judgement as Judgement
+    from pandaprobe_otel.evals.verdicts import Outcome as Outcome
 
 _HOMES = {
     "checks": (
@@ -66,14 +66,12 @@ _HOMES = {
         "JudgeQuality",
         "measure_judge",
     ),
-    "judging": ("Judgement",),
     "kappa": ("Agreement",),
     "local_judge": ("LocalJudge",),
     "model_metrics": (
         "Criterion",
         "Groundedness",
     ),
-    "outcome": ("Outcome",),
     "personas": (
         "End",
         "ModelPersona",
@@ -95,6 +93,10 @@ _HOMES = {
     "task_runs": (
         "Scorer",
         "TaskRun",
+    ),
+    "verdicts": (
+        "Judgement",
+        "Outcome",
     ),
 }
 

@@ -5,11 +5,69 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
-from pandaprobe_otel.evals.cache_use import CacheUse
-from pandaprobe_otel.evals.judging import Finding, Judgement
+from pandaprobe_otel.evals.verdicts import Finding, Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """Numbers of requested and cached judgements of a judge."""
+
+    judge: str
+    known: int
+    wanted: int
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read the result of `to_dict`."""
+        return cls(**{name: plain[name] for name in ("judge", "known", "wanted")})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rate": self.known / self.wanted}
+
+    def __str__(self) -> str:
+        return f"cache of judgements: {_share(self.known, self.wanted)} known, of {self.judge}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCacheUse:
+    """Input tokens of a model, and how many of them were cached, over the calls that report both."""
+
+    model: str
+    read: int
+    tokens: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rate": self.read / self.tokens}
+
+    def __str__(self) -> str:
+        return f"cache of prompts: {_share(self.read, self.tokens)} tokens read, of {self.model}"
+
+
+def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
+    """Return the use of prompt caches by model, for the models whose calls report it."""
+    read: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for trace in traces:
+        for span in trace.get("spans") or ():
+            usage: Mapping[str, Any] = span.get("token_usage") or {}
+            from_cache, prompt = usage.get("cache_read_tokens"), usage.get("prompt_tokens")
+            if isinstance(from_cache, int) and isinstance(prompt, int) and prompt > 0:
+                model = str(span.get("model") or "a model without a name")
+                read[model] += from_cache
+                tokens[model] += prompt
+    return [PromptCacheUse(model=model, read=read[model], tokens=count) for model, count in tokens.items()]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({part / whole:.0%})"
 
 
 class JudgementCache:
@@ -70,22 +128,23 @@ class JudgementCache:
 class Caches:
     """The caches of one evaluation, one for each judge, in one file."""
 
-    def __init__(self, path: Path | None, *, refresh: bool) -> None:
+    def __init__(self, path: Path | None, *, refresh: bool = False) -> None:
         self._path = path
         self._refresh = refresh
-        self._made: list[JudgementCache] = []
+        self._made: dict[str, JudgementCache] = {}
 
     def of(self, judge: str) -> JudgementCache | None:
         """Return the cache of a judge; None if there is no file."""
         if self._path is None:
             return None
-        self._made.append(JudgementCache(self._path, judge=judge, refresh=self._refresh))
-        return self._made[-1]
+        if judge not in self._made:
+            self._made[judge] = JudgementCache(self._path.expanduser(), judge=judge, refresh=self._refresh)
+        return self._made[judge]
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
         """The use of each cache."""
-        return tuple(use for cache in self._made for use in cache.uses)
+        return tuple(use for cache in self._made.values() for use in cache.uses)
 
 
 def _read(path: Path) -> dict[str, Judgement]:

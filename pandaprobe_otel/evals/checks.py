@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.span_set import matches
+from pandaprobe_otel.evals.verdicts import Judgement
 from pandaprobe_otel.traces.text import call_text, value_text
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from pandaprobe_otel.evals.html_page import chooser, json_field, page, slug_of
 from pandaprobe_otel.evals.judging import counted
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_comparison import Comparison
 from pandaprobe_otel.evals.report_html import span_line, trace_name
 from pandaprobe_otel.evals.side_by_side import CasePair, TracePair, paired
 from pandaprobe_otel.evals.usage_totals import sums
+from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.traces.comparison import SpanPair, diff_payloads
 
 _STATES: Final = {

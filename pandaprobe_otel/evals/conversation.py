@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pandaprobe_otel.evals.judging import Judgement
+from pandaprobe_otel.evals.verdicts import Judgement
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:

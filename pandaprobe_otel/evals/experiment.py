@@ -1,37 +1,48 @@
-"""`evaluate()`: run a task over a dataset, trace it, judge all traces in one batch, and report. Needs no pytest."""
+"""`evaluate()`: run a task over a dataset, trace it, judge all traces in one batch, and report. Needs no pytest.
+
+`judge_stored()` judges traces and sessions that PandaProbe has already.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.errors import ConfigError, NotFound, WaitTimeout
 from pandaprobe_otel.evals.cache import Caches
-from pandaprobe_otel.evals.case_results import Rules, case_result
-from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
-from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
-from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
-from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
-from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
-from pandaprobe_otel.evals.repetition import Repetition, share, whole
+from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD, Demand
+from pandaprobe_otel.evals.judging import Allowance, Judgements, Judging, errors
+from pandaprobe_otel.evals.local_judge import LocalJudge, send_scores
+from pandaprobe_otel.evals.progress import shown
 from pandaprobe_otel.evals.report import EvaluationStopped, Report
-from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
-from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
+from pandaprobe_otel.evals.task_runs import (
+    Asking,
+    Scorer,
+    TaskRun,
+    Trial,
+    case_result,
+    questions_of,
+    run_cases,
+    sorted_metrics,
+)
+from pandaprobe_otel.evals.verdicts import Repetition, share, whole
 from pandaprobe_otel.reporting.trace_links import trace_template
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.bootstrap import PandaProbe
+
+_PAUSE_S: Final = 0.5
 
 
 def evaluate(
@@ -89,148 +100,75 @@ def evaluate(
     """
     cases = load_cases(dataset)
     names, scorers = sorted_metrics(metrics)
-    rules = Rules(
-        judged=names,
-        thresholds=_thresholds([*names, *scorers], metrics, thresholds),
-        allow_vacuous=allow_vacuous,
+    limits = _thresholds([*names, *scorers], metrics, thresholds)
+    demand = Demand(
+        metrics={metric: limits[metric] for metric in names},
+        scorers={metric: limits[metric] for metric in scorers},
         repetition=Repetition(repeat=repeat, min_pass=min_pass),
+        session=isinstance(task, Simulation),
+        confirm=confirm,
+        allow_vacuous=allow_vacuous,
+        model=model,
     )
-    whole(concurrency=concurrency, confirm=confirm)
+    whole(concurrency=concurrency)
     share(pass_rate=pass_rate)
-    title = name or str(getattr(task, "__name__", "evaluation"))
-    caches = Caches(None if cache is None else Path(cache).expanduser(), refresh=refresh)
+    judging = Judging(
+        judge=LocalJudge(judge) if isinstance(judge, str) else judge,
+        allowance=Allowance(max_evaluations),
+        caches=Caches(None if cache is None else Path(cache), refresh=refresh),
+        timeout_s=timeout,
+    )
     trial = Trial(
         task=task,
         personas={case.id: task.persona(case.input) for case in cases} if isinstance(task, Simulation) else {},
-        title=title,
+        title=name or str(getattr(task, "__name__", "evaluation")),
         scorers=scorers,
-        cache=caches.of(""),
-        repeat=repeat,
-        settled=rules.settled,
+        cache=judging.caches.of(""),
+        demand=demand,
     )
-    if isinstance(judge, str):
-        judge = LocalJudge(judge)
-    asked = {"of_sessions" if isinstance(task, Simulation) else "of_traces": names}
-    if judge is not None:
-        check_local_metrics(**asked)
-    done: dict[str, list[TaskRun]] = {}
-    run = partial(run_cases, cases, trial, concurrency=concurrency, done=done, watch=partial(_watch, rules, say))
-    run_and_judge = partial(_run_and_judge, client) if judge is None else partial(_run_and_judge_here, judge)
-    asking = _Asking(
-        rules=rules,
-        asked=asked,
-        model=model,
-        answers=confirm,
-        allowance=Allowance(max_evaluations),
-        caches=caches,
-        timeout_s=timeout,
-        deliver_within_s=deliver_within,
-        say=say,
-    )
+    handle = _open() if names and judging.judge is None else None
 
-    def report(of_cases: Iterable[Sequence[TaskRun]], found: Judgements, notes: tuple[str, ...]) -> Report:
+    def connect() -> AbstractContextManager[Client]:
+        from pandaprobe_otel.api.client import Client, client_of
+
+        if client is not None:
+            return nullcontext(client)
+        return Client() if handle is None else client_of(handle.config)
+
+    if names:
+        judging.check(connect, **{"of_sessions" if demand.session else "of_traces": names})
+    done: dict[str, list[TaskRun]] = {}
+    said, live = say or _to_stderr, say is None
+
+    def report(found: Judgements, *notes: str) -> Report:
         return Report(
-            name=title,
+            name=trial.title,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            cases=tuple(case_result(of_case, found, rules) for of_case in of_cases),
+            cases=tuple(case_result(done[case.id], found, demand) for case in cases if case.id in done),
             notes=notes,
             pass_rate=pass_rate,
-            cache=caches.uses,
+            cache=judging.caches.uses,
             trace_url=_trace_url(),
         )
 
+    notes: list[str] = []
+    found: Judgements = {}
     try:
-        of_cases, found, notes = run_and_judge(run, asking) if names else (run(), {}, ())
+        with shown(said, live=live) as show:
+            run_cases(cases, trial, concurrency=concurrency, done=done, show=show)
+        runs = [run for case in cases for run in done[case.id]]
+        if handle is not None and not handle.flush(deliver_within):
+            problem = handle.status().last_error
+            notes.append(f"traces were not delivered within {deliver_within:g} s: {problem}")
+        if names:
+            questions = [question for run in runs for question in questions_of(run, demand)]
+            with shown(said, live=live) as show:
+                found = judging.judged(questions, connect, say=said, show=show, delivered=not notes)
     except KeyboardInterrupt:
-        ended = [done[case.id] for case in cases if case.id in done]
-        stopped = report(ended, {}, (f"stopped: {len(ended)} of {len(cases)} cases were run",))
+        stopped = report({}, f"stopped: {len(done)} of {len(cases)} cases were run")
         raise EvaluationStopped(replace(stopped, complete=False)) from None
-    send_scores(_opinions(of_cases, scorers))
-    return report(of_cases, found, notes)
-
-
-def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Future[list[TaskRun]]]) -> None:
-    """Report the progress of the cases."""
-
-    def count(tally: Tally, runs: list[TaskRun]) -> None:
-        known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
-        tally.add(failed=rules.is_lost(runs), cost=sum(known) if known else None)
-
-    with shown(say or _to_stderr, live=say is None) as show:
-        follow(futures, Tally(what="cases done", total=len(futures)), count, show)
-
-
-# -- judging ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asking:
-    """The way in which the judge is called."""
-
-    rules: Rules
-    asked: Mapping[str, Sequence[str]]
-    """The metrics, as `of_traces` or, for a simulation, `of_sessions`."""
-    model: str | None
-    answers: int
-    allowance: Allowance
-    caches: Caches
-    timeout_s: float
-    deliver_within_s: float
-    say: Callable[[str], None] | None
-
-    def by_server(self, client: Client, runs: Iterable[TaskRun], *, delivered: bool) -> Judgements:
-        bench = ServerBench(
-            client,
-            allowance=self.allowance,
-            timeout_s=self.timeout_s,
-            visible_within_s=None if delivered else UNDELIVERED_WITHIN_S,
-            cache=self.caches.of(client.credentials.endpoint),
-            say=self.say or _to_stderr,
-            progress=of_judge(self.say or _to_stderr, live=self.say is None),
-        )
-        return self._judged(bench, runs)
-
-    def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
-        say = self.say or _to_stderr
-        with closing(judge.open()) as asked, shown(say, live=self.say is None) as show:
-            bench = LocalBench(
-                asked,
-                {run.target: run.judged for run in runs},
-                allowance=self.allowance,
-                cache=self.caches.of(judge.name),
-                say=say,
-                show=show,
-            )
-            return self._judged(bench, runs)
-
-    def _judged(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
-        questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
-        return confirmed(bench, questions, bench.judge(questions), self.rules.thresholds, answers=self.answers)
-
-
-_Judged = tuple[list[list[TaskRun]], Judgements, tuple[str, ...]]
-
-
-def _run_and_judge_here(judge: LocalJudge, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
-    of_cases = run()
-    found = asking.by_model(judge, [run for of_case in of_cases for run in of_case])
-    send_scores(found)
-    return of_cases, found, ()
-
-
-def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]], asking: _Asking) -> _Judged:
-    handle = _open()
-    with ExitStack() as stack:
-        if client is None:
-            from pandaprobe_otel.api.client import client_of
-
-            client = stack.enter_context(client_of(handle.config))
-        check_metrics(client, **asking.asked)
-        of_cases = run()
-        delivered = handle.flush(asking.deliver_within_s)
-        late = f"traces were not delivered within {asking.deliver_within_s:g} s: {handle.status().last_error}"
-        found = asking.by_server(client, (run for of_case in of_cases for run in of_case), delivered=delivered)
-    return of_cases, found, () if delivered else (late,)
+    send_scores(_opinions(runs, scorers))
+    return report(found, *notes)
 
 
 def _open() -> PandaProbe:
@@ -244,15 +182,14 @@ def _open() -> PandaProbe:
     return handle
 
 
-def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
+def _opinions(runs: Iterable[TaskRun], scorers: Mapping[str, Scorer]) -> Judgements:
     """Return the scores of scorers that call a model. They are sent with the traces."""
     asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
     return {
         (run.trace_id, name): judgement
-        for of_case in of_cases
-        for run in of_case
+        for run in runs
         for name, judgement in run.judgements.items()
-        if name in asking and run.is_traced and run.conversation is None
+        if name in asking and run.targets and run.conversation is None
     }
 
 
@@ -266,25 +203,8 @@ def _trace_url() -> str | None:
     return trace_template(handle.config.endpoint, named=handle.config.trace_url)
 
 
-def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:
-    traces = run.judged
-    return Question(
-        target=run.target,
-        metrics=tuple(names),
-        session=run.conversation is not None,
-        model=model,
-        content=" ".join(trace.content_hash for trace in traces) or None,
-        started=min((datetime.fromisoformat(str(trace.body["started_at"])) for trace in traces), default=None),
-        unfinished=run.unfinished or next((outcome for trace in traces if (outcome := trace.unfinished)), None),
-        traces=tuple(trace.trace_id for trace in traces),
-    )
-
-
-# -- arguments --------------------------------------------------------------------------------------------------------
-
-
 def _thresholds(
-    names: Iterable[str], metrics: object, thresholds: float | Mapping[str, float] | None
+    names: Sequence[str], metrics: object, thresholds: float | Mapping[str, float] | None
 ) -> dict[str, float]:
     given: dict[str, float] = {}
     common = DEFAULT_THRESHOLD
@@ -293,13 +213,89 @@ def _thresholds(
             given.update(cast("Mapping[str, float]", source))
         elif isinstance(source, int | float):
             common = float(source)
-    names = list(names)
+    share(threshold=common)
     if unknown := [name for name in given if name not in names]:
         raise ValueError(f"{', '.join(unknown)} has a threshold but is not a metric of this evaluation")
-    for value in (common, *given.values()):
-        share(threshold=value)
     return {name: given.get(name, common) for name in names}
 
 
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"pandaprobe: {line}\n")
+
+
+# -- traces and sessions that PandaProbe has already ------------------------------------------------------------------
+
+
+def judge_stored(
+    client: Client,
+    judging: Judging,
+    demand: Demand,
+    *,
+    traces: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    pass_rate: float = 1.0,
+    say: Callable[[str], None] = _to_stderr,
+) -> Report:
+    """Judge traces and sessions by their ids and return the report, with a case for each.
+
+    demand: metrics of sessions judge each session. Metrics of traces judge each trace, and each trace of each session.
+    Recently sent traces and sessions must be readable within the timeout of `judging`, in total.
+
+    Raises ValueError for unknown metrics and for targets that no metric judges, and the API's errors.
+    """
+    known = {metric.name for metric in client.evaluations.session_metrics()}
+    of_sessions = replace(demand, metrics={m: limit for m, limit in demand.metrics.items() if m in known}, session=True)
+    of_traces = replace(demand, metrics={m: limit for m, limit in demand.metrics.items() if m not in known})
+    judging.check(lambda: nullcontext(client), of_traces=of_traces.metrics)
+    if of_sessions.metrics and not sessions:
+        raise ValueError(f"{next(iter(of_sessions.metrics))} judges sessions, but no session is given")
+    if traces and not of_traces.metrics:
+        raise ValueError(f"{next(iter(of_sessions.metrics))} judges sessions, but no metric judges the given traces")
+    deadline = time.monotonic() + judging.timeout_s
+    runs: dict[tuple[str, bool], tuple[TaskRun, Demand]] = {}
+
+    def add(name: str, records: Sequence[TraceRecord], wanted: Demand) -> None:
+        runs[name, wanted.session] = (TaskRun.of_traces(name, records, targets=(name,)), wanted)
+
+    for name in traces:
+        add(name, _stored_trace(client, name, deadline), of_traces)
+    for name in sessions:
+        records = _stored_session(client, name, deadline)
+        if of_sessions.metrics or not records:
+            add(name, records, of_sessions if of_sessions.metrics else of_traces)
+        for record in records if of_traces.metrics else ():
+            add(record.trace_id, [record], of_traces)
+    questions = [question for run, wanted in runs.values() for question in questions_of(run, wanted)]
+    with shown(say, live=True) as show:
+        there = [question for question in questions if question.traces]
+        found = judging.judged(there, lambda: nullcontext(client), say=say, show=show)
+    absent = [question for question in questions if not question.traces]
+    found |= errors(absent, "this project of PandaProbe does not have it")
+    from pandaprobe_otel.config.resolve import Config
+
+    return Report(
+        name="traces and sessions" if traces and sessions else "sessions" if sessions else "traces",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cases=tuple(case_result([run], found, wanted) for run, wanted in runs.values()),
+        pass_rate=pass_rate,
+        cache=judging.caches.uses,
+        trace_url=trace_template(client.credentials.endpoint, named=Config.resolve().trace_url),
+    )
+
+
+def _stored_trace(client: Client, name: str, deadline: float) -> list[TraceRecord]:
+    try:
+        trace = client.traces.wait_visible(name, max(deadline - time.monotonic(), 0.0))
+    except WaitTimeout:
+        return []
+    return [TraceRecord(trace.model_dump(mode="json"))]
+
+
+def _stored_session(client: Client, name: str, deadline: float) -> list[TraceRecord]:
+    while True:
+        try:
+            return [TraceRecord(trace.model_dump(mode="json")) for trace in client.sessions.get(name).traces]
+        except NotFound:
+            if (left_s := deadline - time.monotonic()) <= 0:
+                return []
+            time.sleep(min(_PAUSE_S, left_s))

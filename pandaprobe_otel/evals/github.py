@@ -6,35 +6,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
+from pandaprobe_otel.evals.verdicts import Outcome
 
 _MOST_BYTES: Final = 1 << 20
 """Largest summary of a step, in bytes."""
 _CUT: Final = b"\nThere is more, for which a summary has no room: see the report.\n"
 
 
-def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
+def error_commands(
+    report: Report, places: Mapping[str, tuple[str, int | None]] | None = None, *, allow_no_evidence: bool = False
+) -> list[str]:
     """Return a workflow command for each case that did not pass, and for each regression against the baseline.
 
     Print them to standard output.
+
+    places: file and line of cases, which are tests. Lines count from 0, as in pytest.
     """
+    places = places or {}
     said = [(case.outcome, case.id, words) for case in report.cases if not case.passed for words in complaints(case)]
     if report.comparison is not None and (words := baseline_complaints(report)):
         said.append((report.comparison.outcome, "baseline", "\n".join(words)))
     return [
-        error_command(
+        _command(
             level="warning" if allow_no_evidence and outcome is Outcome.NO_EVIDENCE else "error",
             title=f"{report.name}: {name}",
             text=text,
+            place=places.get(name, ("", None)),
         )
         for outcome, name, text in said
     ]
 
 
-def error_command(*, title: str, text: str, file: str = "", line: int | None = None, level: str = "error") -> str:
-    """Return the workflow command of an annotation. `line` counts from 0, as in pytest."""
+def _command(*, title: str, text: str, place: tuple[str, int | None], level: str) -> str:
+    file, line = place
     properties = {"file": file, "line": "" if line is None else str(line + 1), "title": title}
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
     return f"::{level} {given}::{_data(text)}"

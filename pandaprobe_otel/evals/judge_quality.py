@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
 
-from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
-from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
+from pandaprobe_otel.evals.judging import Bench, Question, check_names, count_answers, counted
 from pandaprobe_otel.evals.kappa import Agreement, agreement
 from pandaprobe_otel.evals.labels import Labelled, load_labelled
-from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics
-from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.progress import Show, Tally, follow, shown
-from pandaprobe_otel.evals.repetition import share, whole
+from pandaprobe_otel.evals.local_judge import LocalJudge, ModelJudge, local_metrics
+from pandaprobe_otel.evals.progress import Show, all_at_once, shown
 from pandaprobe_otel.evals.statistics import Rate, rate
 from pandaprobe_otel.evals.task_runs import Scorer, scored, sorted_metrics
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, share, whole
 
 _AT_ONCE: Final = 4
 
@@ -162,7 +159,7 @@ def measure_judge(
     judge = LocalJudge(judge) if isinstance(judge, str) else judge
     if names and judge is None:
         raise ValueError(f"{names[0]} needs a judge: pass judge=")
-    check_local_metrics(of_traces=names)
+    check_names(local_metrics(), of_traces=names)
     if not limits:
         raise ValueError("there is no metric to measure: pass metrics=")
     for case in cases:
@@ -190,9 +187,10 @@ def _by_judge(
     judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
 ) -> dict[str, _Answers]:
     traces = {case.run.case.id: case.run.traces for case in cases}  # The same trace may be labelled twice.
-    questions = [Question(target=target, metrics=tuple(names)) for target in traces]
+    metrics = dict.fromkeys(names, 0.0)
+    questions = [Question(target=target, metrics=metrics, traces=found) for target, found in traces.items()]
     with closing(judge.open()) as opened:
-        bench = LocalBench(opened, traces, show=show)
+        bench = Bench(ModelJudge(opened), show=show)
         rounds = [bench.judge(questions), *(bench.again(questions) for _ in range(repeat - 1))]
     return {name: [[answers[target, name] for answers in rounds] for target in traces] for name in names}
 
@@ -201,12 +199,8 @@ def _by_scorer(name: str, scorer: Scorer, cases: Sequence[Labelled], repeat: int
     def answers(case: Labelled) -> list[Judgement]:
         return [scored(scorer, case.run) for _ in range(repeat)]
 
-    def watch(futures: Sequence[Future[list[Judgement]]]) -> None:
-        tally = Tally(what=f"judged ({name})", total=len(cases))
-        follow(futures, tally, lambda tally, found: tally.add(failed=has_error(found)), show)
-
     jobs = [partial(answers, case) for case in cases]
-    return all_at_once(jobs, threads=_AT_ONCE, name="pandaprobe-judge", watch=watch)
+    return all_at_once(jobs, f"judged ({name})", threads=_AT_ONCE, show=show, count=count_answers)
 
 
 def _quality(

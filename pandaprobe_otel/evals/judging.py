@@ -1,100 +1,62 @@
-"""Judging of many traces or sessions at once, with a result for each."""
+"""Judging of many traces or sessions at once: bill, limit, cache, confirmation of each "no", and a result for each."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.cache import Caches, JudgementCache
+from pandaprobe_otel.evals.progress import Show, Tally
+from pandaprobe_otel.evals.verdicts import Finding, Judgement
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.api.models import EvalRun, Score
+    from pandaprobe_otel.evals.local_judge import LocalJudge
 
 _PER_RUN: Final = 500
 """Maximum number of targets of one run. The server accepts more, but returns all scores of a run in one answer."""
+_PAUSE_S: Final = 0.4
+_SPARE: Final = timedelta(seconds=2)
+_UNDELIVERED_WITHIN_S: Final = 30.0
+"""Seconds to look for traces even if not all of them were delivered in time."""
+
+Judgements = dict[tuple[str, str], Judgement]
+"""Judgements by target and metric."""
 
 
-class Finding(Enum):
-    """Kind of answer about a target and a metric."""
-
-    SCORED = "scored"
-    VACUOUS = "vacuous"
-    """The best score, which the judge gives if there is nothing to judge."""
-    ERROR = "error"
-    """No score: the metric failed, the trace does not exist, or the server cannot be reached."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """Answer about one target and one metric. `value` is None without a score.
-
-    A scorer may return one, made by `scored`, `vacuous` or `error`.
-    """
-
-    finding: Finding
-    value: float | None = None
-    reason: str = ""
-    cached: bool = False
-    unfinished: str | None = None
-    """Outcome of a trace that was cancelled, timed out or abandoned, so that only part of it was judged."""
-
-    @classmethod
-    def scored(cls, value: float, reason: str = "") -> Judgement:
-        """Return a score from 0 to 1, with its reason."""
-        return cls(finding=Finding.SCORED, value=float(value), reason=reason)
-
-    @classmethod
-    def vacuous(cls, reason: str) -> Judgement:
-        """Return the judgement that there was nothing to judge. It gives no evidence unless `allow_vacuous` is set."""
-        return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
-
-    @classmethod
-    def error(cls, reason: str) -> Judgement:
-        """Return the judgement that no score could be given. It gives no evidence."""
-        return cls(finding=Finding.ERROR, reason=reason)
-
-    def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
-        """Return the verdict. A yes about nothing, or about part of a trace, gives no evidence unless `allow_vacuous`
-        is set.
-        """
-        if self.is_no(threshold):
-            return Outcome.FAILED
-        if self.finding is Finding.ERROR:
-            return Outcome.NO_EVIDENCE
-        whole = self.finding is Finding.SCORED and self.unfinished is None
-        return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
-
-    def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
-        """Return whether the verdict is a yes."""
-        return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
-
-    def is_no(self, threshold: float) -> bool:
-        """Return whether the judge gave a "no" with evidence, which another answer may overrule."""
-        return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """A trace or session to be judged by some metrics."""
 
     target: str
-    metrics: tuple[str, ...]
+    metrics: Mapping[str, float]
+    """Metrics with their thresholds."""
+    traces: tuple[TraceRecord, ...] = ()
+    """The trace, or those of the session, as far as they are known. A session is judged once all are readable."""
     session: bool = False
     model: str | None = None
-    content: str | None = None
-    """Hash of the trace's behaviour, as the key of the cache. None: do not cache."""
-    started: datetime | None = None
-    unfinished: str | None = None
-    """Outcome of the trace, if it was cancelled, timed out or abandoned."""
-    traces: tuple[str, ...] = ()
-    """Ids of a session's traces, if known. The session is judged once all are readable."""
+    confirm: int = 1
+    """Maximum number of answers, including a first "no"; the majority decides."""
+    cut: str | None = None
+    """Cause that ended the run early."""
+
+    @cached_property
+    def content(self) -> str | None:
+        """Hash of the behaviour, as the key of the cache. None: do not cache."""
+        return " ".join(trace.content_hash for trace in self.traces) or None
+
+    @property
+    def unfinished(self) -> str | None:
+        """Outcome of the traces, if one was cancelled, timed out or abandoned."""
+        return self.cut or next((outcome for trace in self.traces if (outcome := trace.unfinished)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +78,6 @@ class Group:
             f"{counted(len(self.questions), 'session' if self.session else 'trace')}"
             f" × {counted(len(self.metrics), 'metric')}"
         )
-
-
-Judgements = dict[tuple[str, str], Judgement]
-"""Judgements by target and metric."""
 
 
 def groups_of(questions: Iterable[Question]) -> list[Group]:
@@ -151,20 +109,12 @@ class UnknownMetric(ValueError):
         self.of_sessions = of_sessions
 
 
-def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
-    """Raise UnknownMetric for an unknown metric of traces or sessions, before a task or test has run.
-
-    If the server does not answer, nothing is raised: the judging itself will report it.
-    """
-    try:
-        known = {
-            False: {metric.name for metric in client.evaluations.trace_metrics()},
-            True: {metric.name for metric in client.evaluations.session_metrics()},
-        }
-    except PandaProbeError:
-        return
+def check_names(
+    known: Mapping[bool, Collection[str]], *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()
+) -> None:
+    """Raise UnknownMetric for a name that is not among the metrics of traces or (under True) of sessions."""
     for whole, names in ((False, of_traces), (True, of_sessions)):
-        if unknown := sorted(set(names) - known[whole]):
+        if unknown := sorted(set(names) - set(known[whole])):
             raise UnknownMetric(unknown[0], of_sessions=whole, known=known[whole])
 
 
@@ -185,57 +135,165 @@ class Allowance:
             self._left -= evaluations
 
 
-class Bench(ABC):
+Connect = Callable[[], "AbstractContextManager[Client]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """The judge of an evaluation: a model that is called from here, or else the server; with its limits and cache."""
+
+    judge: LocalJudge | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    caches: Caches = field(default_factory=lambda: Caches(None))
+    timeout_s: float = 600.0
+    """Longest wait for traces to become readable, and for a run of evaluations."""
+
+    def check(self, connect: Connect, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
+        """Raise UnknownMetric for an unknown metric of traces or sessions, before a task or test has run.
+
+        If the server does not answer, nothing is raised: the judging itself will report it.
+        """
+        try:
+            known = self._metrics(connect)
+        except PandaProbeError:
+            return
+        check_names(known, of_traces=of_traces, of_sessions=of_sessions)
+
+    def _metrics(self, connect: Connect) -> dict[bool, set[str]]:
+        if self.judge is not None:
+            from pandaprobe_otel.evals.local_judge import local_metrics
+
+            return local_metrics()
+        with connect() as client:
+            return {
+                False: {metric.name for metric in client.evaluations.trace_metrics()},
+                True: {metric.name for metric in client.evaluations.session_metrics()},
+            }
+
+    def judged(
+        self,
+        questions: Sequence[Question],
+        connect: Connect,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        show: Show = lambda tally: None,
+        delivered: bool = True,
+    ) -> Judgements:
+        """Return the judgements of all questions.
+
+        connect: opens a client of the server that has the traces.
+        say: called with a line of text for each event, such as the bill. show: called with the progress.
+        delivered: False if traces are missing on the server, so that waiting for them is in vain.
+        """
+        if self.judge is None:
+            with connect() as client:
+                within_s = self.timeout_s if delivered else min(self.timeout_s, _UNDELIVERED_WITHIN_S)
+                source = ServerJudge(client=client, timeout_s=self.timeout_s, visible_within_s=within_s)
+                cache = self.caches.of(client.credentials.endpoint)
+                return Bench(source, self.allowance, cache, say, show).judge(questions)
+        from pandaprobe_otel.evals.local_judge import ModelJudge, send_scores
+
+        with closing(self.judge.open()) as opened:
+            cache = self.caches.of(self.judge.name)
+            found = Bench(ModelJudge(opened), self.allowance, cache, say, show).judge(questions)
+        of_sessions = {question.target for question in questions if question.session}
+        send_scores({key: one for key, one in found.items() if key[0] not in of_sessions})
+        return found
+
+
+class Source(Protocol):
+    """Answers to questions: of the server, or of a model."""
+
+    def missing(self, questions: Sequence[Question]) -> Mapping[str, str]:
+        """Return the reasons why targets cannot be judged, by target. Raises PandaProbeError."""
+        ...
+
+    def answers(self, group: Group, show: Show) -> Judgements:
+        """Have a group judged, and show the progress. Raises PandaProbeError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
     """A judge of questions. It never raises for failures of the judge; these become ERROR judgements.
 
     allowance: runs that would exceed it are not started, and their judgements are errors.
-    say: called with a line of text for each event, such as the bill.
+    say: called with a line of text for each event, such as the bill. show: called with the progress.
     """
 
-    def __init__(
-        self,
-        *,
-        allowance: Allowance | None = None,
-        cache: JudgementCache | None = None,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self._allowance = allowance or Allowance()
-        self._cache = cache
-        self._say = say
-
-    @abstractmethod
-    def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Remove targets that cannot be judged. Return the remaining groups, and the reasons by removed target."""
-
-    @abstractmethod
-    def _answers(self, group: Group) -> Judgements:
-        """Have a group judged. Raises PandaProbeError."""
+    source: Source
+    allowance: Allowance = field(default_factory=Allowance)
+    cache: JudgementCache | None = None
+    say: Callable[[str], None] = lambda line: None
+    show: Show = lambda tally: None
 
     def judge(self, questions: Sequence[Question]) -> Judgements:
-        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics."""
-        return _marked(self._judge(questions), questions)
+        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics.
+
+        Each "no" is replaced by the majority's judgement, if the question is to be confirmed.
+        """
+        found = self._judge(questions)
+        doubts = {
+            (question.target, metric): question
+            for question in questions
+            for metric, threshold in question.metrics.items()
+            if question.confirm > 1 and found[question.target, metric].is_no(threshold)
+        }
+        if doubts:
+            self.say(f"{len(doubts)} × no: the judge is asked again")
+        found |= self._confirmed(doubts, found)
+        marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
+        return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()} if marks else found
 
     def again(self, questions: Sequence[Question]) -> Judgements:
         """Ask once more, without cache and bill, but within the limit."""
         found: Judgements = {}
         for group in groups_of(questions):
-            if self._allowance.covers(group.evaluations):
+            if self.allowance.covers(group.evaluations):
                 found |= self._judged(group)
-        return _marked(found, questions)
+        return found
+
+    def _confirmed(self, doubts: Mapping[tuple[str, str], Question], found: Judgements) -> Judgements:
+        """Ask again about each "no", until the majority of its answers is clear.
+
+        The "no" stands if there is no clear majority, because the judge failed or the limit is reached.
+        """
+        answers = {key: [found[key]] for key in doubts}
+        asked = set(doubts)
+        while asked:
+            more = self.again([replace(doubts[key], metrics={key[1]: 0.0}) for key in sorted(asked)])
+            for key in sorted(asked):
+                judgement = more.get(key)
+                if judgement is None or judgement.finding is not Finding.SCORED:
+                    asked.discard(key)
+                    continue
+                answers[key].append(judgement)
+                yes, most = len(_yes(doubts[key], key[1], answers[key])), doubts[key].confirm
+                if max(yes, len(answers[key]) - yes) > most // 2 or len(answers[key]) >= most:
+                    asked.discard(key)
+        return {key: _majority(doubts[key], key[1], answers[key]) for key in doubts}
 
     def _judge(self, questions: Sequence[Question]) -> Judgements:
         known = self._from_cache(questions)
-        open_questions = [
-            replace(q, metrics=tuple(m for m in q.metrics if (q.target, m) not in known)) for q in questions
+        wanted = [
+            replace(q, metrics={m: limit for m, limit in q.metrics.items() if (q.target, m) not in known})
+            for q in questions
         ]
-        groups = groups_of(open_questions)
-        self._say(bill(groups) + (f", {len(known)} more from the cache" if known else ""))
-        if not self._allowance.covers(sum(group.evaluations for group in groups)):
-            reason = f"not judged: {bill(groups)}, but the limit is {self._allowance.limit} in total"
-            return {**known, **all_errors(groups, reason)}
-        here, missing = self._readable(groups)
-        found: Judgements = {**known, **all_errors(groups, "", only=missing)}
-        for group in here:
+        groups = groups_of(wanted)
+        self.say(bill(groups) + (f", {len(known)} more from the cache" if known else ""))
+        if not self.allowance.covers(sum(group.evaluations for group in groups)):
+            reason = f"not judged: {bill(groups)}, but the limit is {self.allowance.limit} in total"
+            return known | errors(wanted, reason)
+        found = dict(known)
+        asked = [question for group in groups for question in group.questions]
+        try:
+            missing = self.source.missing(asked)
+        except PandaProbeError as error:
+            missing = {question.target: f"{type(error).__name__}: {error}" for question in asked}
+        for question in wanted:
+            if question.target in missing:
+                found |= errors([question], missing[question.target])
+        for group in groups_of(question for question in wanted if question.target not in missing):
             found |= self._judged(group)
         return found
 
@@ -243,57 +301,130 @@ class Bench(ABC):
         found: Judgements = {}
         for start in range(0, len(group.questions), _PER_RUN):
             part = replace(group, questions=group.questions[start : start + _PER_RUN])
-            self._allowance.draw(part.evaluations)
+            self.allowance.draw(part.evaluations)
             try:
-                answers = self._answers(part)
+                answers = self.source.answers(part, self.show)
             except PandaProbeError as error:
-                answers = all_errors([part], f"{type(error).__name__}: {error}")
+                answers = errors(part.questions, f"{type(error).__name__}: {error}")
             found |= answers
-            self._remember(part, answers)
+            for cache, content, question, metric in self._cached(part.questions):
+                cache.put(content, metric, group.model, answers[question.target, metric])
         return found
-
-    def _remember(self, group: Group, answers: Judgements) -> None:
-        if self._cache is None:
-            return
-        for question in group.questions:
-            for metric in group.metrics if question.content is not None else ():
-                self._cache.put(str(question.content), metric, group.model, answers[question.target, metric])
 
     def _from_cache(self, questions: Sequence[Question]) -> Judgements:
-        if self._cache is None:
-            return {}
-        known: Judgements = {}
+        found = {
+            (question.target, metric): cache.get(content, metric, question.model)
+            for cache, content, question, metric in self._cached(questions)
+        }
+        return {key: judgement for key, judgement in found.items() if judgement is not None}
+
+    def _cached(self, questions: Iterable[Question]) -> Iterator[tuple[JudgementCache, str, Question, str]]:
+        if (cache := self.cache) is None:
+            return
         for question in questions:
-            for metric in question.metrics if question.content is not None else ():
-                if (judgement := self._cache.get(str(question.content), metric, question.model)) is not None:
-                    known[question.target, metric] = judgement
-        return known
+            if question.content is not None:
+                yield from ((cache, question.content, question, metric) for metric in question.metrics)
 
 
-def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
-    """Return the judgements, marked if only part of a trace was judged."""
-    marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
-    if not marks:
-        return found
-    return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()}
+def _yes(question: Question, metric: str, answers: Iterable[Judgement]) -> list[Judgement]:
+    return [answer for answer in answers if not answer.is_no(question.metrics[metric])]
 
 
-def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] | None = None) -> Judgements:
-    """Return an ERROR judgement for each target and metric. With `only`, for these targets, with their reasons."""
-    return {
-        (question.target, metric): Judgement(
-            finding=Finding.ERROR, reason=reason if only is None else only[question.target]
-        )
-        for group in groups
-        for question in group.questions
-        if only is None or question.target in only
-        for metric in group.metrics
-    }
+def _majority(question: Question, metric: str, answers: Sequence[Judgement]) -> Judgement:
+    yes = _yes(question, metric, answers)
+    values = ", ".join(f"{answer.value:.2f}" for answer in answers if answer.value is not None)
+    if len(answers) == 1:
+        return answers[0]
+    best, note = answers[0], f"confirmed: {values}"
+    if 2 * len(yes) > question.confirm:
+        best, note = yes[-1], f"{len(yes)} of {len(answers)} answers are yes: {values}"
+    return replace(best, reason=f"{best.reason} ({note})".strip())
 
 
-def has_error(found: Iterable[Judgement]) -> bool:
-    """Return whether a judgement has no score."""
-    return any(judgement.finding is Finding.ERROR for judgement in found)
+def errors(questions: Iterable[Question], reason: str) -> Judgements:
+    """Return an ERROR judgement for each target and metric."""
+    return {(question.target, metric): Judgement.error(reason) for question in questions for metric in question.metrics}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerJudge:
+    """PandaProbe's judges, on the server that has the traces.
+
+    timeout_s: the timeout of a run.
+    visible_within_s: the seconds until sent traces must be readable.
+    """
+
+    client: Client
+    timeout_s: float = 600.0
+    visible_within_s: float = 600.0
+
+    def answers(self, group: Group, show: Show) -> Judgements:
+        """Start a run, and wait for its end."""
+        from pandaprobe_otel.api.results import Pair
+
+        targets = [question.target for question in group.questions]
+        chosen: dict[str, Any] = {"session" if group.session else "traces": targets}
+        run = self.client.evaluations.run(list(group.metrics), model=group.model, name="test suite", **chosen)
+        result = run.wait(self.timeout_s, progress=lambda state: show(_tally(state)))
+        given = {(score.target, score.name): score for score in result.scores}
+        return {
+            (target, metric): _judgement(given.get((target, metric)), result.vacuous.get(Pair(target, metric)))
+            for target in targets
+            for metric in group.metrics
+        }
+
+    def missing(self, questions: Sequence[Question]) -> Mapping[str, str]:
+        """Wait until the traces are readable.
+
+        The server counts a missing trace as evaluated and gives it no score.
+        """
+        wanted = {
+            trace: question
+            for question in questions
+            for trace in ([each.trace_id for each in question.traces] if question.session else [question.target])
+        }
+        reason = f"PandaProbe does not have the trace {self.visible_within_s:g} s after it was sent"
+        return {wanted[trace].target: reason for trace in self._not_visible(wanted)}
+
+    def _not_visible(self, wanted: Mapping[str, Question]) -> set[str]:
+        left = set(wanted)
+        if not left:
+            return left
+        window: dict[str, Any] = {}
+        if all(question.traces for question in wanted.values()):
+            starts = (str(trace.body["started_at"]) for question in wanted.values() for trace in question.traces)
+            window["started_after"] = min(map(datetime.fromisoformat, starts)) - _SPARE
+        deadline = time.monotonic() + self.visible_within_s
+        while True:
+            left -= {str(trace.trace_id) for trace in self.client.traces.iter(**window)}
+            if not left or time.monotonic() >= deadline:
+                return left
+            time.sleep(_PAUSE_S)
+
+
+def _judgement(score: Score | None, vacuous: str | None) -> Judgement:
+    if score is None:
+        return Judgement.error("the run gave no score: PandaProbe does not have the target")
+    value, reason = score.parsed, score.reason or ""
+    if score.status != "SUCCESS" or not isinstance(value, float):
+        return Judgement.error(reason or f"the metric is {score.status}")
+    if vacuous is not None:
+        return Judgement(finding=Finding.VACUOUS, value=value, reason=vacuous)
+    return Judgement.scored(value, reason)
+
+
+def count_answers(tally: Tally, found: Iterable[Judgement]) -> None:
+    """Count answers in the progress. They have failed if one of them has no score."""
+    tally.add(failed=any(one.finding is Finding.ERROR for one in found))
+
+
+def _tally(run: EvalRun) -> Tally:
+    return Tally(
+        what=f"judged ({', '.join(run.metric_names)})",
+        total=run.total_targets,
+        done=run.evaluated_count,
+        failed=run.failed_count,
+    )
 
 
 def counted(count: int, noun: str) -> str:

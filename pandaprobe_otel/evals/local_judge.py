@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.evals.concurrency import all_at_once
-from pandaprobe_otel.evals.judging import (
-    Allowance,
-    Bench,
-    Finding,
-    Group,
-    Judgement,
-    Judgements,
-    Question,
-    UnknownMetric,
-    all_errors,
-    has_error,
-)
-from pandaprobe_otel.evals.progress import Show, Tally, follow
+from pandaprobe_otel.evals.judging import Group, Judgements, Question, count_answers
+from pandaprobe_otel.evals.progress import Show, all_at_once
+from pandaprobe_otel.evals.verdicts import Finding, Judgement
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.local.evaluation.catalogue import Provider
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
     from pandaprobe_otel.local.evaluation.judge import Judge
     from pandaprobe_otel.local.evaluation.metric_results import Result
-    from pandaprobe_otel.traces.records import TraceRecord
 
+_Traces = Sequence[Mapping[str, Any]]
 _ENDPOINTS: Final = {
     "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
     "anthropic": ("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
@@ -118,104 +105,85 @@ class LocalJudge:
         )
 
 
-def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
-    """Raise UnknownMetric for an unknown metric of traces or sessions."""
+def local_metrics() -> dict[bool, set[str]]:
+    """Return the metrics of traces, and (under True) those of sessions."""
     from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, TRACE_METRICS
 
-    for whole, names, known in ((False, of_traces, TRACE_METRICS), (True, of_sessions, SESSION_METRICS)):
-        if unknown := sorted(set(names) - set(known)):
-            raise UnknownMetric(unknown[0], of_sessions=whole, known=known)
+    return {False: set(TRACE_METRICS), True: set(SESSION_METRICS)}
 
 
 def send_scores(found: Judgements) -> None:
-    """Send the judge's scores for sent traces. The API accepts no scores for sessions."""
+    """Send the scores for sent traces. The API accepts no scores for sessions."""
     from pandaprobe_otel import bootstrap
     from pandaprobe_otel.capture import scores
-    from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS
 
     handle = bootstrap.current()
     if handle is None or not handle.enabled:
         return
     for (target, metric), judgement in found.items():
-        if judgement.finding is Finding.SCORED and judgement.value is not None and metric not in SESSION_METRICS:
+        if judgement.finding is Finding.SCORED and judgement.value is not None:
             scores.score(target, metric, judgement.value, reason=judgement.reason or None)
 
 
-class LocalBench(Bench):
-    """Judge of traces in memory, by target. A session has all its traces, in order."""
+@dataclass(frozen=True, slots=True)
+class ModelJudge:
+    """Judge that asks a model about the traces of the questions. A session has all its traces, in order."""
 
-    def __init__(
-        self,
-        judge: Judge,
-        traces: Mapping[str, Sequence[TraceRecord]],
-        *,
-        allowance: Allowance | None = None,
-        cache: JudgementCache | None = None,
-        say: Callable[[str], None] = lambda line: None,
-        show: Show = lambda tally: None,
-    ) -> None:
-        """`show` is called with the number of answered questions."""
-        super().__init__(allowance=allowance, cache=cache, say=say)
-        self._show = show
-        self._judge_of_models = judge
-        self._traces = {target: [_plain(trace) for trace in found] for target, found in traces.items()}
+    judge: Judge
 
-    def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        targets = [question.target for group in groups for question in group.questions]
-        missing = {target: "it has no trace" for target in targets if not self._traces.get(target)}
-        return list(groups), missing
+    def missing(self, questions: Sequence[Question]) -> Mapping[str, str]:
+        """Return the targets without a trace."""
+        return {question.target: "it has no trace" for question in questions if not question.traces}
 
-    def _answers(self, group: Group) -> Judgements:
-        here = [question for question in group.questions if self._traces.get(question.target)]
-        # Session metrics combine the same signals, and each signal is a question to the model.
+    def answers(self, group: Group, show: Show) -> Judgements:
+        """Ask the model. Session metrics combine the same signals, and each signal is a question to the model."""
         together = [group.metrics] if group.session else [(metric,) for metric in group.metrics]
-        jobs = [partial(self._answer, question, metrics, group.model) for question in here for metrics in together]
-        found = all_errors([group], "it has no trace")
-        threads, watch = self._judge_of_models.parallel, partial(self._watch, group)
-        for answers in all_at_once(jobs, threads=threads, name="pandaprobe-judge", watch=watch):
+        jobs = [partial(self._answer, question, each, group.model) for question in group.questions for each in together]
+        what = f"judged ({', '.join(group.metrics)})"
+        found: Judgements = {}
+        for answers in all_at_once(
+            jobs,
+            what,
+            threads=self.judge.parallel,
+            show=show,
+            count=lambda tally, answers: count_answers(tally, answers.values()),
+        ):
             found |= answers
         return found
-
-    def _watch(self, group: Group, futures: Sequence[Future[Judgements]]) -> None:
-        def count(tally: Tally, found: Judgements) -> None:
-            tally.add(failed=has_error(found.values()))
-
-        tally = Tally(what=f"judged ({', '.join(group.metrics)})", total=len(futures))
-        follow(futures, tally, count, self._show)
 
     def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
         from pandaprobe_otel.local.evaluation.judge import JudgeError
 
         results = self._of_session if question.session else self._of_trace
+        traces = [{"input": None, "output": None, **trace.body} for trace in question.traces]
         try:
-            said = {metric: _judgement(one) for metric, one in results(question.target, metrics, model).items()}
+            answers = {name: _judgement(one) for name, one in results(traces, metrics, model).items()}
         except JudgeError as error:
-            said = dict.fromkeys(metrics, Judgement.error(str(error)))
-        return {(question.target, metric): one for metric, one in said.items()}
+            answers = dict.fromkeys(metrics, Judgement.error(str(error)))
+        return {(question.target, metric): one for metric, one in answers.items()}
 
-    def _of_trace(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
+    def _of_trace(
+        self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
+    ) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        trace = self._traces[target][0]
-        return {metric: evaluate_trace(metric, trace, self._judge_of_models, model=model) for metric in metrics}
+        return {metric: evaluate_trace(metric, traces[0], self.judge, model=model) for metric in metrics}
 
-    def _of_session(self, target: str, metrics: Sequence[str], model: str | None) -> Mapping[str, Result]:
+    def _of_session(
+        self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
+    ) -> Mapping[str, Result]:
         from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
         from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
         from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 
-        judge, traces = self._judge_of_models, self._traces[target]
         signals = {
             trace["trace_id"]: {
-                name: evaluate_trace(name, trace, judge, model=model, earlier=traces[:place]).score for name in SIGNALS
+                name: evaluate_trace(name, trace, self.judge, model=model, earlier=traces[:place]).score
+                for name in SIGNALS
             }
             for place, trace in enumerate(traces)
         }
         return {metric: evaluate_session(metric, signals, None) for metric in metrics}
-
-
-def _plain(trace: TraceRecord) -> Mapping[str, Any]:
-    return {"input": None, "output": None, **trace.body}
 
 
 def _judgement(result: Result) -> Judgement:
@@ -224,4 +192,4 @@ def _judgement(result: Result) -> Judgement:
     nothing = reason_of_vacuity(result.score, result.reason, result.metadata)
     if nothing is not None:
         return Judgement(finding=Finding.VACUOUS, value=result.score, reason=nothing)
-    return Judgement(finding=Finding.SCORED, value=result.score, reason=result.reason or "")
+    return Judgement.scored(result.score, result.reason or "")

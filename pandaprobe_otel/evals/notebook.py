@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
+from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.traces.markup import Markup, field, folded, joined, line, output, table, text
 
 if TYPE_CHECKING:

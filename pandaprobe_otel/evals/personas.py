@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from pandaprobe_otel.evals.conversation import Conversation, text_of
@@ -109,15 +110,13 @@ class ModelPersona:
         """Ask the model for the next message, and whether the goal is reached."""
         if self.opening is not None and not conversation.turns:
             return self.opening
-        from pandaprobe_otel.evals.persona_reply import PersonaReply
-
         seed = conversation.random.getrandbits(31)
-        reply = await ask_for(self.model, self._prompt(conversation), PersonaReply, purpose="reply", seed=seed)
+        reply = await ask_for(self.model, self._prompt(conversation), _reply_model(), purpose="reply", seed=seed)
         if conversation.turns and reply.reached and self.goal is not None:
             return End(reached=True, reason=reply.reason)
         if reply.leaves or not reply.message.strip():
             return End(reached=None if self.goal is None else False, reason=reply.reason)
-        return reply.message
+        return str(reply.message)
 
     @classmethod
     def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
@@ -136,6 +135,14 @@ class ModelPersona:
         task = _NEXT.format(goal=_NO_GOAL if self.goal is None else _GOAL)
         said = _inside(conversation.text, "conversation") or "(You speak first.)"
         return _FRAME.format(part="\n".join(part), said=said, task=task)
+
+
+@cache
+def _reply_model() -> Any:
+    """Return the structure of the next message. Few evaluations load pydantic."""
+    from pydantic import create_model
+
+    return create_model("PersonaReply", reason=str, reached=bool, leaves=bool, message=str)
 
 
 def _is_list(given: object) -> bool:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pandaprobe_otel.evals.evidence import describe
-from pandaprobe_otel.evals.judging import Finding, Judgement
-from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.usage_limits import Budget
+from pandaprobe_otel.evals.span_set import Budget, SpanSet
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome
 from pandaprobe_otel.traces.text import tree_text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.marker_options import Metrics
+    from pandaprobe_otel.evals.demand import Metrics
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
     from pandaprobe_otel.traces.records import TraceRecord
-
-
-class Services(Protocol):
-    """Services for a probe that depend on the mode."""
-
-    def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        """Add a score to a trace."""
-        ...
-
-    def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        """Judge the traces now."""
-        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +24,9 @@ class Probe:
     """Traces of a test, including those of its threads and tasks, as far as their spans have ended."""
 
     _recording: Recording
-    _services: Services
+    _score: Callable[[str, str, float | bool | str, str | None], None]
+    """Adds a score to a trace, depending on the mode."""
+    _evaluate: Callable[[Probe, Metrics | None], Mapping[str, Judgement]]
     scores: dict[str, float | bool | str]
     """Scores that the test itself has added with `score`."""
 
@@ -123,7 +112,7 @@ class Probe:
         traces = self.traces
         if not traces:
             raise AssertionError(f"score {name!r}: the test has no trace to score")
-        self._services.score(traces[-1].trace_id, name, value, reason)
+        self._score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
 
     def check(self, scorer: Scorer, *, expected: Any = None, threshold: float = 0.5, **metadata: Any) -> Judgement:
@@ -135,13 +124,21 @@ class Probe:
         Raises AssertionError if the score is lower, or if there is no score with evidence.
         """
         __tracebackhide__ = True
-        from pandaprobe_otel.evals.probe_scoring import check
+        from pandaprobe_otel.evals.dataset import Case
+        from pandaprobe_otel.evals.task_runs import TaskRun, check_scorer, scored, scorer_name
 
-        name, found = check(scorer, self.traces, expected=expected, metadata=metadata)
+        name, traces, found = scorer_name(scorer), self.traces, Judgement.vacuous("no trace was made")
+        check_scorer(name, scorer)
+        if traces:
+            case = Case(id="test", input=traces[0].input, expected=expected, metadata=metadata)
+            run = TaskRun.of_traces("test", traces, case=case)
+            # In a thread, since both the scorer and the test may be coroutine functions.
+            with ThreadPoolExecutor(1, thread_name_prefix="pandaprobe-check") as pool:
+                found = pool.submit(copy_context().run, scored, scorer, run).result()
         if found.finding is Finding.SCORED and found.value is not None:
             self.score(name, found.value, reason=found.reason or None)
         if found.outcome(threshold) is not Outcome.PASSED:
-            raise AssertionError(f"{describe(name, found, threshold)}\n\n{self.tree}")
+            raise AssertionError(f"{found.text(name, threshold)}\n\n{self.tree}")
         return found
 
     def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
@@ -153,4 +150,4 @@ class Probe:
         errors of `client.evaluations.run`.
         """
         __tracebackhide__ = True
-        return self._services.evaluate(self, metrics)
+        return self._evaluate(self, metrics)

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeVar
-
-if TYPE_CHECKING:
-    from pandaprobe_otel.api.models import EvalRun
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
@@ -111,8 +108,30 @@ def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
         yield show
 
 
-def follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T], None], show: Show) -> None:
-    """Show the state until all are done or one raises. The exception is not raised here."""
+def all_at_once(
+    jobs: Iterable[Callable[[], T]],
+    what: str,
+    *,
+    threads: int,
+    show: Show,
+    count: Callable[[Tally, T], None] = lambda tally, _: tally.add(failed=False),
+) -> list[T]:
+    """Return the results of the jobs in order, running `threads` jobs at a time, and show the progress.
+
+    what: the results, as the progress names them. count: counts a result. Raises the exception of the first job that
+    fails; no further job starts then, nor after Ctrl-C.
+    """
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="pandaprobe-evals") as pool:
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            _follow(futures, Tally(what=what, total=len(futures)), count, show)
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T], None], show: Show) -> None:
     finished: SimpleQueue[Future[T]] = SimpleQueue()
     for future in futures:
         future.add_done_callback(finished.put)
@@ -127,21 +146,3 @@ def follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T
             return
         count(tally, future.result())
         show(tally)
-
-
-def of_judge(say: Callable[[str], None], *, live: bool) -> Callable[[EvalRun], None] | None:
-    """Return a function that shows a run of evaluations on the server; None for the client's own bar on a terminal."""
-    if live and sys.stderr.isatty():
-        return None
-    ticker = Ticker(say)
-    return lambda run: ticker.tick(lambda: judged(run))
-
-
-def judged(run: EvalRun) -> Tally:
-    """Return the state of a run of evaluations on the server."""
-    return Tally(
-        what=f"judged ({', '.join(run.metric_names)})",
-        total=run.total_targets,
-        done=run.evaluated_count,
-        failed=run.failed_count,
-    )

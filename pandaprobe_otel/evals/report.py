@@ -10,11 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.evals.cache_use import CacheUse, cache_uses
-from pandaprobe_otel.evals.evidence import Evidence
-from pandaprobe_otel.evals.judging import Finding
-from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
+from pandaprobe_otel.evals.cache import CacheUse, PromptCacheUse, prompt_caches
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
+from pandaprobe_otel.evals.verdicts import Evidence, Finding, Outcome, all_of, enough
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.traces.records import TraceRecord
 
@@ -25,6 +23,8 @@ N = TypeVar("N", int, float)
 
 _MAX_BYTES: Final = 16 << 20
 """Maximum number of bytes of the traces of one case. Further traces are omitted, with a marker."""
+REPEAT: Final = "repeat"
+"""Label of the verdict on the repetitions of a test, which is not a metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ class Report:
 
         With a baseline: the worse of this and the comparison's verdict.
         """
-        found = enough_of((case.outcome for case in self.cases), needed(self.pass_rate, len(self.cases)))
+        found = enough((case.outcome for case in self.cases), needed(self.pass_rate, len(self.cases)))
         whole = [] if self.complete else [Outcome.NO_EVIDENCE]
         return all_of([found, *whole, *([] if self.comparison is None else [self.comparison.outcome])])
 
@@ -209,6 +209,11 @@ class Report:
                     values.setdefault(result.metric, []).append(result.value)
         return {metric: sum(found) / len(found) for metric, found in values.items()}
 
+    @property
+    def cache_uses(self) -> list[CacheUse | PromptCacheUse]:
+        """The use of each cache: that of judgements, and those of prompts."""
+        return [*self.cache, *prompt_caches(trace for case in self.cases for trace in case.traces)]
+
     def assert_passed(self) -> None:
         """Raise AssertionError with the table unless the report passed. This is for unittest and scripts."""
         __tracebackhide__ = True
@@ -240,7 +245,7 @@ class Report:
             "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
-            "caches": [use.to_dict() for use in cache_uses(self)],
+            "caches": [use.to_dict() for use in self.cache_uses],
             **({} if self.comparison is None else _compared(self.comparison)),
         }
 
@@ -351,3 +356,56 @@ def _cell(result: MetricResult | None) -> str:
         return result.outcome
     below = f" < {result.threshold:.2f}" if result.outcome is Outcome.FAILED else ""
     return f"{result.value:.2f}{below}" + (" (a part)" if result.outcome is Outcome.NO_EVIDENCE else "")
+
+
+# -- other thresholds --------------------------------------------------------------------------------------------------
+
+
+def gated(
+    report: Report,
+    *,
+    metrics: Sequence[str] = (),
+    thresholds: Mapping[str, float] | None = None,
+    pass_rate: float | None = None,
+    allow_vacuous: bool = False,
+) -> Report:
+    """Return the report with a verdict for these thresholds. Omitted thresholds stay unchanged.
+
+    The result has no baseline; pass it again.
+
+    metrics: the metrics that count. Default: all of the run.
+    thresholds: thresholds by metric; "" stands for all others. Repetitions of a test are not a metric and count as
+    before.
+
+    Raises ValueError for a metric that the run does not have, and for a report that has only verdicts, no judgements.
+    """
+    thresholds = thresholds or {}
+    known = [metric for metric in report.metrics if metric != REPEAT]
+    unknown = [name for name in (*metrics, *thresholds) if name and name not in known]
+    if unknown and known:  # If every task failed, the report names no metric.
+        raise ValueError(f"{unknown[0]} is not a metric of this run; its metrics are {', '.join(known)}")
+    chosen = {
+        metric: thresholds.get(metric, thresholds.get("")) for metric in known if not metrics or metric in metrics
+    }
+    return replace(
+        report,
+        cases=tuple(_case(case, chosen, allow_vacuous=allow_vacuous) for case in report.cases),
+        pass_rate=report.pass_rate if pass_rate is None else pass_rate,
+        comparison=None,
+    )
+
+
+def _case(case: CaseResult, chosen: Mapping[str, float | None], *, allow_vacuous: bool) -> CaseResult:
+    kept = [result for result in case.results if result.metric == REPEAT or result.metric in chosen]
+    decided = [_decided(result, chosen.get(result.metric), allow_vacuous=allow_vacuous) for result in kept]
+    return replace(case, results=tuple(decided))
+
+
+def _decided(result: MetricResult, threshold: float | None, *, allow_vacuous: bool) -> MetricResult:
+    wanted = result.threshold if threshold is None else threshold
+    if result.metric == REPEAT or (wanted == result.threshold and not allow_vacuous):
+        return result
+    if result.evidence is None:
+        raise ValueError(f"the report has no judgements of {result.metric}: run the evaluation again")
+    evidence = replace(result.evidence, allow_vacuous=result.evidence.allow_vacuous or allow_vacuous)
+    return MetricResult.of(result.metric, evidence, wanted)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
+from pandaprobe_otel.evals.verdicts import Outcome
 
 Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
 

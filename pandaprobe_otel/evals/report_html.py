@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 
-from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.html_page import chooser, json_field, page
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import baseline_complaints, rate_line, totals
@@ -28,7 +27,7 @@ def html_page(report: Report) -> str:
             *(f"<p class=error>{escape(words)}</p>" for words in baseline_complaints(report)[:1]),
             *([] if report.comparison is None else [f"<pre>{escape(str(report.comparison))}</pre>"]),
             *(f"<p class=error>{escape(note)}</p>" for note in report.notes),
-            *(f"<p class=dim>{escape(str(use))}</p>" for use in cache_uses(report)),
+            *(f"<p class=dim>{escape(str(use))}</p>" for use in report.cache_uses),
             chooser(Counter(str(case.outcome) for case in report.cases)),
             html_table(report, links=True),
             *(_case(number, case, report.trace_url) for number, case in enumerate(report.cases)),

@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.judging import counted
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
+from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.traces.text import value_text
 
 _GAP: Final = 2
@@ -35,7 +34,7 @@ def table(report: Report, width: int | None = None) -> str:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     told = [f"{case.id}: {said}" for case in report.cases if not case.passed for said in complaints(case)]
     compared = [] if report.comparison is None else ["compared with the baseline:", str(report.comparison)]
-    return "\n".join([*text, "", verdict_line(report), *compared, *told, *map(str, cache_uses(report)), *report.notes])
+    return "\n".join([*text, "", verdict_line(report), *compared, *told, *map(str, report.cache_uses), *report.notes])
 
 
 def _width_of(lines: Sequence[Sequence[str]]) -> int:
@@ -70,7 +69,7 @@ def markdown(report: Report) -> str:
         lines += ["", "### Compared with the baseline", ""]
         lines += [f"- {_escaped(line)}" for line in str(report.comparison).splitlines()]
     lines += ["", *(_escaped(note) for note in report.notes)] if report.notes else []
-    lines += [f"\n{_escaped(str(use))}" for use in cache_uses(report)]
+    lines += [f"\n{_escaped(str(use))}" for use in report.cache_uses]
     return "\n".join(lines) + "\n"
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import closing, contextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.context import attach, detach, get_current
 
 from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
 from pandaprobe_otel.evals.conversation import Conversation, Ended
-from pandaprobe_otel.evals.failure_text import failure_text
 from pandaprobe_otel.evals.local_judge import LocalJudge
 from pandaprobe_otel.evals.personas import End, Persona, persona_of
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
-from pandaprobe_otel.evals.repetition import whole
-from pandaprobe_otel.evals.usage_limits import Budget
+from pandaprobe_otel.evals.span_set import Budget
+from pandaprobe_otel.evals.verdicts import whole
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.structured_answer import Model
@@ -30,6 +30,9 @@ Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
 """
 
 _Steps = Generator[Any, Any, Conversation]
+_Wait = Callable[[Awaitable[Any]], Coroutine[Any, Any, Any]]
+_MOST: Final = 8_000
+"""Maximum number of characters of an exception. A service may answer an error with a whole page."""
 
 
 class PersonaError(Exception):
@@ -81,11 +84,17 @@ class Simulation:
 
         Raises PersonaError if the simulated user gives no message, and the agent's exceptions.
         """
-        return _driven(self._steps(self.persona(user), conversation or self.begin()))
+        with closing(asyncio.Runner()) as runner:  # All turns share one loop, since clients may be bound to it.
+            driven = self._driven(user, conversation, partial(_waited, runner))
+            try:
+                driven.send(None)  # It never suspends.
+            except StopIteration as done:
+                return cast("Conversation", done.value)
+        raise RuntimeError("the conversation was suspended")
 
     async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
         """Asynchronous counterpart of a call, for code inside a running event loop."""
-        return await _driven_async(self._steps(self.persona(user), conversation or self.begin()))
+        return await self._driven(user, conversation, _awaited)
 
     def begin(self, name: str = "") -> Conversation:
         """Return a new conversation. Its persona's random choices depend on the seed and this name."""
@@ -96,6 +105,23 @@ class Simulation:
         return persona_of(user, self._model)
 
     # -- turns --------------------------------------------------------------------------------------------------------
+
+    async def _driven(self, user: Any, conversation: Conversation | None, wait: _Wait) -> Conversation:
+        """Make the turns, in which `wait` waits for the agent and the persona."""
+        steps = self._steps(self.persona(user), conversation or self.begin())
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    got = await wait(step) if inspect.isawaitable(step) else step
+                except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(got)
+        except StopIteration as done:
+            return cast("Conversation", done.value)
+        finally:
+            steps.close()
 
     def _steps(self, persona: Persona, conversation: Conversation) -> _Steps:
         """Yield the calls of the agent and the persona, and receive their results."""
@@ -185,41 +211,7 @@ def _takes_conversation(agent: Agent) -> bool:
     raise ValueError("the agent must accept agent(message) or agent(message, conversation)")
 
 
-def _driven(steps: _Steps) -> Conversation:
-    runner = asyncio.Runner()  # All turns share one loop, since clients of the agent may be bound to it.
-    try:
-        step = next(steps)
-        while True:
-            try:
-                got = _waited(runner, step) if inspect.isawaitable(step) else step
-            except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
-                step = steps.throw(error)
-            else:
-                step = steps.send(got)
-    except StopIteration as done:
-        return cast("Conversation", done.value)
-    finally:
-        steps.close()
-        runner.close()
-
-
-async def _driven_async(steps: _Steps) -> Conversation:
-    try:
-        step = next(steps)
-        while True:
-            try:
-                got = await step if inspect.isawaitable(step) else step
-            except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
-                step = steps.throw(error)
-            else:
-                step = steps.send(got)
-    except StopIteration as done:
-        return cast("Conversation", done.value)
-    finally:
-        steps.close()
-
-
-def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
+async def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -231,3 +223,17 @@ def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
 
 async def _awaited(step: Awaitable[Any]) -> Any:
     return await step
+
+
+def failure_text(error: BaseException) -> str:
+    """Return the name of an exception and its text."""
+    return f"{type(error).__name__}: {text_of_error(error)}"
+
+
+def text_of_error(error: BaseException) -> str:
+    """Return the text of an exception, truncated if it is long."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whatever an app's own exception does there
+        return "(its text cannot be read)"
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…"

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any, Final, Literal, Self, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.judging import UnknownMetric, check_metrics
-from pandaprobe_otel.evals.marker_options import Demand, parse_metrics
-from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
+from pandaprobe_otel.evals.github import add_summary, error_commands
+from pandaprobe_otel.evals.judging import Judgements, UnknownMetric
 from pandaprobe_otel.evals.probe import Probe
+from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult, Report, check_form
 from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
-from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
-from pandaprobe_otel.evals.suite_services import Services
+from pandaprobe_otel.evals.task_runs import TaskRun, case_result, count_runs, questions_of, targets_of
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome
+from pandaprobe_otel.reporting.trace_links import page_of
+from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import tree_text
-
-if TYPE_CHECKING:
-    from pandaprobe_otel.evals.report import Report
-    from pandaprobe_otel.evals.suite_progress import Watch
 
 T = TypeVar("T")
 
 _MAX_TEXT: Final = 8_000
+_MARK: Final = {Outcome.PASSED: "ok   ", Outcome.FAILED: "FAIL ", Outcome.NO_EVIDENCE: "?    "}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,17 +41,72 @@ class ItemState:
     recording: Recording
     outer: Recording | None
     """The recording to restore after the attempt. An outer suite has one if this suite runs inside a test."""
-    demand: Demand | None
-    number: int = 1
-    passed: bool = False
+    demand: Demand
+    scores: dict[str, float | bool | str]
     ran: bool = False
-    failure: str = ""
-    error: str = ""
-    """Short text of the failure."""
-    scores: dict[str, float | bool | str] = field(default_factory=dict[str, float | bool | str])
+    """False if it was skipped."""
+    error: str | None = None
 
 
 _STATE: Final = pytest.StashKey[ItemState]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedTest:
+    """The runs of a test that were not skipped. A worker of xdist sends them as plain values."""
+
+    nodeid: str
+    location: tuple[str, int | None, str]
+    order: int
+    """Index in the collection."""
+    recorded: int
+    """Number of tests in the collection that have the marker or the fixture `probe`."""
+    demand: Demand
+    runs: tuple[TaskRun, ...]
+
+    @classmethod
+    def from_report(cls, report: pytest.TestReport) -> Self:
+        """Read the plain values in the last report of a test."""
+        plain = report.__dict__["pandaprobe"]
+        demand = Demand.from_dict(plain["demand"])
+        runs: list[TaskRun] = []
+        for run in plain["runs"]:
+            traces = list(map(TraceRecord, run["traces"]))
+            targets = () if run["error"] is not None else targets_of(traces, session=demand.session)
+            fields = {"error": run["error"], "number": run["number"], "targets": targets}
+            runs.append(TaskRun.of_traces(report.nodeid, traces, **fields))
+        fields = {name: plain[name] for name in ("order", "recorded")}
+        return cls(nodeid=report.nodeid, location=report.location, demand=demand, runs=tuple(runs), **fields)
+
+    def result(self, found: Judgements | None) -> CaseResult:
+        """Return the result, without metrics if nothing was judged or the test itself has not passed."""
+        demand = self.demand if found is not None and self.own.passed else replace(self.demand, metrics={})
+        return case_result(self.runs, found or {}, demand, is_test=True)
+
+    @cached_property
+    def own(self) -> CaseResult:
+        """The result of the test itself."""
+        return case_result(self.runs, {}, replace(self.demand, metrics={}), is_test=True)
+
+    def location_of(self, metric: str) -> tuple[str, int | None, str]:
+        """Return the location of a metric's verdict."""
+        file, line, name = self.location
+        return file, line, f"{name}::pandaprobe[{metric}]"
+
+    def story(self, result: MetricResult, trace_url: str | None) -> str:
+        """Return the explanation of a verdict, for the reader of a failure: each run that has not passed."""
+        if (evidence := result.evidence) is None:
+            return result.text
+        outcomes = evidence.of_runs(result.threshold)
+        shown = [number for number, outcome in enumerate(outcomes) if outcome is not Outcome.PASSED] or [0]
+        parts = [evidence.repetition.text(outcomes)] if evidence.repetition.repeat > 1 else []
+        for number in shown:
+            run, worst = self.runs[number], evidence.worst(number, result.threshold)
+            pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in run.traces))
+            sessions = [f"session {target}" for target in run.targets] if self.demand.session else []
+            why = f"run {run.number}: {run.error}" if worst is None else worst.text(result.metric, result.threshold)
+            parts.append("\n".join([why, *sessions, *pages, "", tree_text(run.traces)[:_MAX_TEXT]]).rstrip())
+        return "\n\n".join(parts)
 
 
 class Suite:
@@ -59,19 +117,16 @@ class Suite:
         self.mode = settings.get("") or "off"
         self._reports = [line.strip() for line in (settings.get("report") or "").splitlines() if line.strip()]
         self._metrics = _usable("metrics", lambda: parse_metrics(settings.get("metrics")))
-        if self._reports:
-            from pandaprobe_otel.evals.report import check_form
-
-            for path in self._reports:
-                _usable("report", partial(check_form, path))
+        for path in self._reports:
+            _usable("report", partial(check_form, path))
         self.problems: list[str] = []
-        self._runs: dict[str, list[TestRun]] = {}
+        self._tests: dict[str, RecordedTest] = {}
         self._order: dict[str, int] = {}
         self._recorded = 0
-        self._watch: Watch | None = None
         self._allows_no_evidence = is_set(settings, "allow-no-evidence")
         self._lines: list[str] = []
-        self._verdicts: list[Verdict] = []
+        self._cases: list[CaseResult] = []
+        self._terminal = Narrator(config)
         self.connection = Connection(self.mode, settings)
         self.connection.check()
         self.connection.prepare()
@@ -82,16 +137,16 @@ class Suite:
         """Refuse an invalid marker before anything runs."""
         self._demand_of(item)
 
-    def _demand_of(self, node: Any) -> Demand | None:
+    def _demand_of(self, node: Any) -> Demand:
         return demand_of(node, self._metrics)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """In the mode eval, refuse unknown metrics before the tests run."""
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
         self._recorded = sum(is_recorded(item) for item in session.items)
-        if self.mode != "eval" or hasattr(self._config, "workerinput"):
+        if self.mode != "eval" or self._is_worker:
             return
-        asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)) and demand.metrics]
+        asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)).metrics]
         if not asked:
             return
         of_traces, of_sessions = (
@@ -99,21 +154,17 @@ class Suite:
             for whole in (False, True)
         )
         try:
-            self._check(of_traces=of_traces, of_sessions=of_sessions)
+            self.connection.judging.check(self.connection.client, of_traces=of_traces, of_sessions=of_sessions)
         except UnknownMetric as error:
             by_option = error.metric in self._metrics and not error.of_sessions
             item = next(i for i, d in asked if error.metric in d.metrics and d.session is error.of_sessions)
             who = "--pandaprobe-metrics" if by_option else f"{item.nodeid}: @pytest.mark.pandaprobe"
             raise pytest.UsageError(f"{who}: {error}") from None
 
-    def _check(self, *, of_traces: set[str], of_sessions: set[str]) -> None:
-        if self.connection.judge is not None:
-            from pandaprobe_otel.evals.local_judge import check_local_metrics
-
-            check_local_metrics(of_traces=of_traces, of_sessions=of_sessions)
-            return
-        with self.connection.client() as client:
-            check_metrics(client, of_traces=of_traces, of_sessions=of_sessions)
+    @property
+    def _is_worker(self) -> bool:
+        """True in a worker of xdist."""
+        return hasattr(self._config, "workerinput")
 
     # -- one test -----------------------------------------------------------------------------------------------------
 
@@ -121,7 +172,7 @@ class Suite:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a test as often as its marker says. pytest runs the other tests."""
         demand = self._demand_of(item)
-        if demand is None or demand.repetition.repeat == 1:
+        if demand.repetition.repeat == 1:
             return None
         # The judge may still reject a passed run, so enough passed runs are not a reason to stop.
         goes_on = bool(demand.metrics) and self.mode == "eval"
@@ -162,7 +213,7 @@ class Suite:
         if call.when == "call" or report.failed:
             _note(report, state)
         if call.when == "teardown":
-            report.__dict__["pandaprobe"] = [self._described(item, state)]
+            report.__dict__["pandaprobe"] = self._plain(item, state)
             RECORDER.begin(state.outer)
             state.recording.close()
             del item.stash[_STATE]
@@ -172,17 +223,13 @@ class Suite:
         """Return the fixture's object for a test."""
         state = item.stash.get(_STATE, None) or self._begin(item, self._demand_of(item))
         self._listen()
-        return Probe(state.recording, Services(self, state), state.scores)
+        return Probe(state.recording, self._score, partial(self._judged_now, state.demand), state.scores)
 
-    def _begin(self, item: pytest.Item, demand: Demand | None) -> ItemState:
-        session = f"pytest-{uuid.uuid4()}" if demand is not None and demand.session else None
-        recording = Recording(session=session)
+    def _begin(self, item: pytest.Item, demand: Demand) -> ItemState:
+        recording = Recording(session=f"pytest-{uuid.uuid4()}" if demand.session else None)
         RECORDER.attach(create=False)
         state = item.stash[_STATE] = ItemState(
-            recording=recording,
-            outer=RECORDER.begin(recording),
-            demand=demand,
-            number=number_of(item),
+            recording=recording, outer=RECORDER.begin(recording), demand=demand, scores={}
         )
         return state
 
@@ -191,133 +238,137 @@ class Suite:
         RECORDER.attach(create=True)
         self.connection.instrument()
 
-    def _described(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
+    def _plain(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
         keeps = self.mode == "eval" or bool(self._reports)
-        traces = state.recording.traces() if keeps else ()
-        notes = tuple(
-            TraceNote(
-                trace_id=trace.trace_id,
-                started_at=str(trace.body["started_at"]),
-                content=trace.content_hash,
-                unfinished=trace.unfinished,
-                session_id=trace.session_id,
-                cost=trace.cost,
-                body=trace.body if self._reports or self.connection.judge is not None else None,
+        traces = [trace.body for trace in state.recording.traces()] if keeps else []
+        return {
+            "demand": state.demand.to_dict(),
+            "order": self._order.get(item.nodeid, 0),
+            "recorded": self._recorded,
+            "runs": [{"number": number_of(item), "error": state.error, "traces": traces}] if state.ran else [],
+        }
+
+    def _score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
+        """Add a score to a trace. It is sent if the mode sends traces."""
+        from pandaprobe_otel.capture.scores import score, score_body
+
+        if self.mode == "off":
+            score_body(trace_id, name, value, reason=reason)  # refuses invalid scores, as the other modes do
+        else:
+            score(trace_id, name, value, reason=reason)
+
+    def _judged_now(self, demand: Demand, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
+        """Judge the traces of a test that waits for the numbers. In any mode other than eval, skip the test here."""
+        __tracebackhide__ = True
+        if self.mode != "eval":
+            pytest.skip(
+                f"probe.evaluate() needs the judge: run pytest with --pandaprobe=eval (the mode is {self.mode})"
             )
-            for trace in traces
-        )
-        return TestRun(
-            nodeid=item.nodeid,
-            number=state.number,
-            passed=state.passed,
-            ran=state.ran,
-            demand=state.demand or Demand.of(),
-            traces=notes,
-            tree=tree_text(traces)[:_MAX_TEXT] if keeps else "",
-            failure=state.failure,
-            error=state.error,
-            location=item.location,
-            order=self._order.get(item.nodeid, 0),
-            recorded=self._recorded,
-            scores=dict(state.scores),
-        ).to_dict()
+        if metrics is not None:
+            demand = replace(Demand.of_marker(metrics=metrics), model=demand.model)
+        traces, judging = probe.traces, self.connection.judging
+        problem = self.connection.flush()
+        if problem and judging.judge is None:
+            raise ConfigError(f"the traces of this test could not be sent: {problem}")
+        run = TaskRun.of_traces("", traces, targets=targets_of(traces, session=False))
+        questions = questions_of(run, replace(demand, session=False))
+        found = judging.judged(questions, self.connection.client)
+        # Errors are worse than answers about nothing or about a part of a trace, and these are worse than scores.
+        ranked = sorted(found.items(), key=lambda item: (_rank(item[1]), item[1].value or 0.0), reverse=True)
+        return {metric: one for (_, metric), one in ranked}
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def observe(self, report: pytest.TestReport) -> None:
         """Keep the last attempt of each test. The setup of a new attempt voids the previous one."""
         if report.when == "setup":
-            self._runs.pop(report.nodeid, None)
-        elif (plain := report.__dict__.get("pandaprobe")) is not None:
-            self._runs[report.nodeid] = [TestRun.from_dict(run) for run in plain]
-            self._log_progress()
-
-    def _log_progress(self) -> None:
-        """Log the progress of recorded tests, if the output is not a terminal."""
-        if self.mode == "off" or hasattr(self._config, "workerinput"):
-            return
-        if self._watch is None:
-            from pandaprobe_otel.evals.suite_progress import Watch
-
-            self._watch = Watch(self._config.pluginmanager.get_plugin("terminalreporter"))
-        self._watch.tell(self._runs.values())
+            self._tests.pop(report.nodeid, None)
+        elif "pandaprobe" in report.__dict__:
+            self._tests[report.nodeid] = RecordedTest.from_report(report)
+            if self.mode != "off" and not self._is_worker:
+                self._terminal.follow(self._tests.values())
 
     def conclude(self, session: pytest.Session) -> None:
         """Deliver, judge and report."""
         problem = self.connection.flush()
-        if hasattr(self._config, "workerinput"):
+        if self._is_worker:
             output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
             if problem and output is not None:
                 output["pandaprobe"] = problem
             return
         if problem:
             self.problems.append(problem)
-        runs = self._all_runs()
-        self._verdicts = repeat_verdicts(runs)
-        self._verdicts += self._judged(runs)
-        from pandaprobe_otel.evals import suite_output
-
-        suite_output.emit(session, self._verdicts, allow_no_evidence=self._allows_no_evidence)
-        report = self._report(runs, complete=True)
-        if report is not None and self.mode == "eval" and report.cases:
-            allowed = self._allows_no_evidence
-            told = suite_output.report_to_github(report, runs, self._verdicts, os.environ, allow_no_evidence=allowed)
-            self._lines += told
+        tests = self._in_order()
+        found = self._judged(tests)
+        self._cases = [test.result(found) for test in tests]
+        for test, case in zip(tests, self._cases, strict=True):
+            emit(session, test, case, self._trace_url, allow_no_evidence=self._allows_no_evidence)
+        report = self._report(complete=True)
+        if self.mode == "eval" and report.cases:
+            add_summary(report.to_markdown(), os.environ)
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                places = {test.nodeid: test.location[:2] for test in tests}
+                self._lines += error_commands(report, places, allow_no_evidence=self._allows_no_evidence)
 
     def abandon(self) -> None:
         """Report that nothing was judged, because the tests were interrupted."""
-        if hasattr(self._config, "workerinput"):
+        if self._is_worker:
             return
-        runs = self._all_runs()
-        self._verdicts = repeat_verdicts(runs)
-        if count := _count(self._to_judge(runs)):
-            self._lines.append(f"{_skipped(count)}: the test run was stopped")
-        self._report(runs, complete=False)
+        tests = self._in_order()
+        self._cases = [test.own for test in tests]
+        self._skip(tests, "the test run was stopped")
+        self._report(complete=False)
 
-    def _all_runs(self) -> list[TestRun]:
-        """Return the runs in the order of the tests, even if xdist workers made them."""
-        return sorted((run for runs in self._runs.values() for run in runs), key=lambda run: (run.order, run.number))
+    def _in_order(self) -> list[RecordedTest]:
+        """Return the tests that ran, in the order of the collection, even if xdist workers ran them."""
+        return sorted((test for test in self._tests.values() if test.runs), key=lambda test: test.order)
 
-    def _report(self, runs: list[TestRun], *, complete: bool) -> Report | None:
-        """Write the requested report. If the tests were stopped, it has no evidence about the rest."""
-        if not self._reports and self.mode != "eval":
-            return None
-        from pandaprobe_otel.evals import suite_output
-
-        notes = (*self._lines, *(f"not delivered: {problem}" for problem in self.problems))
-        report = suite_output.report_of(
-            runs, self._verdicts, notes, complete=complete, trace_url=self.connection.trace_url()
+    def _report(self, *, complete: bool) -> Report:
+        """Return the report, and write it if requested. If the tests were stopped, it has no evidence on the rest."""
+        report = Report(
+            name="test suite",
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            cases=tuple(self._cases),
+            notes=(*self._lines, *self._undelivered),
+            complete=complete,
+            cache=self.connection.judging.caches.uses,
+            trace_url=self._trace_url,
         )
-        report = replace(report, cache=self.connection.caches.uses)
         for path in self._reports:
-            suite_output.write_report(path, report)
+            try:
+                report.save(path)
+            except OSError as error:
+                raise pytest.UsageError(f"--pandaprobe-report: {error}") from None
         return report
 
-    def _to_judge(self, runs: list[TestRun]) -> list[TestRun]:
-        lost = {verdict.nodeid for verdict in self._verdicts if verdict.outcome is not Outcome.PASSED}
-        return [run for run in runs if run.demand.metrics and run.nodeid not in lost]
+    @cached_property
+    def _trace_url(self) -> str | None:
+        """Address of trace pages, for which the server may be asked."""
+        return self.connection.trace_url() if self._reports or self.mode == "eval" else None
 
-    def _judged(self, runs: list[TestRun]) -> list[Verdict]:
-        wanted = self._to_judge(runs)
+    @property
+    def _undelivered(self) -> list[str]:
+        return [f"not delivered: {problem}" for problem in self.problems]
+
+    def _skip(self, tests: Sequence[RecordedTest], why: str) -> None:
+        if count := sum(len(test.demand.metrics) for test in tests if test.own.passed):
+            self._lines.append(f"{count} verdict{'' if count == 1 else 's'} of the judge skipped: {why}")
+
+    def _judged(self, tests: Sequence[RecordedTest]) -> Judgements | None:
         if self.mode != "eval":
-            if count := _count(wanted):
-                said = f"the mode is {self.mode}; the judge needs --pandaprobe=eval"
-                self._lines.append(f"{_skipped(count)}: {said}")
-            return []
-        from pandaprobe_otel.evals.suite_judging import judge_runs
-        from pandaprobe_otel.evals.suite_output import Narrator
-
-        judged = [run for run in wanted if run.passed]
-        if not judged:
-            return []
-        narrator = Narrator(self._config.pluginmanager.get_plugin("terminalreporter"))
-        found = judge_runs(judged, self.connection, say=narrator.say, show=narrator.show, problems=self.problems)
-        if self.connection.judge is not None:
-            from pandaprobe_otel.evals.local_judge import send_scores
-
-            send_scores(found)
+            self._skip(tests, f"the mode is {self.mode}; the judge needs --pandaprobe=eval")
+            return None
+        wanted = [test for test in tests if test.demand.metrics and test.own.passed]
+        if not wanted:
+            return {}
+        questions = [question for test in wanted for run in test.runs for question in questions_of(run, test.demand)]
+        terminal = self._terminal
+        terminal.start()
+        judging, connect = self.connection.judging, self.connection.client
+        found = judging.judged(questions, connect, say=terminal.say, show=terminal.show, delivered=not self.problems)
+        if judging.judge is not None:
             self.connection.flush()
-        return metric_verdicts(wanted, found, self.connection.trace_url())
+        return found
 
     def pytest_unconfigure(self) -> None:
         """Restore the process, for the caller of pytest."""
@@ -325,48 +376,153 @@ class Suite:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show all verdicts, including passed ones, and what was skipped."""
-        lines = [*(f"{_MARK[v.outcome]}  {v.nodeid}  {v.summary}" for v in self._verdicts), *self._lines]
-        lines += map(str, self.connection.caches.uses)
-        lines += [f"not delivered: {problem}" for problem in self.problems]
+        verdicts = [(case.id, result) for case in self._cases for result in case.results]
+        lines = [f"{_MARK[result.outcome]}  {nodeid}  {result.text}" for nodeid, result in verdicts]
+        lines += [*self._lines, *map(str, self.connection.judging.caches.uses), *self._undelivered]
         if lines:
             terminalreporter.section("pandaprobe")
             for line in lines:
                 terminalreporter.line(line)
 
 
-def _count(runs: list[TestRun]) -> int:
-    return sum(len(group[0].demand.metrics) for group in by_test(runs).values())
+def emit(
+    session: pytest.Session, test: RecordedTest, case: CaseResult, trace_url: str | None, *, allow_no_evidence: bool
+) -> None:
+    """Report each verdict of the judge as a separate test, `test_x::pandaprobe[metric]`."""
+    hook = session.config.hook
+    for result in case.results:
+        if result.metric == REPEAT:
+            continue
+        session.testscollected += 1  # Otherwise the progress exceeds 100 %.
+        nodeid, location = f"{test.nodeid}::pandaprobe[{result.metric}]", test.location_of(result.metric)
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        for report in outcome_reports(test, result, trace_url, allow_no_evidence=allow_no_evidence):
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+        # `--lf` can only run tests, so it gets the test in place of the verdict.
+        plugin: Any = session.config.pluginmanager.get_plugin("lfplugin")
+        if plugin is not None:
+            plugin.pytest_runtest_logreport(report=_call_report(nodeid, test, "passed"))
+            if not result.passed:
+                plugin.pytest_runtest_logreport(report=_call_report(test.nodeid, test, "failed"))
 
 
-def _skipped(count: int) -> str:
-    return f"{count} verdict{'' if count == 1 else 's'} of the judge skipped"
+def _call_report(nodeid: str, test: RecordedTest, outcome: Literal["passed", "failed"]) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=nodeid, location=test.location, keywords={}, outcome=outcome, longrepr=None, when="call"
+    )
+
+
+def outcome_reports(
+    test: RecordedTest, result: MetricResult, trace_url: str | None = None, *, allow_no_evidence: bool
+) -> list[pytest.TestReport]:
+    """Return the reports of a verdict.
+
+    A failed verdict fails like a test. A verdict without evidence is an error, as in a fixture, or skipped if allowed.
+    """
+    location = test.location_of(result.metric)
+    failing: Literal["setup", "call"] = "setup" if result.outcome is Outcome.NO_EVIDENCE else "call"
+    phases: list[Literal["setup", "call", "teardown"]] = ["setup", "teardown"]
+    if failing == "call":
+        phases.insert(1, "call")
+    bad: Literal["failed", "skipped"] = "failed"
+    shown: Any = test.story(result, trace_url)
+    if failing == "setup" and allow_no_evidence:
+        bad, shown = "skipped", (location[0], location[1] or 0, f"Skipped: {result.text}")
+    numbers = {"value": result.value, "threshold": result.threshold}
+    properties = [(f"pandaprobe_{name}", f"{number:g}") for name, number in numbers.items() if number is not None]
+    return [
+        pytest.TestReport(
+            nodeid=f"{test.nodeid}::pandaprobe[{result.metric}]",
+            location=location,
+            keywords={"pandaprobe": 1},
+            outcome=bad if not result.passed and when == failing else "passed",
+            longrepr=shown if not result.passed and when == failing else None,
+            when=when,
+            # JUnit XML takes the properties of the last phase.
+            user_properties=properties if when == "teardown" else (),
+        )
+        for when in phases
+    ]
+
+
+class Narrator:
+    """Lines and progress in the terminal. A log, which is no terminal, gets a line every 10 s."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._ticker: Ticker | None = None
+
+    @property
+    def _reporter(self) -> Any:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    def start(self) -> None:
+        """Start the judge's part, after the line of dots."""
+        self._ticker = Ticker(self.say)
+        if self._reporter is not None:
+            self._reporter.write("\n")
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        if self._reporter is not None:
+            self._reporter.write_line(f"pandaprobe: {line}")
+
+    def follow(self, tests: Collection[RecordedTest]) -> None:
+        """Write the progress of the recorded tests, if it is due. On a terminal, pytest itself shows it."""
+        if self._reporter is None or self._reporter.isatty:
+            return
+        if self._ticker is None:
+            self._ticker = Ticker(self._say_after_dots)
+        self._ticker.tick(lambda: _tally(tests))
+
+    def show(self, state: Tally) -> None:
+        """Show the progress of a run: updated in place on a terminal, otherwise as occasional lines."""
+        if self._reporter is None or self._ticker is None:
+            return
+        if self._reporter.isatty:
+            line = "" if state.done >= state.total else f"pandaprobe: {state.text(self._ticker.seconds)}"
+            self._reporter.rewrite(line, erase=True)
+        else:
+            self._ticker.tick(lambda: state)
+
+    def _say_after_dots(self, line: str) -> None:
+        self._reporter.ensure_newline()  # After the line of dots, which pytest does not track with xdist.
+        writer = self._config.get_terminal_writer()
+        if writer.width_of_current_line:
+            writer.line()
+        self.say(line)
+
+
+def _tally(tests: Collection[RecordedTest]) -> Tally:
+    tally = Tally(what="traced tests", total=max(test.recorded for test in tests))
+    for test in tests:
+        count_runs(tally, test.runs, replace(test.demand, metrics={}))
+    return tally
 
 
 def _note(report: pytest.TestReport, state: ItemState) -> None:
     """Note the outcome of a test, or of its fixtures if they fail."""
-    state.passed, state.ran = report.passed, state.ran or not report.skipped
+    state.ran = state.ran or not report.skipped
+    state.error = None
     if not report.failed:
         return
     tree = tree_text(state.recording.traces())
     if report.when == "call" and tree not in report.longreprtext:
         report.sections.append(("traces of the test", tree[:_MAX_TEXT]))
     crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", None)
-    state.failure = report.longreprtext[-_MAX_TEXT:]
     state.error = str(crash or report.longreprtext).strip()[:_MAX_TEXT] or "the test failed"
 
 
-_MARK: Final = {Outcome.PASSED: "ok   ", Outcome.FAILED: "FAIL ", Outcome.NO_EVIDENCE: "?    "}
-
-
-def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
-    """Return the options of a test's marker; None without one. Raises UsageError for an invalid marker.
+def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand:
+    """Return the options of a test's marker. Raises UsageError for an invalid marker.
 
     metrics: default metrics of a marker that names none. They do not apply to sessions, which have other metrics.
     """
     merged: dict[str, Any] = {}
     markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
     if not markers:
-        return None
+        return Demand()
     for marker in reversed(markers):  # The closest marker comes last and overrides the others.
         if marker.args:
             raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe accepts only keyword arguments")
@@ -374,7 +530,7 @@ def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
     if metrics and "metrics" not in merged and not merged.get("session"):
         merged["metrics"] = metrics
     try:
-        return Demand.of(**merged)
+        return Demand.of_marker(**merged)
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
 
@@ -387,6 +543,11 @@ def is_recorded(item: pytest.Item) -> bool:
 def number_of(item: pytest.Item) -> int:
     """Return the number of the run that an item makes."""
     return int(item.stash.get(NUMBER, 1))
+
+
+def _rank(judgement: Judgement) -> int:
+    """Return 0 for an error, 1 for a yes about nothing or about a part of a trace, 2 for a score."""
+    return 0 if judgement.finding is Finding.ERROR else 1 + judgement.passes(0.0)
 
 
 def _usable(option: str, action: Callable[[], T]) -> T:

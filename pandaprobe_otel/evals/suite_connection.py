@@ -11,7 +11,7 @@ import pytest
 
 from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.instrumentation import instrumentation
-from pandaprobe_otel.evals.judging import Allowance
+from pandaprobe_otel.evals.judging import Allowance, Judging
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -33,18 +33,20 @@ class Connection:
     """The connection of one test run."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
-        self.judge = _judge_of(settings) if mode == "eval" else None
-        self._mode = _mode_of_sending(mode, self.judge)
+        file = settings.get("cache")
+        self.judging = Judging(
+            judge=_judge_of(settings) if mode == "eval" else None,
+            allowance=Allowance(_number(settings, "max-evals", int)),
+            caches=Caches(None if file is None else Path(file), refresh=is_set(settings, "refresh")),
+            timeout_s=_number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S,
+        )
+        self._mode = _mode_of_sending(mode, self.judging.judge)
         self._instrumented = False
         self._undone = ExitStack()
         self._silenced = False
-        self.allowance = Allowance(_number(settings, "max-evals", int))
-        self.timeout_s = _number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
         self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
-        file = settings.get("cache")
-        self.caches = Caches(None if file is None else Path(file).expanduser(), refresh=is_set(settings, "refresh"))
 
     def check(self) -> None:
         """Raise UsageError (exit code 4) if the mode needs a key and there is none."""

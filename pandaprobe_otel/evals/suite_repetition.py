@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from _pytest.runner import call_and_report  # pyright: ignore[reportUnknownVariableType] - as rerunfailures does
 
-from pandaprobe_otel.evals.outcome import Outcome, enough
-from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.verdicts import Outcome, Repetition, enough
 
 NUMBER = pytest.StashKey[int]()
 """The number of an item among the runs of its test, from 1."""
@@ -74,24 +73,18 @@ def _has_outcome(reports: Sequence[pytest.TestReport]) -> bool:
 def _together(runs: Sequence[list[pytest.TestReport]], repetition: Repetition) -> list[pytest.TestReport]:
     """Return the reports of the test. A run that was skipped, or whose fixtures failed, is reported unchanged."""
     *before, teardown = runs[-1]
-    told = [plain for reports in runs for plain in reports[-1].__dict__.get("pandaprobe", ())]
+    plain = [reports[-1].__dict__["pandaprobe"] for reports in runs]
     teardown = next((reports[-1] for reports in runs if reports[-1].failed), teardown)
-    teardown.__dict__["pandaprobe"] = told
+    teardown.__dict__["pandaprobe"] = plain[0] | {"runs": [run for each in plain for run in each["runs"]]}
     if not _has_outcome(before):
         return [*before, teardown]
     calls = [reports[1] for reports in runs]
-    passed = sum(call.passed for call in calls)
-    outcome = enough(passed=passed, failed=len(calls) - passed, unknown=0, needed=repetition.needed)
+    outcomes = [Outcome.PASSED if call.passed else Outcome.FAILED for call in calls]
+    outcome = enough(outcomes, repetition.needed)
     call = next((call for call in calls if call.passed is (outcome is Outcome.PASSED)), calls[-1])
     call.duration = sum(each.duration for each in calls)
-    if outcome is Outcome.PASSED:
-        call.outcome, call.longrepr = "passed", None
-    else:
-        call.outcome, call.longrepr = "failed", _failures(calls, repetition.text(passed, len(calls)))
+    call.outcome, call.longrepr = "passed", None
+    if outcome is not Outcome.PASSED:
+        failures = [f"run {number}: {call.longreprtext}" for number, call in enumerate(calls, 1) if call.failed]
+        call.outcome, call.longrepr = "failed", "\n\n".join([repetition.text(outcomes), *failures])
     return [before[0], call, teardown]
-
-
-def _failures(calls: Sequence[pytest.TestReport], summary: str) -> str:
-    """Return the rate, and the failure of each run that failed."""
-    told = [f"run {number}: {call.longreprtext}" for number, call in enumerate(calls, 1) if call.failed]
-    return "\n\n".join([summary, *told])

@@ -1,4 +1,4 @@
-"""Runs of a task over cases. Each run has its own trace, and the judgements of the caller's scorers."""
+"""Runs of a task, a test or a recorded program over cases, and the result of a case from its runs and judgements."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from pandaprobe_otel.evals.concurrency import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.failure_text import failure_text, text_of_error
 from pandaprobe_otel.evals.instrumentation import instrumentation
-from pandaprobe_otel.evals.judging import Judgement
-from pandaprobe_otel.evals.personas import Persona
+from pandaprobe_otel.evals.judging import Judgements, Question
+from pandaprobe_otel.evals.progress import Show, Tally, all_at_once
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
-from pandaprobe_otel.evals.simulation import PersonaError, Simulation
+from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult
+from pandaprobe_otel.evals.simulation import PersonaError, Simulation, failure_text, text_of_error
 from pandaprobe_otel.evals.span_set import SpanSet
+from pandaprobe_otel.evals.verdicts import Evidence, Judgement, Outcome, Repetition, enough
 from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
+    from pandaprobe_otel.evals.demand import Demand
+    from pandaprobe_otel.evals.personas import Persona
 
 _NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
+_UNJUDGED: Final = Judgement.error("it was not judged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class TaskRun:
     traces: tuple[TraceRecord, ...]
     number: int = 1
     """Number of this run of the case, from 1."""
+    targets: tuple[str, ...] = ()
+    """Ids of the traces or sessions that a judge gets. None if the task failed."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
     """Judgements of the scorers by name. Empty while the scorers run."""
     conversation: Conversation | None = None
@@ -47,27 +52,142 @@ class TaskRun:
     unfinished: str | None = None
     """Cause that ended a conversation early and is not the agent's fault."""
 
-    @property
-    def is_traced(self) -> bool:
-        """Return whether there is something to judge: the task ended without an error, and its trace is sent."""
-        return self.error is None and self.trace_id != _NO_TRACE
-
-    @property
-    def target(self) -> str:
-        """Id of the judged target: the trace, or the session of a conversation."""
-        return self.trace_id if self.conversation is None else self.conversation.session
-
-    @property
-    def judged(self) -> tuple[TraceRecord, ...]:
-        """The traces of the judged target: one trace, or those of its session."""
-        of_session = self.conversation is not None
-        return tuple(t for t in self.traces if (t.session_id if of_session else t.trace_id) == self.target)
+    @classmethod
+    def of_traces(cls, name: str, traces: Sequence[TraceRecord], **fields: Any) -> TaskRun:
+        """Return a run that is known by its traces, such as that of a test, with the output of the last one."""
+        first, last = (traces[0], traces[-1]) if traces else (None, None)
+        made: dict[str, Any] = {
+            "case": Case(id=name, input=None if first is None else first.input),
+            "output": None if last is None else last.output,
+            "error": None,
+            "seconds": sum(trace.seconds for trace in traces),
+            "trace_id": "" if last is None else last.trace_id,
+            "traces": tuple(traces),
+        }
+        return cls(**made | fields)
 
     @property
     def spans(self) -> SpanSet:
         """The spans, for assertions as in tests."""
         return SpanSet.of(self.traces)
 
+
+# -- judgements and the result of a case ------------------------------------------------------------------------------
+
+
+def targets_of(traces: Iterable[TraceRecord], *, session: bool) -> tuple[str, ...]:
+    """Return the ids of the traces, or of their sessions."""
+    ids = (trace.session_id if session else trace.trace_id for trace in traces)
+    return tuple(dict.fromkeys(filter(None, ids)))
+
+
+def questions_of(run: TaskRun, demand: Demand) -> list[Question]:
+    """Return the questions to the judge about a run, one for each target."""
+    return [
+        Question(
+            target=target,
+            metrics=demand.metrics,
+            traces=tuple(t for t in run.traces if (t.session_id if demand.session else t.trace_id) == target),
+            session=demand.session,
+            model=demand.model,
+            confirm=demand.confirm,
+            cut=run.unfinished,
+        )
+        for target in run.targets
+    ]
+
+
+def case_result(runs: Sequence[TaskRun], found: Judgements, demand: Demand, *, is_test: bool = False) -> CaseResult:
+    """Return the result of a case, with the output of the first failed run, or of the last run if none failed.
+
+    is_test: the runs have checks of their own, so that they are evidence without any metric.
+    """
+    repetition, limits = demand.repetition, demand.thresholds
+    errors = [run.error for run in runs if run.error is not None]
+    error = None
+    if repetition.settled(passed=0, failed=len(errors)) == "out of reach":
+        error = errors[0] if repetition.repeat == 1 else f"{len(errors)} of {len(runs)} runs: {errors[0]}"
+    evidence = {metric: _evidence(metric, runs, found, demand) for metric in limits}
+    outcomes = [known.of_runs(limits[metric]) for metric, known in evidence.items()]
+    by_run = zip(runs, *outcomes, strict=True)
+    shown = next((run for run, *each in by_run if run.error or {*each} - {Outcome.PASSED}), runs[-1])
+    results = [] if error else [MetricResult.of(name, known, limits[name]) for name, known in evidence.items()]
+    if is_test and repetition.repeat > 1:
+        results.insert(0, _repeated(runs, repetition))
+    return CaseResult(
+        id=shown.case.id,
+        input=shown.case.input,
+        output=shown.output,
+        expected=shown.case.expected,
+        error=error,
+        seconds=sum(run.seconds for run in runs) / len(runs),
+        results=tuple(results),
+        traces=tuple(trace.body for run in runs for trace in run.traces),
+        checked=is_test,
+    )
+
+
+def _repeated(runs: Sequence[TaskRun], repetition: Repetition) -> MetricResult:
+    outcomes = [Outcome.PASSED if run.error is None else Outcome.FAILED for run in runs]
+    return MetricResult(
+        metric=REPEAT,
+        finding="scored",
+        value=outcomes.count(Outcome.PASSED) / len(runs),
+        threshold=repetition.min_pass,
+        outcome=enough(outcomes, repetition.needed),
+        text=repetition.text(outcomes),
+    )
+
+
+def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, demand: Demand) -> Evidence:
+    """Return the judgements of a metric about each run; None for a run whose task failed."""
+
+    def known(run: TaskRun) -> tuple[Judgement, ...] | None:
+        if run.error is not None:
+            return None
+        if metric in run.judgements:
+            return (run.judgements[metric],)
+        if not run.targets:
+            what = "no trace has a session" if run.traces else "there is nothing to judge: no trace was made"
+            return (Judgement.error(what),)
+        return tuple(found.get((target, metric), _UNJUDGED) for target in run.targets)
+
+    return Evidence(runs=tuple(map(known, runs)), repetition=demand.repetition, allow_vacuous=demand.allow_vacuous)
+
+
+def is_settled(runs: Sequence[TaskRun], demand: Demand) -> bool:
+    """Return whether further runs cannot change the result: a metric cannot pass any more, or all have passed.
+
+    A run that no judge has judged yet may still fail, so it never counts as passed.
+    """
+    errors = sum(run.error is not None for run in runs)
+    settled = demand.repetition.settled
+    states = [settled(passed=0 if demand.metrics else len(runs) - errors, failed=errors)]
+    for metric, threshold in demand.scorers.items():
+        found = [run.judgements.get(metric) for run in runs]
+        passed = sum(one is not None and one.passes(threshold) for one in found)
+        states.append(settled(passed=passed, failed=len(runs) - passed))
+    return "out of reach" in states or all(state == "reached" for state in states)
+
+
+def is_lost(runs: Sequence[TaskRun], demand: Demand) -> bool:
+    """Return whether the case has failed, regardless of missing judgements."""
+    errors = sum(run.error is not None for run in runs)
+    if errors and demand.repetition.settled(passed=0, failed=errors) == "out of reach":
+        return True
+    return any(
+        _evidence(metric, runs, {}, demand).outcome(threshold) is Outcome.FAILED
+        for metric, threshold in demand.scorers.items()
+    )
+
+
+def count_runs(tally: Tally, runs: Sequence[TaskRun], demand: Demand) -> None:
+    """Count a case in the progress, with the cost of its traces."""
+    known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
+    tally.add(failed=is_lost(runs, demand), cost=sum(known) if known else None)
+
+
+# -- scorers ----------------------------------------------------------------------------------------------------------
 
 Said = float | bool | Judgement | None
 """Values that a scorer may return."""
@@ -130,9 +250,44 @@ def sorted_metrics(
     return names, scorers
 
 
+def scored(scorer: Scorer, run: TaskRun, cache: JudgementCache | None = None, name: str = "") -> Judgement:
+    """Return the judgement of a scorer about a run. Never raises.
+
+    With a cache, the judgement is cached if the scorer names its judge and its question.
+    """
+    asker: object = scorer
+    asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
+    if cache is not None and asked is not None:
+        judge, content = asked
+        if (known := cache.get(content, name, judge)) is not None:
+            return known
+        cache.put(content, name, judge, found := scored(scorer, run))
+        return found
+    try:
+        returned = _waited(scorer(run))
+        if isinstance(returned, Judgement):
+            return _checked(returned, returned.value)
+        number = 1.0 if returned is None else float(returned)
+    except AssertionError as error:
+        return Judgement.scored(0.0, text_of_error(error).strip() or "an assertion failed")
+    except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
+        return Judgement.error(failure_text(error))
+    return _checked(Judgement.scored(number), returned)
+
+
+def _checked(found: Judgement, returned: Any) -> Judgement:
+    """Return a judgement, checking its score."""
+    if found.value is None or 0.0 <= found.value <= 1.0:
+        return found
+    return Judgement.error(f"it returned {returned!r}, which is not between 0 and 1")
+
+
+# -- runs of a task ---------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Steps for each case: the task, then the scorers, `repeat` times or until `settled` returns True."""
+    """Steps for each case: the task, then the scorers, until the demanded runs are made or the result is settled."""
 
     task: Callable[[Any], Any]
     personas: Mapping[str, Persona]
@@ -141,34 +296,33 @@ class Trial:
     scorers: Mapping[str, Scorer]
     cache: JudgementCache | None
     """Earlier answers to scorers that call a model."""
-    repeat: int
-    settled: Callable[[Sequence[TaskRun]], bool]
+    demand: Demand
 
 
 def run_cases(
-    cases: Sequence[Case],
-    trial: Trial,
-    *,
-    concurrency: int,
-    done: dict[str, list[TaskRun]],
-    watch: Watch[list[TaskRun]],
-) -> list[list[TaskRun]]:
-    """Return the runs of each case. Cases run concurrently in threads; the runs of one case follow each other.
+    cases: Sequence[Case], trial: Trial, *, concurrency: int, done: dict[str, list[TaskRun]], show: Show
+) -> None:
+    """Run each case. Cases run concurrently in threads; the runs of one case follow each other.
 
     done: receives the runs by the id of the case, as soon as there are any.
     """
     RECORDER.attach(create=True)
-    jobs = [partial(_run_case, case, trial, done) for case in cases]
     with instrumentation():
-        return all_at_once(jobs, threads=concurrency, name="pandaprobe-case", watch=watch)
+        all_at_once(
+            [partial(_run_case, case, trial, done) for case in cases],
+            "cases done",
+            threads=concurrency,
+            show=show,
+            count=lambda tally, runs: count_runs(tally, runs, trial.demand),
+        )
 
 
 def _run_case(case: Case, trial: Trial, done: dict[str, list[TaskRun]]) -> list[TaskRun]:
     runs: list[TaskRun] = []
-    for number in range(1, trial.repeat + 1):
+    for number in range(1, trial.demand.repetition.repeat + 1):
         run = _run_once(case, trial, number)
         runs.append(replace(run, judgements=_judgements(run, trial)))
-        if trial.settled(runs):
+        if is_settled(runs, trial.demand):
             break
     done[case.id] = runs
     return runs
@@ -179,108 +333,60 @@ def _judgements(run: TaskRun, trial: Trial) -> dict[str, Judgement]:
         return {}
     if run.conversation is not None and run.unfinished is not None:
         return dict.fromkeys(trial.scorers, Judgement.error(run.conversation.reason))
-    return {name: _known_or_scored(name, scorer, run, trial.cache) for name, scorer in trial.scorers.items()}
+    return {name: scored(scorer, run, trial.cache, name) for name, scorer in trial.scorers.items()}
 
 
 def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
-    if isinstance(trial.task, Simulation):
-        return _talk_once(case, trial.task, trial.personas[case.id], number)
     from opentelemetry.context import Context, attach, detach
 
     from pandaprobe_otel.capture.factories import start_trace
 
-    recording, output, failed = Recording(), None, None
+    recording, task = Recording(), trial.task
     token = attach(recording.applied_to(Context()))
     begun = time.perf_counter()
-    metadata = {"case": case.id} | ({"run": number} if trial.repeat > 1 else {})
-    handle = start_trace(trial.title, input=case.input, metadata=metadata)
+    conversation = task.begin(f"{case.id} {number}") if isinstance(task, Simulation) else None
+    metadata = {"case": case.id} | ({"run": number} if trial.demand.repetition.repeat > 1 else {})
+    handle = start_trace(trial.title, input=case.input, metadata=metadata) if conversation is None else None
+    output = failed = cut = None
     try:
-        with handle:
-            returned = trial.task(case.input)
-            output = asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
-            handle.set_output(output)
+        if isinstance(task, Simulation):
+            task(trial.personas[case.id], conversation)
+        elif handle is not None:
+            with handle:
+                output = _waited(task(case.input))
+                handle.set_output(output)
     except Exception as error:  # noqa: BLE001 - the task's own failure is the result of its case, and is shown there
-        failed = failure_text(error)
+        if conversation is not None and isinstance(error, PersonaError):
+            cut = "interrupted"
+        else:
+            failed = failure_text(error)
     finally:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
     recording.close()
+    trace_id = _NO_TRACE
+    if handle is not None:
+        trace_id = handle.trace_id
+    elif conversation is not None:
+        output, trace_id = conversation.to_list(), next(reversed(conversation.trace_ids), _NO_TRACE)
+    targets = (trace_id if conversation is None else conversation.session,)
     return TaskRun(
         case=case,
         output=output,
         error=failed,
         seconds=took,
-        trace_id=handle.trace_id,
+        trace_id=trace_id,
         traces=traces,
         number=number,
-    )
-
-
-def _talk_once(case: Case, simulation: Simulation, persona: Persona, number: int) -> TaskRun:
-    from opentelemetry.context import Context, attach, detach
-
-    recording, conversation = Recording(), simulation.begin(f"{case.id} {number}")
-    failed = cut = None
-    token = attach(recording.applied_to(Context()))
-    begun = time.perf_counter()
-    try:
-        simulation(persona, conversation)
-    except PersonaError:
-        cut = "interrupted"
-    except Exception as error:  # noqa: BLE001 - the agent's own failure is the result of its case, and is shown there
-        failed = failure_text(error)
-    finally:
-        detach(token)
-    took, traces = time.perf_counter() - begun, recording.traces()
-    recording.close()
-    return TaskRun(
-        case=case,
-        output=conversation.to_list(),
-        error=failed,
-        seconds=took,
-        trace_id=conversation.trace_ids[-1] if conversation.trace_ids else _NO_TRACE,
-        traces=traces,
-        number=number,
+        targets=() if failed is not None or trace_id == _NO_TRACE else targets,
         conversation=conversation,
         unfinished=cut,
     )
 
 
+def _waited(value: Any) -> Any:
+    return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
+
+
 async def _awaited(value: Any) -> Any:
     return await value
-
-
-def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCache | None) -> Judgement:
-    """Return the judgement of a scorer. It is cached if the scorer names its judge and its question."""
-    asker: object = scorer
-    asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
-    if cache is None or asked is None:
-        return scored(scorer, run)
-    judge, content = asked
-    found = cache.get(content, name, judge) or scored(scorer, run)
-    if not found.cached:
-        cache.put(content, name, judge, found)
-    return found
-
-
-def scored(scorer: Scorer, run: TaskRun) -> Judgement:
-    """Return the judgement of a scorer about a run. Never raises."""
-    try:
-        returned = scorer(run)
-        value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
-        if isinstance(value, Judgement):
-            return _checked(value)
-        number = 1.0 if value is None else float(value)
-    except AssertionError as error:
-        return Judgement.scored(0.0, text_of_error(error).strip() or "an assertion failed")
-    except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
-        return Judgement.error(failure_text(error))
-    return _checked(Judgement.scored(number), value)
-
-
-def _checked(found: Judgement, returned: Any = None) -> Judgement:
-    """Return a judgement, checking its score."""
-    if found.value is None or 0.0 <= found.value <= 1.0:
-        return found
-    returned = found.value if returned is None else returned
-    return Judgement.error(f"it returned {returned!r}, which is not between 0 and 1")

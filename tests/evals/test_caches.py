@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from pandaprobe_otel import agent, start_trace
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
-from pandaprobe_otel.evals.cache import JudgementCache
-from pandaprobe_otel.evals.cache_use import prompt_caches
-from pandaprobe_otel.evals.judging import Finding, Question
+from pandaprobe_otel.evals.cache import JudgementCache, prompt_caches
+from pandaprobe_otel.evals.judging import Bench, Question, ServerJudge
 from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.evals.server_judge import ServerBench
+from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord
 from provider_server import ProviderServer, Received, Reply, json_reply
@@ -249,10 +248,25 @@ def test_links_between_calls_and_results_are_behaviour() -> None:
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
-def question(client: Client, *metrics: str, content: str | None = None) -> Question:
+def question(client: Client, metric: str, content: str = "a") -> Question:
     """Store a trace, and return a question about it."""
-    accepted = client.traces.create(name="t", started_at=NOW, input="a", output="b")
-    return Question(target=str(accepted.trace_id), metrics=metrics, content=content, started=NOW)
+    accepted = client.traces.create(name="t", started_at=NOW, input=content, output="b")
+    return Question(target=str(accepted.trace_id), metrics={metric: 0.5}, traces=(sent(accepted.trace_id, content),))
+
+
+def sent(trace_id: object, content: str = "a") -> TraceRecord:
+    """Return a trace as the program that sends it knows it."""
+    at = NOW.isoformat()
+    return TraceRecord(
+        {
+            "trace_id": str(trace_id),
+            "started_at": at,
+            "ended_at": at,
+            "input": content,
+            "spans": [],
+            "session_id": "whole",
+        }
+    )
 
 
 class Waited:
@@ -278,20 +292,21 @@ def test_a_busy_server_is_waited_for_up_to_the_timeout(
     posed = question(project_client, "task_completion")
     project_client.traces.wait_visible(posed.target)
     clock, readable = Waited(), project_client.traces.iter
-    monkeypatch.setattr("pandaprobe_otel.evals.server_judge.time", clock)
+    monkeypatch.setattr("pandaprobe_otel.evals.judging.time", clock)
     monkeypatch.setattr(
         project_client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(())
     )
-    judgement = ServerBench(project_client, timeout_s=timeout_s).judge([posed])[posed.target, "task_completion"]
+    judge = ServerJudge(client=project_client, visible_within_s=timeout_s)
+    judgement = Bench(judge).judge([posed])[posed.target, "task_completion"]
     assert judgement.finding is finding, judgement.reason
 
 
 def test_a_session_is_judged_when_all_of_it_is_there(project_client: Client) -> None:
     """A session with a missing trace is not judged, because the judgement would cover only a part."""
     here = project_client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
-    traces = (str(here.trace_id), str(uuid.uuid4()))
-    posed = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
-    bench = ServerBench(project_client, visible_within_s=0.5)
+    traces = (sent(here.trace_id), sent(uuid.uuid4()))
+    posed = Question(target="whole", metrics={"agent_reliability": 0.5}, session=True, traces=traces)
+    bench = Bench(ServerJudge(client=project_client, visible_within_s=0.5))
     assert "PandaProbe does not have" in bench.judge([posed])["whole", "agent_reliability"].reason
     whole = replace(posed, traces=traces[:1])
     assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
@@ -301,20 +316,21 @@ def test_unchanged_content_is_judged_once(project_client: Client, server: LocalS
     """The cache's key has content, metric and judge; an incomplete line in the file affects only itself."""
     file = tmp_path / "deep" / "cache.jsonl"
     server.judge.set("task_completion", [0.3, 0.9])
-    first = question(project_client, "task_completion", content="same")
+    first = question(project_client, "task_completion", "same")
     lines: list[str] = []
 
     def judged(posed: Question, judge: str = "here") -> tuple[float | None, bool]:
-        bench = ServerBench(project_client, cache=JudgementCache(file, judge=judge), say=lines.append)
+        source, cache = ServerJudge(client=project_client), JudgementCache(file, judge=judge)
+        bench = Bench(source, cache=cache, say=lines.append)
         judgement = bench.judge([posed])[posed.target, "task_completion"]
         return judgement.value, judgement.cached
 
     assert judged(first) == (0.3, False)
     with open(file, "a", encoding="utf-8") as torn:
         torn.write('\n{"key": "x", "val')
-    other = question(project_client, "task_completion", content="same")
+    other = question(project_client, "task_completion", "same")
     assert judged(other) == (0.3, True)
     assert lines[-1] == "nothing = 0 evaluations, 1 more from the cache"
     assert judged(other, judge="elsewhere") == (0.9, False)
     assert judged(other, judge="elsewhere") == (0.9, True)
-    assert judged(question(project_client, "task_completion", content="new")) == (0.9, False)
+    assert judged(question(project_client, "task_completion", "new")) == (0.9, False)

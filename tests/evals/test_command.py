@@ -166,7 +166,6 @@ def test_x(probe, what):
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("::error")]
     assert line.startswith("::error file=test_suite.py,line=")
     assert line.endswith(
-        "title=test_suite.py%3A%3Atest_x[bad]%3A%3Apandaprobe[task_completion]::"
-        "task_completion 0.20 < 0.50: a,b: 100%25%0Anext"
+        "title=test suite%3A test_suite.py%3A%3Atest_x[bad]::task_completion 0.20 < 0.50: a,b: 100%25%0Anext"
     )
     assert "1/2 passed" in (tmp_path / "summary.md").read_text()

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.evals import Report, TaskRun
-from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.gate import gated
-from pandaprobe_otel.evals.judging import Finding, Judgement
-from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.report import gated
+from pandaprobe_otel.evals.task_runs import case_result
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition
 from pandaprobe_otel.local import LocalServer
 from suites import RunCommand, RunSuite
 
@@ -51,6 +51,7 @@ def test_a_task_is_decided_as_it_would_have_been(
             seconds=1.0,
             trace_id=str(number),
             traces=(),
+            targets=(str(number),) if well else (),
             number=number,
             judgements={"own": own},
         )
@@ -59,13 +60,8 @@ def test_a_task_is_decided_as_it_would_have_been(
     found = {(str(number), "m"): judged for number, (_, _, judged) in enumerate(made, 1)}
 
     def decided(threshold: float) -> Report:
-        rules = Rules(
-            judged=("m",),
-            thresholds={"m": threshold, "own": 0.5},
-            allow_vacuous=vacuous,
-            repetition=repetition,
-        )
-        return Report(name="shop", created_at="now", cases=(case_result(runs, found, rules),))
+        demand = Demand(metrics={"m": threshold}, scorers={"own": 0.5}, allow_vacuous=vacuous, repetition=repetition)
+        return Report(name="shop", created_at="now", cases=(case_result(runs, found, demand),))
 
     again = gated(kept(decided(first)), thresholds={"m": second})
     wanted = decided(second)

@@ -16,17 +16,16 @@ from rich.console import Console
 from pandaprobe_otel.cli.case_table import show_report
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
-from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.gate import gated
+from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.github import error_commands
-from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.marker_options import Demand
-from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.judging import Judgements
+from pandaprobe_otel.evals.report import gated
 from pandaprobe_otel.evals.report_comment import comment
 from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.evals.suite_output import outcome_reports, report_of, report_to_github
-from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
+from pandaprobe_otel.evals.suite import RecordedTest, outcome_reports
+from pandaprobe_otel.evals.task_runs import case_result
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition
 
 METRICS = ("m", "n")
 YES, NO, EMPTY, PART, UNKNOWN = (
@@ -131,6 +130,33 @@ def on_screen(report: Report) -> str:
     return screen.getvalue()
 
 
+def runs_of(name: str, made: list[Any]) -> list[TaskRun]:
+    """Return the runs of a case or test, which have one target each."""
+    return [
+        TaskRun(
+            case=Case(id=name, input="q"),
+            output="a",
+            error=None if well else "it broke",
+            seconds=1.0,
+            trace_id=str(number),
+            traces=(),
+            targets=(str(number),) if well else (),
+            number=number,
+        )
+        for number, (well, _) in enumerate(made, 1)
+    ]
+
+
+def judged(made: list[Any], metrics: tuple[str, ...]) -> Judgements:
+    """Return the judgements of the runs' targets."""
+    return {
+        (str(number), metric): judgement
+        for number, (_, judgements) in enumerate(made, 1)
+        for metric, judgement in zip(metrics, judgements, strict=False)
+        if judgement is not None
+    }
+
+
 @settings(max_examples=150)
 @given(TESTS, st.sampled_from([0.0, 0.5, 1.0]))
 def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
@@ -138,28 +164,8 @@ def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
     results, expected = [], {}
     for number, (repetition, vacuous, count, made) in enumerate(cases):
         metrics, made = METRICS[:count], made[: repetition.repeat]
-        runs = [
-            TaskRun(
-                case=Case(id=f"c{number}", input="q"),
-                output="a",
-                error=None if well else "it broke",
-                seconds=1.0,
-                trace_id=str(n),
-                traces=(),
-                number=n,
-            )
-            for n, (well, _) in enumerate(made)
-        ]
-        found: Judgements = {
-            (str(n), metric): judgement
-            for n, (_, judgements) in enumerate(made)
-            for metric, judgement in zip(metrics, judgements, strict=False)
-            if judgement is not None
-        }
-        rules = Rules(
-            judged=metrics, thresholds=dict.fromkeys(metrics, 0.5), allow_vacuous=vacuous, repetition=repetition
-        )
-        results.append(case_result(runs, found, rules))
+        demand = Demand(metrics=dict.fromkeys(metrics, 0.5), allow_vacuous=vacuous, repetition=repetition)
+        results.append(case_result(runs_of(f"c{number}", made), judged(made, metrics), demand))
         broken = [not well for well, _ in made]
         by_metric = [
             wanted(
@@ -183,16 +189,13 @@ def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
 @example([(0.9, 0.9)] * 2, False)
 def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
     """A regression fails the whole even if every case passes; without common cases the whole is no evidence."""
-    rules = Rules(judged=("m",), thresholds={"m": 0.5}, allow_vacuous=False, repetition=Repetition())
+    demand = Demand(metrics={"m": 0.5})
 
     def of(found: list[float | None], first: int) -> Report:
         results = []
         for number, value in enumerate(found, first):
-            run = TaskRun(
-                case=Case(id=f"c{number}", input="q"), output="a", error=None, seconds=1.0, trace_id="t", traces=()
-            )
             judgement = Judgement.error("the limit") if value is None else Judgement.scored(value)
-            results.append(case_result([run], {("t", "m"): judgement}, rules))
+            results.append(case_result(runs_of(f"c{number}", [(True, ())]), {("1", "m"): judgement}, demand))
         return Report(name="shop", created_at="now", cases=tuple(results))
 
     report = of([now for now, _ in values], 0)
@@ -205,56 +208,29 @@ def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
 @given(TESTS, st.booleans(), st.booleans())
 def test_of_a_suite(tests: list[Any], complete: bool, allowed: bool) -> None:
     """All outputs agree for a test suite, and pytest gets the same outcome for each test: passed, failed or error."""
-    runs: list[TestRun] = []
-    found: Judgements = {}
+    results, own, red = [], {}, {}
     for number, (repetition, vacuous, count, made) in enumerate(tests):
-        metrics = METRICS[:count]
+        name, metrics, made = f"c{number}", METRICS[:count], made[: repetition.repeat]
         demand = Demand(metrics=dict.fromkeys(metrics, 0.5), repetition=repetition, allow_vacuous=vacuous)
-        for n, (well, judgements) in enumerate(made[: repetition.repeat], 1):
-            trace = TraceNote(trace_id=f"{number}/{n}", started_at="2026-01-01T00:00:00Z", content="")
-            runs.append(
-                TestRun(
-                    nodeid=f"c{number}",
-                    number=n,
-                    passed=well,
-                    ran=True,
-                    demand=demand,
-                    traces=(trace,),
-                    failure="it broke",
-                    error="it broke",
-                )
-            )
-            found |= {
-                (trace.trace_id, metric): judgement
-                for metric, judgement in zip(metrics, judgements, strict=False)
-                if judgement is not None
-            }
-    repeated = repeat_verdicts(runs)
-    lost = {verdict.nodeid for verdict in repeated if verdict.outcome != "passed"}
-    verdicts = repeated + metric_verdicts([run for run in runs if run.nodeid not in lost], found)
-    report = report_of(runs, verdicts, (), complete=complete)
-    own = {
-        f"c{n}": "passed"
-        if sum(well for well, _ in made[: repetition.repeat]) >= (repetition.needed if repetition.repeat > 1 else 1)
-        else "failed"
-        for n, (repetition, _, _, made) in enumerate(tests)
-    }
-    expected = {
-        name: worst([outcome, *(verdict.outcome for verdict in verdicts if verdict.nodeid == name)])
-        for name, outcome in own.items()
-    }
+        runs = tuple(runs_of(name, made))
+        place = ("test_it.py", number, name)
+        test = RecordedTest(nodeid=name, location=place, order=number, recorded=1, demand=demand, runs=runs)
+        results.append(test.result(judged(made, metrics)))
+        own[name] = "passed" if sum(well for well, _ in made) >= repetition.needed else "failed"
+        phases = [
+            phase
+            for result in results[-1].results
+            if result.metric != "repeat"
+            for phase in outcome_reports(test, result, allow_no_evidence=allowed)
+            if phase.failed
+        ]
+        red[name] = worst([own[name], *("no evidence" if phase.when == "setup" else "failed" for phase in phases)])
+    report = Report(name="suite", created_at="now", cases=tuple(results), complete=complete)
+    expected = {case.id: worst([own[case.id], *(result.outcome for result in case.results)]) for case in report.cases}
     agrees(report, expected)
-
-    reported = dict(own)
-    for verdict in verdicts:
-        for phase in outcome_reports(verdict, allow_no_evidence=allowed):
-            if phase.failed:
-                reported[verdict.nodeid] = worst(
-                    [reported[verdict.nodeid], "no evidence" if phase.when == "setup" else "failed"]
-                )
-    assert all(
-        reported[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in expected.items()
-    )
-    annotated = report_to_github(report, runs, verdicts, {"GITHUB_ACTIONS": "true"}, allow_no_evidence=allowed)
-    red = {re.sub(r".*title=(c\d).*", r"\1", line) for line in annotated if line.startswith("::error")}
-    assert red == {name for name, outcome in reported.items() if outcome != "passed"}
+    assert all(red[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in expected.items())
+    places = dict.fromkeys(own, ("test_it.py", 0))
+    lines = error_commands(report, places, allow_no_evidence=allowed)
+    assert all(" file=test_it.py,line=1,title=suite%3A c" in line for line in lines)
+    annotated = {re.sub(r".*%3A (c\d)::.*", r"\1", line) for line in lines if line.startswith("::error")}
+    assert annotated == {name for name, outcome in red.items() if outcome != "passed"}

@@ -143,7 +143,7 @@ def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Pa
     assert "the trace is cancelled: only part of it was judged" in outcome.out
     assert "coherence is inconclusive: there was nothing to judge" in outcome.out
     assert "plan_quality could not be judged: Metric execution failed: the provider is on strike" in outcome.out
-    assert "the test made no trace" in outcome.out
+    assert "there is nothing to judge: no trace was made" in outcome.out
 
 
 IN_PROGRAM = """
@@ -183,7 +183,7 @@ def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServe
     code = "def test_unmarked():\n    assistant('x')\n" + MARKED
     project = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_PROJECT_NAME": f"record-{tmp_path.name}"}
     outcome = run_suite(code, "-c", str(tmp_path / "own.ini"), **project)
-    assert "4 verdicts of the judge skipped: the mode is record" in outcome.out
+    assert "3 verdicts of the judge skipped: the mode is record" in outcome.out
     with Client(server.api_key, project["PANDAPROBE_PROJECT_NAME"], server.url) as client:
         assert len(list(client.traces.iter())) == 4
 
@@ -208,7 +208,7 @@ def test_off_sends_nothing_although_the_app_is_set_up_to_send(
     assert outcome.cases == {name: value for name, value in BOTH_VERDICTS.items() if "::" not in name} | {
         "test_unmarked": "passed"
     }, outcome.out
-    assert "4 verdicts of the judge skipped: the mode is off" in outcome.out
+    assert "3 verdicts of the judge skipped: the mode is off" in outcome.out
     assert "expected tool 'refund' never, found 1" in outcome.out
     assert "AGENT assistant" in outcome.out
     assert outcome.code == 1
@@ -257,7 +257,7 @@ def test_a_repeated_test_is_one_test_and_the_share_decides(run_suite: RunSuite, 
         ("test_bad", "failed"),
         ("test_easy", "passed"),
     ]
-    assert str(report.cases[2].error).startswith("run 1: assert 1 > 2")
+    assert str(report.cases[2].error).startswith("2 of 2 runs: assert 1 > 2")
     assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
     assert "0/2 passed (0%, 95 % CI 0–66), stopped early" in outcome.out
     assert "assert 2 > 2" in outcome.out

@@ -26,11 +26,11 @@ from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.replayed_run import RecordedCall
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.judging import Judgement
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import CaseResult, Report
     from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
+    from pandaprobe_otel.evals.verdicts import Judgement
 
 MAX_FORKS: Final = 1000
 """Maximum number of saved forks of one cassette."""
@@ -155,7 +155,7 @@ def rerun_each(
 
 def no_failure(run: TaskRun) -> Judgement:
     """Score 1 for a run in whose trace the rules find no failure."""
-    from pandaprobe_otel.evals.judging import Judgement
+    from pandaprobe_otel.evals.verdicts import Judgement
 
     found = [each.title for trace in run.traces for each in find_failures(trace.body) if not each.recovered]
     return Judgement.scored(not found, "; ".join(found))
@@ -163,9 +163,8 @@ def no_failure(run: TaskRun) -> Judgement:
 
 def _together(name: str, cases: Sequence[CaseResult]) -> CaseResult:
     """Return the forks of one recorded run as one case."""
-    from pandaprobe_otel.evals.evidence import Evidence
-    from pandaprobe_otel.evals.repetition import Repetition
     from pandaprobe_otel.evals.report import MetricResult
+    from pandaprobe_otel.evals.verdicts import Evidence, Repetition
 
     error = next((case.error for case in cases if case.error is not None), None)
     shown = next((case for case in cases if not case.passed), cases[0])

@@ -1,4 +1,4 @@
-"""Validated options of a marker, in a form that can be sent to other processes."""
+"""Requirements of a test or evaluation: metrics, thresholds, repetitions. They can be sent to other processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self, cast
 
-from pandaprobe_otel.evals.repetition import Repetition, share, whole
+from pandaprobe_otel.evals.verdicts import Repetition, share, whole
 
 DEFAULT_THRESHOLD: Final = 0.5
 """Default threshold of every PandaProbe metric (measured on server 0.5.0). Runs have no thresholds of their own."""
@@ -17,17 +17,30 @@ Metrics = str | Iterable[str] | Mapping[str, float] | Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Metrics with their thresholds, the number of runs of a test, and how many of them must pass."""
+    """Metrics with their thresholds, the number of runs, and how many of them must pass."""
 
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Metrics of a judge."""
+    scorers: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Metrics of the caller's own."""
     repetition: Repetition = field(default_factory=Repetition)
     session: bool = False
     confirm: int = 1
     allow_vacuous: bool = False
     model: str | None = None
 
+    def __post_init__(self) -> None:
+        for value in self.thresholds.values():
+            share(threshold=value)
+        whole(confirm=self.confirm)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds of all metrics."""
+        return {**self.metrics, **self.scorers}
+
     @classmethod
-    def of(
+    def of_marker(
         cls,
         *,
         metrics: Metrics = (),
@@ -52,16 +65,14 @@ class Demand:
         Raises ValueError for invalid arguments.
         """
         common = DEFAULT_THRESHOLD if threshold is None else threshold
+        share(threshold=common)
         if isinstance(metrics, Mapping):
             given = cast("Mapping[str, float | None]", metrics)
             named = {name: common if value is None else value for name, value in given.items()}
         else:
             named = dict.fromkeys((metrics,) if isinstance(metrics, str) else metrics, common)
-        for value in (common, *named.values()):
-            share(threshold=value)
-        whole(confirm=confirm)
         return cls(
-            metrics={name: float(value) for name, value in named.items()},
+            metrics=named,
             repetition=Repetition(repeat=repeat, min_pass=min_pass),
             session=session,
             confirm=confirm,

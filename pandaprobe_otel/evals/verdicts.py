@@ -1,0 +1,238 @@
+"""Verdicts: the judgements that are their evidence, the runs that may be repeated, and the outcome of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum, StrEnum
+from typing import Any, Literal, Self
+
+from pandaprobe_otel.evals.statistics import decided, needed, rate
+from pandaprobe_otel.traces.text import plain_text
+
+
+class Outcome(StrEnum):
+    """A kind of verdict."""
+
+    FAILED = "failed"
+    NO_EVIDENCE = "no evidence"
+    """No evidence: nothing to judge, a judge that could not be called, or only part of a trace judged."""
+    PASSED = "passed"
+
+    @property
+    def slug(self) -> str:
+        """The verdict without spaces, as a name in HTML."""
+        return self.value.replace(" ", "-")
+
+    @property
+    def rank(self) -> int:
+        """Order of verdicts, the worst first."""
+        return list(Outcome).index(self)
+
+
+def all_of(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the verdict if all must pass. Without any verdict, there is no evidence."""
+    return min(outcomes, key=lambda outcome: outcome.rank, default=Outcome.NO_EVIDENCE)
+
+
+def enough(outcomes: Iterable[Outcome], needed: int, *, missing: int = 0) -> Outcome:
+    """Return the verdict if `needed` of the verdicts must pass.
+
+    `missing` further verdicts have no evidence. If verdicts without evidence could change the result, there is none.
+    """
+    found = list(outcomes)
+    passed, unknown = found.count(Outcome.PASSED), found.count(Outcome.NO_EVIDENCE)
+    if unknown == len(found):
+        return Outcome.NO_EVIDENCE
+    if passed >= needed:
+        return Outcome.PASSED
+    return Outcome.NO_EVIDENCE if passed + unknown + missing >= needed else Outcome.FAILED
+
+
+class Finding(Enum):
+    """Kind of answer about a target and a metric."""
+
+    SCORED = "scored"
+    VACUOUS = "vacuous"
+    """The best score, which the judge gives if there is nothing to judge."""
+    ERROR = "error"
+    """No score: the metric failed, the trace does not exist, or the server cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Answer about one target and one metric. `value` is None without a score.
+
+    A scorer may return one, made by `scored`, `vacuous` or `error`.
+    """
+
+    finding: Finding
+    value: float | None = None
+    reason: str = ""
+    cached: bool = False
+    unfinished: str | None = None
+    """Outcome of a trace that was cancelled, timed out or abandoned, so that only part of it was judged."""
+
+    @classmethod
+    def scored(cls, value: float, reason: str = "") -> Judgement:
+        """Return a score from 0 to 1, with its reason."""
+        return cls(finding=Finding.SCORED, value=float(value), reason=reason)
+
+    @classmethod
+    def vacuous(cls, reason: str) -> Judgement:
+        """Return the judgement that there was nothing to judge. It gives no evidence unless `allow_vacuous` is set."""
+        return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
+
+    @classmethod
+    def error(cls, reason: str) -> Judgement:
+        """Return the judgement that no score could be given. It gives no evidence."""
+        return cls(finding=Finding.ERROR, reason=reason)
+
+    def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
+        """Return the verdict. A yes about nothing, or about part of a trace, gives no evidence unless `allow_vacuous`
+        is set.
+        """
+        if self.is_no(threshold):
+            return Outcome.FAILED
+        if self.finding is Finding.ERROR:
+            return Outcome.NO_EVIDENCE
+        whole = self.finding is Finding.SCORED and self.unfinished is None
+        return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
+
+    def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
+        """Return whether the verdict is a yes."""
+        return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
+
+    def is_no(self, threshold: float) -> bool:
+        """Return whether the judge gave a "no" with evidence, which another answer may overrule."""
+        return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
+
+    def text(self, metric: str, threshold: float) -> str:
+        """Return the judgement and its reason on one line."""
+        reason = f": {plain_text(self.reason)}" if self.reason else ""
+        if self.finding is Finding.ERROR:
+            return f"{metric} could not be judged{reason}"
+        if self.finding is Finding.VACUOUS:
+            return f"{metric} is inconclusive: there was nothing to judge{reason}"
+        if self.unfinished is not None:
+            reason += f"; the trace is {self.unfinished.replace('_', ' ')}: only part of it was judged"
+        sign = ">=" if self.value is not None and self.value >= threshold else "<"
+        cached = " (cached)" if self.cached else ""
+        return f"{metric} {self.value:.2f} {sign} {threshold:.2f}{cached}{reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """A number of runs, and the share of them that must pass (0 to 1). Raises ValueError for invalid numbers."""
+
+    repeat: int = 1
+    min_pass: float = 1.0
+
+    def __post_init__(self) -> None:
+        whole(repeat=self.repeat)
+        share(min_pass=self.min_pass)
+
+    @property
+    def needed(self) -> int:
+        """The number of runs that must pass."""
+        return needed(self.min_pass, self.repeat)
+
+    def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:
+        """Return whether the remaining runs cannot change the result."""
+        return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
+
+    def text(self, outcomes: Sequence[Outcome]) -> str:
+        """Return the rate of these runs on one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
+        ran, unknown = len(outcomes), outcomes.count(Outcome.NO_EVIDENCE)
+        early = f", stopped early: {self.needed} of {self.repeat} needed" if ran < self.repeat else ""
+        passed = rate(outcomes.count(Outcome.PASSED), ran - unknown, unknown)
+        return f"{passed}{early}, {self.min_pass:.0%} required"
+
+
+def whole(**counts: object) -> None:
+    """Raise ValueError for a count that is not a whole number of 1 or more."""
+    for what, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{what}={count!r} is not a whole number of 1 or more")
+
+
+def share(**shares: object) -> None:
+    """Raise ValueError for a share that is not between 0 and 1."""
+    for what, value in shares.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+            raise ValueError(f"{what}={value!r} is not between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Judgements of one metric about the runs of one case. They suffice to decide again with another threshold."""
+
+    runs: tuple[tuple[Judgement, ...] | None, ...]
+    """For each run, one judgement per trace or session; None if the run failed."""
+    repetition: Repetition
+    allow_vacuous: bool = False
+
+    def outcome(self, threshold: float) -> Outcome:
+        """Return the verdict. Runs that were not made count as runs without evidence."""
+        repetition = self.repetition
+        return enough(self.of_runs(threshold), repetition.needed, missing=repetition.repeat - len(self.runs))
+
+    def of_runs(self, threshold: float) -> list[Outcome]:
+        """Return the verdict of each run."""
+        return [
+            Outcome.FAILED if (one := self.worst(number, threshold)) is None else self._of(one, threshold)
+            for number in range(len(self.runs))
+        ]
+
+    def worst(self, run: int, threshold: float) -> Judgement | None:
+        """Return the worst judgement of a run, which decides; None if the run failed."""
+        judgements = self.runs[run]
+        if judgements is None:
+            return None
+        return min(judgements, key=lambda one: (self._of(one, threshold).rank, one.value or 0.0))
+
+    def _of(self, judgement: Judgement, threshold: float) -> Outcome:
+        return judgement.outcome(threshold, allow_vacuous=self.allow_vacuous)
+
+    def example(self, threshold: float) -> int:
+        """Return the index of a run that explains the verdict, preferably one with scores."""
+        outcome, outcomes = self.outcome(threshold), self.of_runs(threshold)
+        wanted = [number for number, each in enumerate(outcomes) if each is outcome]
+        judged = [number for number, judgements in enumerate(self.runs) if judgements is not None]
+        return next((n for n in wanted if n in judged), next(iter(judged or wanted), 0))
+
+    def value(self, threshold: float) -> float | None:
+        """Return the score: the mean of the runs with evidence."""
+        found = [self.worst(number, threshold) for number in range(len(self.runs))]
+        if self.repetition.repeat == 1:
+            return None if found[0] is None else found[0].value
+        scored = [one.value for one in found if one and one.finding is Finding.SCORED and one.value is not None]
+        return sum(scored) / len(scored) if scored else None
+
+    def text(self, metric: str, threshold: float) -> str:
+        """Return the verdict and its reason on one line."""
+        number = self.example(threshold)
+        one = self.worst(number, threshold)
+        reason = f"run {number + 1} failed" if one is None else one.text(metric, threshold)
+        return reason if self.repetition.repeat == 1 else f"{self.repetition.text(self.of_runs(threshold))}, {reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        runs = [
+            None if run is None else [{**asdict(one), "finding": one.finding.value} for one in run] for run in self.runs
+        ]
+        return {"runs": runs, "repetition": asdict(self.repetition), "allow_vacuous": self.allow_vacuous}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read the result of `to_dict`."""
+        return cls(
+            runs=tuple(None if run is None else tuple(map(_judgement, run)) for run in plain["runs"]),
+            repetition=Repetition(**plain["repetition"]),
+            allow_vacuous=plain["allow_vacuous"],
+        )
+
+
+def _judgement(plain: Mapping[str, Any]) -> Judgement:
+    fields: dict[str, Any] = {**plain, "finding": Finding(plain["finding"])}
+    return Judgement(**fields)
