@@ -50,7 +50,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
 
 def _checked(target: Target) -> AbstractContextManager[Target]:
     """Check the key before the agent runs, so that its traces will be accepted."""
-    from pandaprobe_otel.cli.key_check import require_key
+    from pandaprobe_otel.cli.server_checks import require_key
 
     require_key(target.endpoint, target.api_key)
     return nullcontext(target)

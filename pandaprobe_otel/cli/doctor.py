@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.cli.inventory import Library
-    from pandaprobe_otel.cli.key_check import KeyCheck
-    from pandaprobe_otel.cli.round_trip import RoundTrip
+    from pandaprobe_otel.cli.server_checks import KeyCheck, RoundTrip
     from pandaprobe_otel.config.resolve import Config
+    from pandaprobe_otel.registry import InstrumentResult
+
+_OURS: Final = "pandaprobe_"
+_EXTRA: Final = re.compile(r"(?P<distribution>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w-]+)['\"]")
+"""Pattern of a requirement in the metadata: `google-adk>=2.13; extra == 'google-adk'`."""
+# The official SDK or PandaProbe's own command line reads these variables; this library does not.
+_OF_OTHERS: Final = {
+    "PANDAPROBE_BATCH_SIZE": "each trace is sent on its own as soon as it is complete",
+    "PANDAPROBE_FLUSH_INTERVAL": "a trace is sent as soon as it is complete",
+    "PANDAPROBE_MAX_QUEUE_SIZE": "PANDAPROBE_MAX_QUEUE_BYTES bounds the queue in bytes",
+}
+# Switches of other vendors' instrumentations. Evaluations need the content that they remove.
+_OF_ALL: Final = "Unless capture is set, it keeps inputs and outputs out of all traces too. "
+_CONTENT_SWITCHES: Final = {
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": frozenset({"false", "no_content"}),
+    "TRACELOOP_TRACE_CONTENT": frozenset({"false"}),
+    "OPENINFERENCE_HIDE_INPUTS": frozenset({"true"}),
+    "OPENINFERENCE_HIDE_OUTPUTS": frozenset({"true"}),
+}
+
+_LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """A library that can be instrumented, and its installed version. None: it is not installed."""
+
+    name: str
+    installed: str | None
+    instrumentor: str
+    """Entry point that instruments the library. Its name is also the name that disables it."""
+    state: str
+    """State after `init()` under these settings: hooked, adopted, skipped or failed."""
+    reason: str
+    """Reason for the state; may be empty for `hooked`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +102,17 @@ def doctor(offline: bool, send: bool, output_format: str) -> int:
 
 def examine(*, offline: bool, send: bool = False) -> Report:
     """Collect the report for the environment of this process."""
-    from pandaprobe_otel.cli.inventory import libraries, other_instrumentors, versions
     from pandaprobe_otel.config.resolve import Config
 
     config = Config.resolve()
     key = _key(config, offline=offline)
     return Report(
-        versions=versions(),
+        versions=_versions(),
         settings=_settings(config),
         problems=[asdict(problem) for problem in config.problems],
-        notes=environment_notes(os.environ),
-        libraries=libraries(config),
-        other_instrumentors=other_instrumentors(),
+        notes=[*_notes(os.environ)],
+        libraries=_libraries(config),
+        other_instrumentors=_other_instrumentors(),
         key=key,
         round_trip=_round_trip(config) if send and key.state == "good" else None,
     )
@@ -95,6 +130,111 @@ def masked(value: str) -> str:
     return f"{value[:6]}…{value[-4:]}"
 
 
+def _versions() -> dict[str, str | None]:
+    """Return the versions that a bug report needs. None: the package is not installed."""
+    names = (
+        "pandaprobe-otel",
+        "opentelemetry-api",
+        "opentelemetry-sdk",
+        "opentelemetry-instrumentation",
+        "opentelemetry-distro",
+    )
+    return {"python": platform.python_version(), **{name: _installed_version(name) for name in names}}
+
+
+def _libraries(config: Config) -> list[Library]:
+    """Return the libraries that this package has an integration for, by name, with their state after `init()`.
+
+    The libraries are instrumented and then restored. None of them is imported for this.
+    """
+    from pandaprobe_otel.registry import INTEGRATIONS
+
+    distributions = _distributions()
+    results = _results(config)
+    found: list[Library] = []
+    for name in sorted(INTEGRATIONS):
+        installed = _installed_version(distributions[name]) if name in distributions else None
+        result = results.get(name)
+        state, reason = (result.state, result.reason) if result else ("skipped", _why_not(installed))
+        instrumentor = f"{_OURS}{name}"
+        found.append(Library(name=name, installed=installed, instrumentor=instrumentor, state=state, reason=reason))
+    return found
+
+
+def _distributions() -> dict[str, str]:
+    """Return the distribution of each integration.
+
+    The extras name the distribution: the one with the extra's own name, else the first. The name of a module is not
+    enough, since several distributions share modules such as `google`.
+    """
+    try:
+        required = requires("pandaprobe-otel") or ()
+    except PackageNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for line in required:
+        if match := _EXTRA.match(line):
+            extra, distribution = match["extra"], match["distribution"]
+            name = extra.replace("-", "_")
+            found[name] = distribution if distribution == extra else found.get(name, distribution)
+    return found
+
+
+def _results(config: Config) -> dict[str, InstrumentResult]:
+    from pandaprobe_otel.registry import instrument_all, instrumented, uninstrument
+
+    before = {result.name for result in instrumented()}
+    try:
+        return {result.name: result for result in instrument_all(config.instrument, config.exclude)}
+    finally:
+        for result in instrumented():
+            if result.name not in before:
+                uninstrument(result.name)
+
+
+def _why_not(installed: str | None) -> str:
+    return "not installed" if installed is None else "not selected (setting `instrument`)"
+
+
+def _other_instrumentors() -> list[str]:
+    """Return the names of other packages' installed instrumentors, whose spans are processed too."""
+    groups = ("opentelemetry_instrumentor", "openinference_instrumentor")
+    names = {point.name for group in groups for point in entry_points(group=group)}
+    return sorted(name for name in names if name != "pandaprobe" and not name.startswith(_OURS))
+
+
+def _installed_version(distribution: str) -> str | None:
+    """Return the version of an installed distribution; None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _notes(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield one sentence for each variable that is not read, or that removes or truncates content."""
+    from pandaprobe_otel.config.resolve import READ_ELSEWHERE, Config
+    from pandaprobe_otel.config.settings import SETTINGS
+    from pandaprobe_otel.mapping.options import SWITCHES
+
+    known = {setting.env for setting in SETTINGS if setting.env} | READ_ELSEWHERE
+    known |= {problem.setting for problem in Config.resolve(environ=environ).problems}  # misspelt
+    general = {switch.name for switch in SWITCHES if switch.is_general}
+    for name in sorted(environ):
+        value = environ[name].strip()
+        if name in _OF_OTHERS:
+            yield f"{name} is not read by this library: {_OF_OTHERS[name]}."
+        elif name.startswith("PANDAPROBE_") and name not in known and not name.startswith("PANDAPROBE_PYTEST"):
+            yield f"{name} is not a setting."
+        elif value.lower() in _CONTENT_SWITCHES.get(name, ()):
+            yield (
+                f"{name}={value} keeps messages out of the spans of libraries that obey it. "
+                f"{_OF_ALL if name in general else ''}Evaluations then have no content to judge."
+            )
+        elif name in _LENGTH_LIMITS and value:
+            yield f"{name}={value} makes OpenTelemetry truncate inputs and outputs to this many characters."
+
+
 def _settings(config: Config) -> list[dict[str, Any]]:
     from pandaprobe_otel.config.settings import SETTINGS
 
@@ -108,7 +248,7 @@ def _settings(config: Config) -> list[dict[str, Any]]:
 
 
 def _key(config: Config, *, offline: bool) -> KeyCheck:
-    from pandaprobe_otel.cli.key_check import KeyCheck, KeyState, check_key_at
+    from pandaprobe_otel.cli.server_checks import KeyCheck, KeyState, check_key_at
 
     if offline:
         return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
@@ -123,7 +263,7 @@ def _key(config: Config, *, offline: bool) -> KeyCheck:
 
 
 def _round_trip(config: Config) -> RoundTrip:
-    from pandaprobe_otel.cli.round_trip import round_trip
+    from pandaprobe_otel.cli.server_checks import round_trip
 
     return round_trip(config)
 

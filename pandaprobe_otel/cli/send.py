@@ -33,7 +33,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
     The command keeps to the rate limit (100 traces a minute), so a large file takes time. Sending a line twice does not
     duplicate the trace, but each sent trace counts towards the plan's quota.
     """
-    from pandaprobe_otel.cli.key_check import require_key
+    from pandaprobe_otel.cli.server_checks import require_key
     from pandaprobe_otel.delivery.send_file import send_file
     from pandaprobe_otel.transport.outcome import api_key_headers
     from pandaprobe_otel.transport.socket_transport import delivery_transport

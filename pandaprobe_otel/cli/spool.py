@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import console, counted, format_option, print_json
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from pandaprobe_otel.cli.options import counted, format_option, print_json
+from pandaprobe_otel.cli.show import show_rows
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE_COLUMNS: Final = {
@@ -65,11 +63,10 @@ def ls(directory: Path | None, output_format: str) -> int:
     if output_format == "json":
         print_json({"files": files, "refused": refused})
         return ExitCode.OK
-    out = console()
-    out.print(f"{folder}: {len(files)} files, {len(refused)} refused requests", markup=False)
+    click.echo(f"{folder}: {len(files)} files, {len(refused)} refused requests")
     for columns, rows in ((_FILE_COLUMNS, files), (_REFUSED_COLUMNS, refused)):
         if rows:
-            out.print(_table(columns, rows))
+            show_rows([{name: row[key] for key, name in columns.items()} for row in rows], [*columns.values()])
     return ExitCode.OK
 
 
@@ -121,13 +118,3 @@ def _folder(directory: Path | None) -> Path:
     if not folder.is_dir():
         raise click.UsageError(f"{folder} is not a directory.")
     return folder
-
-
-def _table(columns: Mapping[str, str], rows: Sequence[dict[str, Any]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns.values(), box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text("-" if row[column] is None else str(row[column])) for column in columns))
-    return table

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,11 +21,21 @@ from pandaprobe_otel.cli.show import show, show_rows
 from pandaprobe_otel.cli.value_types import JsonFile
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.api.models import Session, Trace
+    from pandaprobe_otel.api.models import Session, Trace, TraceListItem
     from pandaprobe_otel.compact.fences import Fence
 
 _BUDGET: Final = click.IntRange(800, 20_000)  # as in `compact.overview`, which loads more than a help text needs
+
+_PAUSE_S: Final = 2.0
+"""Seconds between polls: 30 requests a minute, where the server allows 200."""
+_LATE: Final = timedelta(minutes=10)
+"""Overlap of the polls. Traces are listed by start but only after their end, so traces that started this long ago may
+still appear.
+"""
+_REMEMBERED: Final = 10_000
 
 
 def show_trace(trace: Trace, output_format: str) -> None:
@@ -192,11 +204,45 @@ def _fence() -> Fence:
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:
     """Show the latest traces, one per line; with --format json, one JSON object per line."""
-    from pandaprobe_otel.cli.tail import follow, print_latest
-
-    latest = print_latest(client, given, lines, output_format)
+    found = client.traces.list(limit=lines, **given).items
+    _print_lines(reversed(found), output_format)
     if following:
-        follow(client, given, latest, output_format)
+        _follow(client, given, found, output_format)
+
+
+def _follow(client: Client, filters: dict[str, Any], latest: Sequence[TraceListItem], output_format: str) -> None:
+    """Print new traces until the process is interrupted."""
+    seen: dict[UUID, None] = dict.fromkeys(trace.trace_id for trace in latest)
+    since = max((trace.started_at for trace in latest), default=None)
+    while True:
+        time.sleep(_PAUSE_S)
+        new = [trace for trace in _since(client, filters, since) if trace.trace_id not in seen]
+        _print_lines(reversed(new), output_format)
+        seen.update((trace.trace_id, None) for trace in new)
+        while len(seen) > _REMEMBERED:
+            del seen[next(iter(seen))]
+        since = max([trace.started_at for trace in new] + ([since] if since else []), default=None)
+
+
+def _since(client: Client, filters: dict[str, Any], since: datetime | None) -> list[TraceListItem]:
+    if since is None:
+        return client.traces.list(limit=200, **filters).items
+    return list(client.traces.iter(started_after=since - _LATE, **filters))
+
+
+def _print_lines(traces: Iterable[TraceListItem], output_format: str) -> None:
+    for trace in traces:
+        click.echo(json.dumps(trace.model_dump(mode="json")) if output_format == "json" else _line(trace))
+
+
+def _line(trace: TraceListItem) -> str:
+    latency = "-" if trace.latency_ms is None else f"{trace.latency_ms:.0f} ms"
+    words = [f"{trace.started_at:%H:%M:%S}", f"{trace.status:9}", f"{latency:>9}", trace.name]
+    if trace.session_id:
+        words.append(f"session={trace.session_id}")
+    if trace.total_tokens:
+        words.append(counted(trace.total_tokens, "token"))
+    return "  ".join([*words, str(trace.trace_id)])
 
 
 @traces.command("export")
