@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -18,13 +20,14 @@ from pandaprobe_otel.local.routes.parameters import (
     micros_or_none,
 )
 from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import Window
 from pandaprobe_otel.local.times import micros_of
 
 router = APIRouter(route_class=ApiRoute)
 
 Buckets = Annotated[int, Query(ge=1, le=100)]
-_TRACES = "/evaluations/analytics/trace-scores"
 _SESSIONS = "/evaluations/analytics/session-scores"
 
 
@@ -58,66 +61,40 @@ def get_session_analytics(
     return answer(scope.services.trace_analytics.sessions(scope.project_id, window, granularity))
 
 
-@router.get(f"{_TRACES}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_trace_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
-    """Summarize the scores of each name."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    return answer(scope.services.trace_score_analytics.summary(scope.project_id, after, before))
+def _add_analytics(path: str, analytics_of: Callable[[Services], ScoreAnalytics]) -> None:
+    """Add the routes that both kinds of scores have."""
+
+    @router.get(f"{path}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
+    def get_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
+        """Summarize the scores of each name."""
+        after, before = micros_or_none(date_from), micros_or_none(date_to)
+        return answer(analytics_of(scope.services).summary(scope.project_id, after, before))
+
+    @router.get(f"{path}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
+    def get_score_trend(
+        scope: Scope,
+        metric_name: str,
+        date_from: Since = None,
+        date_to: Since = None,
+        granularity: AnalyticsGranularity = "day",
+    ) -> Response:
+        """Average a metric by time."""
+        after, before = micros_or_none(date_from), micros_or_none(date_to)
+        analytics = analytics_of(scope.services)
+        return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
+
+    @router.get(f"{path}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
+    def get_score_distribution(
+        scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
+    ) -> Response:
+        """Count a metric's scores by value."""
+        after, before = micros_or_none(date_from), micros_or_none(date_to)
+        analytics = analytics_of(scope.services)
+        return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
 
 
-@router.get(f"{_TRACES}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_trace_score_trend(
-    scope: Scope,
-    metric_name: str,
-    date_from: Since = None,
-    date_to: Since = None,
-    granularity: AnalyticsGranularity = "day",
-) -> Response:
-    """Average a metric by time."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    analytics = scope.services.trace_score_analytics
-    return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
-
-
-@router.get(f"{_TRACES}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_trace_score_distribution(
-    scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
-) -> Response:
-    """Count a metric's scores by value."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    analytics = scope.services.trace_score_analytics
-    return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
-
-
-@router.get(f"{_SESSIONS}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_session_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
-    """Summarize the scores of each name."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    return answer(scope.services.session_score_analytics.summary(scope.project_id, after, before))
-
-
-@router.get(f"{_SESSIONS}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_session_score_trend(
-    scope: Scope,
-    metric_name: str,
-    date_from: Since = None,
-    date_to: Since = None,
-    granularity: AnalyticsGranularity = "day",
-) -> Response:
-    """Average a metric by time."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    analytics = scope.services.session_score_analytics
-    return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
-
-
-@router.get(f"{_SESSIONS}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
-def get_session_score_distribution(
-    scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
-) -> Response:
-    """Count a metric's scores by value."""
-    after, before = micros_or_none(date_from), micros_or_none(date_to)
-    analytics = scope.services.session_score_analytics
-    return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
+_add_analytics("/evaluations/analytics/trace-scores", attrgetter("trace_score_analytics"))
+_add_analytics(_SESSIONS, attrgetter("session_score_analytics"))
 
 
 @router.get(f"{_SESSIONS}/history/{{session_id}}", tags=["evaluations"], response_model=list[dict[str, Any]])
