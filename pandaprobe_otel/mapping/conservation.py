@@ -1,8 +1,8 @@
 """Conservation of data: everything in a span that its body lacks is added to the metadata, under its own name.
 
 Rows and readers find everything that PandaProbe evaluates: messages, tool calls, documents, usage. This module finds
-values that they did not take from an attribute, by comparing texts and numbers. It runs only for spans whose readers
-cannot tell whether they took everything.
+values that they did not take from an attribute, by comparing texts and numbers. It passes over the attributes that a
+span's body has whole: those in `taken`, and those of which a row takes the value or nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attributes import OUTPUT
 from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.content import is_vector
 from pandaprobe_otel.mapping.dialects.events import DETAILS
@@ -57,7 +56,7 @@ _FORMS: Final = frozenset(
         "tool-call", "tool-result", "toolcall", "image", "image_url", "input_image", "file", "input_file", "audio",
         "video", "reasoning", "thinking", "refusal", "human", "ai", "aimessagechunk", "humanmessage", "aimessage",
         "systemmessage", "toolmessage", "system", "user", "assistant", "developer", "tool", "model", "constructor",
-        "not_implemented", "secret", "generation", "chatgeneration", "request", "response", "blob", "uri",
+        "not_implemented", "secret", "unknown", "generation", "chatgeneration", "request", "response", "blob", "uri",
         "application/json", "text/plain",
     }
 )  # fmt: skip
@@ -96,7 +95,11 @@ def add_unsaid(spans: Sequence[MappedSpan]) -> None:
 
     What only repeats a model call of the trace is not added to the spans around it.
     """
-    unread = [span for span in spans if not span.read_all or span.shape.watched or span.unusable or span.view.events]
+    unread = [
+        span
+        for span in spans
+        if len(span.taken) < len(span.shape.sources) or span.shape.watched or span.unusable or span.view.events
+    ]
     if not unread:
         return
     calls = cache(lambda: Said([[span.body, span.usage] for span in spans if span.kind == "LLM"]))
@@ -107,18 +110,17 @@ def add_unsaid(spans: Sequence[MappedSpan]) -> None:
 def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
     attributes, shape = span.view.attributes, span.shape
     names = [*shape.watched, *span.unusable]
-    if not span.read_all:
-        for source in shape.sources:
-            if type(source) is str:
-                if source != OUTPUT or span.kind != "EMBEDDING":  # its body has everything but the vectors
-                    names.append(source)
-            elif type(source) is tuple:
-                names += [key for key, _ in source]
-    if names or not span.read_all:
+    for source in shape.sources:
+        if type(source) is str:
+            if source not in span.taken:
+                names.append(source)
+        elif type(source) is tuple:
+            names += [key for key, _ in source]
+    if names or span.view.events:
         known = [value for name, value in _DEFAULTS.items() if name in attributes]
         said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost], "defaults": known})
         rest = unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)])
-        if not span.read_all and span.view.events:
+        if span.view.events:
             rest |= unsaid(said, _content_of(span.view.events))
         add_rest(span, unsaid(calls(), rest.items()) if rest and span.kind in _AROUND else rest)
     _add_events(span)
@@ -250,6 +252,8 @@ class Said:
             if kind is str:
                 text = item.strip()
                 leaves[text] = None
+                if "\n" in text:  # several texts of a message are joined by lines
+                    leaves.update(dict.fromkeys(map(str.strip, text.split("\n"))))
                 if len(text) < _MIN_CONTAINED:
                     leaves[(key, text)] = None
                 if item[:1] in _JSON_STARTS:

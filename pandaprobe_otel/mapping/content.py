@@ -64,8 +64,6 @@ class Content(NamedTuple):
     value: Any
     """None if there is no content."""
     reasoning: Sequence[str] = ()
-    exact: bool = True
-    """True if everything in the source was read."""
 
 
 def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
@@ -78,20 +76,15 @@ def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
         return None
     if type_of(value) is list:
         if _are_messages(value) or not any(map(_says_more, value)):
-            return Content(talk.content(), talk.reasoning, talk.exact)
-        return Content(list(map(_command_in_place, value)), talk.reasoning, exact=False)
+            return Content(talk.content(), talk.reasoning)
+        return Content(list(map(_command_in_place, value)), talk.reasoning)
     _, key = _inside(value, side)
-    if key is None:
-        return Content(talk.content(), talk.reasoning, talk.exact and _is_message(value))
-    beside = {name: item for name, item in value.items() if name != key and name not in _SYSTEM_KEYS}
-    if not beside:
-        return Content(talk.content(), talk.reasoning, talk.exact)
-    if is_call and beside.keys() <= _CALL_VOCABULARY:
-        return Content(talk.content(), talk.reasoning, exact=False)
-    raw = value[key]
+    beside = {name for name in value if name != key and name not in _SYSTEM_KEYS}
+    if key is None or not beside or (is_call and beside <= _CALL_VOCABULARY):
+        return Content(talk.content(), talk.reasoning)
     plain = Conversation()
-    plain.add_all(raw, DEFAULT_ROLE[side])
-    return Content({**value, key: plain.messages}, plain.reasoning, plain.exact)
+    plain.add_all(value[key], DEFAULT_ROLE[side])
+    return Content({**value, key: plain.messages}, plain.reasoning)
 
 
 _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
@@ -259,33 +252,26 @@ def parsed(raw: Any, *, own: bool) -> Any:
     return completed(raw) if own and type_of(raw) is str else raw
 
 
-def any_content(raw: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
-    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
+def any_content(value: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
+    """Return the content of a parsed value for an LLM, AGENT, CHAIN or OTHER span; the value itself if it is plain.
 
     `own` is true for a value that the app has set itself; it is kept whole even for a model call. `is_built` is true
     for a value that may contain LangChain's constructors.
     """
-    value = parsed(raw, own=own)
     inner = value if own else unwrap_envelope(value)
-    exact = inner is value
     if inner is None or (is_absent(inner) and not own):
-        return Content(None, exact=exact)
+        return Content(None)
     if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
         inner = without_constructors(inner)  # LangChain's prompt values hold messages
-        exact = False
     is_container = type_of(inner) is dict or type_of(inner) is list
     content = whole_content(inner, side, is_call=kind == "LLM" and not own) if is_container else None
     if content is not None:
         if is_built and type_of(content.value) is dict and len(content.value) > 1:
-            plain = without_constructors(content.value)
-            return Content(plain, content.reasoning, exact and content.exact and plain == content.value)
-        return content if exact else content._replace(exact=False)
+            return Content(without_constructors(content.value), content.reasoning)
+        return content
     if kind == "LLM" and type_of(inner) is str:
-        return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]}, exact=exact)
-    if not is_built:
-        return Content(inner, exact=exact)
-    plain = without_constructors(inner)
-    return Content(plain, exact=exact and plain == inner)
+        return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]})
+    return Content(without_constructors(inner) if is_built else inner)
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:

@@ -10,7 +10,7 @@ from pandaprobe_otel.mapping.content import without_vectors
 from pandaprobe_otel.mapping.dialect_table import MODEL_KINDS
 from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.outcomes import last_exception
-from pandaprobe_otel.mapping.shapes import NOTHING, Shape, known, shape_of
+from pandaprobe_otel.mapping.shapes import NOTHING, Shape, Source, known, shape_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.unread_attributes import shown
@@ -38,8 +38,8 @@ class MappedSpan:
     cost: dict[str, float] | None
     unusable: list[str]
     """Attributes whose values their rows could not use."""
-    read_all: bool
-    """True if the readers of content read everything in its sources."""
+    taken: list[Source]
+    """Sources of content that the body has whole; everything else in the sources is searched for what it lacks."""
 
 
 def mapped_span(view: SpanView, kind: str | None = None) -> MappedSpan:
@@ -53,7 +53,7 @@ def mapped_span(view: SpanView, kind: str | None = None) -> MappedSpan:
         result = cached.read(view.attributes)
     told, found, metadata, span.parameters, unusable = result
     span.view, span.shape, span.metadata = view, shape, {**metadata}
-    span.unusable, span.read_all = [*unusable], True
+    span.unusable, span.taken = [*unusable], []
     span.kind = kind or told or kind_in(shape, view)
     span.found = shape.read(view, found, span.unusable) if shape.asks else found
     span.usage = span.aggregated = span.cost = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.parts import Draft, is_whole_as_text, result_text
+from pandaprobe_otel.mapping.parts import Draft, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent, type_of, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
@@ -78,14 +78,12 @@ def messages_in(value: Any) -> list[dict[str, Any]]:
 class Conversation:
     """Messages in normal form, and the reasoning removed from them."""
 
-    __slots__ = ("exact", "finish_reasons", "messages", "reasoning")
+    __slots__ = ("finish_reasons", "messages", "reasoning")
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
         self.finish_reasons: list[str] = []
-        self.exact = True
-        """True if everything in the messages was read."""
 
     def add_all(self, raw: Any, role: str) -> None:
         """Add every message of a list, a single message, or text; `role` is the default role."""
@@ -93,7 +91,6 @@ class Conversation:
             self.add(raw, role)
             return
         if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
-            self.exact = self.exact and len(raw) == 1
             raw = raw[0]
         items = iter(raw)
         while (item := take_texts(items, self.messages)) is not END:
@@ -104,21 +101,16 @@ class Conversation:
         kind = type_of(item)
         if kind is dict:
             inner = unwrapped(item)
-            if inner is not item:
-                self.exact = False
             self._add_draft(inner, _role_of(inner, role))
         elif kind is str:
             if item:
                 self.messages.append({"role": role, "content": item})
         elif kind is list and len(item) == 2 and type_of(item[0]) is str and type_of(item[1]) is str:
             self.add({"role": item[0], "content": item[1]}, role)  # LangChain's ("human", "Hi")
-        elif item is not None:
-            self.exact = False
 
     def add_system(self, instructions: Any) -> None:
         """Insert system instructions at the front, unless there is a system message already."""
         if any(message["role"] in ("system", "developer") for message in self.messages[:1]):
-            self.exact = False
             return
         draft = Draft("system")
         raw = decoded(instructions)
@@ -128,7 +120,6 @@ class Conversation:
                     draft.add(inner)
             else:
                 draft.add(part)
-        self.exact = self.exact and draft.exact
         content = draft.body()
         if content is not None:
             self.messages.insert(0, {"role": "system", "content": content})
@@ -152,20 +143,11 @@ class Conversation:
             return
         for part in raw if type_of(raw) is list else [raw]:
             draft.add(part)
-        self._note_rest(item)
-        _add_fields(draft, item)
-        self.exact = self.exact and draft.exact
-        self._finish(draft, item)
-
-    def _note_rest(self, item: Any) -> None:
-        """Note the finish reason of the message, and whether it has fields that no reader used."""
-        if item.keys() <= _READ_WHOLE:
-            return
         reason = item.get("finish_reason")
         if type_of(reason) is str and reason and reason != "unknown":
             self.finish_reasons.append(reason)
-        if not item.keys() <= _READ_OR_NOTED:
-            self.exact = False
+        _add_fields(draft, item)
+        self._finish(draft, item)
 
     def _add_tool_message(self, item: Any, raw: Any) -> None:
         if is_absent(raw) and raw != "":
@@ -176,35 +158,24 @@ class Conversation:
             message["tool_call_id"] = identity
         if item.get("name"):
             message["name"] = item["name"]
-        if not (is_whole_as_text(raw) and item.keys() <= _RESULT_READ_WHOLE):
-            self.exact = False
-            message |= _unread_fields(item)
-        self.messages.append(message)
+        self.messages.append(message | _unread_fields(item))
 
     def _finish(self, draft: Draft, item: Any) -> None:
         self.reasoning.extend(draft.reasoning)
         content = draft.body()
         said: list[dict[str, Any]] = []
-        if content is None and not draft.calls:
-            # The results have no place for a name of the message, nor for a role of its own.
-            self.exact = self.exact and bool(draft.results) and draft.role in _STANDARD_ROLES and "name" not in item
-        else:
+        if content is not None or draft.calls:
             own: dict[str, Any] = {"role": draft.role, "content": content}
             if draft.calls:
                 own["tool_calls"] = draft.calls
             if item.get("name") and type_of(item["name"]) is str and "call_id" not in item:
                 own["name"] = item["name"]
-            if not item.keys() <= _READ_OR_NOTED:
-                own |= _unread_fields(item)
-            said = [own]
+            said = [own | _unread_fields(item)]
         # Results answer earlier calls, so they go before the user's next message but after the assistant's message.
         self.messages += [*said, *draft.results] if draft.role == "assistant" else [*draft.results, *said]
 
 
-_READ_WHOLE: Final = frozenset({"role", "content", "parts", "name"})
-_READ_OR_NOTED: Final = _READ_WHOLE | {"finish_reason", "tool_calls"}
-_RESULT_READ_WHOLE: Final = frozenset({"role", "content", "tool_call_id", "name"})
-_ENVELOPE: Final = _READ_OR_NOTED | {
+_ENVELOPE: Final = frozenset({"role", "content", "parts", "name", "finish_reason", "tool_calls"}) | {
     "id", "type", "status", "index", "object", "created_at", "call_id", "tool_call_id", "toolCallId", "message",
     "additional_kwargs", "response_metadata", "usage_metadata", "invalid_tool_calls", "function_call", "refusal",
     "reasoning", "reasoning_content", "reasoning_details", "thinking", "lc_attributes", "usage", "meta", "_meta",
@@ -217,7 +188,7 @@ _ENVELOPE: Final = _READ_OR_NOTED | {
 
 def _unread_fields(item: Any) -> dict[str, Any]:
     """Return the fields of a message that no reader used, to be kept with it; empty for an item without a role."""
-    if type_of(item.get("role")) is not str:
+    if type_of(item.get("role")) is not str or item.keys() <= _ENVELOPE:
         return {}
     return {key: value for key, value in item.items() if key not in _ENVELOPE and not is_absent(value)}
 

@@ -40,14 +40,6 @@ def result_text(value: Any) -> str:
     return "\n".join(texts) if texts is not None else to_json(value)
 
 
-def is_whole_as_text(value: Any) -> bool:
-    """Return whether a tool's result loses nothing when it becomes text, as with text and values written as JSON."""
-    kind = type_of(value)
-    if kind is dict:
-        return "value" not in value and "text" not in value and "content" not in value
-    return kind is not list or not (value and type_of(value[0]) is dict)
-
-
 def to_json(value: Any) -> str:
     """Return JSON text with Python's default separators, as in the wire format of arguments."""
     try:
@@ -80,7 +72,7 @@ _TEXT_BLOCK_KEYS: Final = frozenset(
 class Draft:
     """Message whose parts are being read."""
 
-    __slots__ = ("calls", "content", "exact", "reasoning", "results", "role")
+    __slots__ = ("calls", "content", "reasoning", "results", "role")
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -88,8 +80,6 @@ class Draft:
         self.calls: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
-        self.exact = True
-        """True if everything in the parts was read."""
 
     def add(self, part: Any) -> None:
         """Sort one part into content, calls, results or reasoning. An unknown part is kept as content."""
@@ -99,12 +89,7 @@ class Draft:
         elif kind is dict:
             of_type = part.get("type") or part.get("kind")
             reader = _READERS.get(of_type) if type_of(of_type) is str else None
-            if reader is None:
-                _read_by_key(self, part)
-                return
-            if not part.keys() <= _READ_WHOLE.get(of_type, _NO_KEYS):
-                self.exact = False
-            reader(self, part)
+            (reader or _read_by_key)(self, part)
         elif part is not None:
             self.content.append(part)
 
@@ -122,10 +107,7 @@ class Draft:
         identity = first_of(call, "call_id", "id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
         name = first_of(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
-            self.exact = False
             return
-        if not (call.keys() <= _CALL_KEYS and inner.keys() <= _CALL_KEYS and call.get("type", "function") in _CALLS):
-            self.exact = False
         arguments = first_of(inner, "arguments", "args", "input")
         normal = {
             "id": identity,
@@ -138,8 +120,6 @@ class Draft:
         """Add the result of a tool call, unless it is None."""
         if value is None:
             return
-        if not is_whole_as_text(value):
-            self.exact = False
         result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
         if identity is None:
             del result["tool_call_id"]
@@ -195,9 +175,7 @@ def _reasoning(draft: Draft, part: Any) -> None:
     if type_of(found) is str and found.lstrip()[:1] == "[":
         found = decoded(found)
     for item in found if type_of(found) is list else [found]:
-        words = item
-        if type_of(item) is dict:
-            draft.exact, words = False, first_of(item, "text", "content")
+        words = first_of(item, "text", "content") if type_of(item) is dict else item
         if type_of(words) is str and words.strip():
             draft.reasoning.append(words)
 
@@ -211,8 +189,6 @@ def _blob(draft: Draft, part: Any) -> None:
     elif "sha256" in part:  # the emitter has removed the data, so the emitter's description replaces the data
         held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
         draft.content.append(_image_url(held) if image else {"type": "file", "file": {"file_data": held}})
-    else:
-        draft.exact = False
 
 
 def _uri(draft: Draft, part: Any) -> None:
@@ -378,30 +354,14 @@ _BY_KEY: Final[dict[str, Reader]] = {
 """Readers of parts without a type, by key. They get the object under the key, except the reader of texts."""
 
 
-_NO_KEYS: Final[frozenset[str]] = frozenset()
-_CALL_KEYS: Final = frozenset({"id", "type", "name", "arguments", "function"})
-_READ_WHOLE: Final = {
-    "text": frozenset({"type", "text", "content"}),
-    "tool_call": _CALL_KEYS,
-    "tool_call_response": frozenset({"type", "id", "response"}),
-    "reasoning": frozenset({"type", "content"}),
-    "blob": frozenset({"type", "mime_type", "content"}),
-    "uri": frozenset({"type", "mime_type", "uri"}),
-}
-"""Keys that the readers take completely, by type, for parts in the form of the current conventions."""
-
-
 def _read_by_key(draft: Draft, part: Any) -> None:
     if "type" not in part and "kind" not in part:
         for key, reader in _BY_KEY.items():
             inner = part.get(key)
             if not is_absent(inner):
                 is_text = reader is _untyped_text
-                draft.exact = draft.exact and len(part) == 1 and is_text
                 if is_text or type_of(inner) is dict:
                     reader(draft, part if is_text else inner)
                 return
-    if len(part) > 1 or (part and "type" not in part):
+    if len(part) > 1 or (part and "type" not in part):  # a type alone is no content
         draft.content.append(part)
-    else:  # a type alone
-        draft.exact = False

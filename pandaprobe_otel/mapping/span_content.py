@@ -25,7 +25,7 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan, put
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.shapes import Candidate, content_value
+from pandaprobe_otel.mapping.shapes import Candidate, Source, content_value
 from pandaprobe_otel.mapping.values import is_absent, scalar, type_of
 
 
@@ -44,6 +44,7 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
             given, result = _own_value(attributes[asked], marks), _own_value(attributes[answered], marks)
             if given is not None and result is not None:
                 body["input"], body["output"] = given, result
+                span.taken = [asked, answered]
                 continue
         read = _READERS.get(kind)
         given, result = read(span) if read is not None else _conversation(span, hides_tools)
@@ -76,9 +77,7 @@ _LONGEST_WORD: Final = 5
 
 
 def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
-    result, answered = _talk(span, "output")
-    given, asked = _talk(span, "input")
-    span.read_all = asked + answered == len(span.shape.sources)
+    result, given = _talk(span, "output"), _talk(span, "input")
     if hides_tools:
         given, result = silence_tools(given), silence_tools(result)
         span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
@@ -86,57 +85,60 @@ def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
 
 
 def _tool(span: MappedSpan) -> tuple[Any, Any]:
-    given, asked = _value(span, "tool.input", empty=True)
+    given = _taken(span, _value(span, "tool.input", empty=True))
     if given is None:
-        value, asked = _value(span, "input")
-        given = of_the_only_part(value, "tool_call", "arguments")  # the message that calls the tool (older Strands)
-        asked = asked and given is value
-    value, answered = _value(span, "tool.output", empty=True)
+        found = _value(span, "input")
+        # The message that calls the tool (older Strands).
+        given = _taken(span, found, of_the_only_part(found[0], "tool_call", "arguments"))
+    found = _value(span, "tool.output", empty=True)
+    value = found[0]
     if value is None:
-        told, answered = _value(span, "output")
-        value = of_the_only_part(told, "tool_call_response", "response")  # Strands, if the tool failed
-        answered = answered and value is told
-    result = value if type_of(value) is not dict or RESULT_MARKS.isdisjoint(value) else tool_result(value)
-    span.read_all = asked + (answered and (result is value or result == value)) == len(span.shape.sources)
-    return given, result
+        found = _value(span, "output")
+        value = of_the_only_part(found[0], "tool_call_response", "response")  # Strands, if the tool failed
+    has_result = type_of(value) is dict and not RESULT_MARKS.isdisjoint(value)
+    return given, _taken(span, found, tool_result(value) if has_result else value)
 
 
 def _retriever(span: MappedSpan) -> tuple[Any, Any]:
     attributes = span.view.attributes
-    given, asked = _value(span, "query")
+    given = _taken(span, _value(span, "query"))
     if given is None:
-        value, asked = _value(span, "input")
-        given = query_text(value, own=INPUT in attributes)
-        asked = asked and given is value
-    value, answered = _value(span, "documents")
+        found = _value(span, "input")
+        given = _taken(span, found, query_text(found[0], own=INPUT in attributes))
+    value, _ = _value(span, "documents")
     own = value is None and OUTPUT in attributes
     if value is None:
-        value, answered = _value(span, "output")
-    result = documents(value, own=own)
-    # Documents differ too much between stores to know that all of their content was read.
-    span.read_all = asked + (answered and result is None) == len(span.shape.sources)
-    return given, result
+        value, _ = _value(span, "output")
+    return given, documents(value, own=own)
 
 
 def _embedding(span: MappedSpan) -> tuple[Any, Any]:
-    value, asked = _value(span, "embedding.input")
-    if value is None:
-        value, asked = _value(span, "input")
-    given = embedding_input(value, own=INPUT in span.view.attributes)
+    found = _value(span, "embedding.input")
+    if found[0] is None:
+        found = _value(span, "input")
+    given = _taken(span, found, embedding_input(found[0], own=INPUT in span.view.attributes))
     own = span.view.attributes.get(OUTPUT)  # set by the app, so it may contain more than the provider's answer
-    span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
+    if own is not None:
+        span.taken.append(OUTPUT)  # with all but its vectors
     return given, None if own is None else without_vectors(scalar(own))
+
+
+def _taken(span: MappedSpan, found: tuple[Any, Source | None], shown: Any = ...) -> Any:
+    """Return what is shown of a found value, by default the value; record its source if the whole of it is shown."""
+    value, source = found
+    if shown is ...:
+        shown = value
+    if source is not None and shown is value:
+        span.taken.append(source)
+    return shown
 
 
 _READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
 """Readers for the kinds whose spans contain no conversation."""
 
 
-def _talk(span: MappedSpan, side: str) -> tuple[Any, int]:
-    """Return one side of a span that may contain a conversation, and the number of sources that were read completely.
-
-    Its reasoning is added to the metadata.
-    """
+def _talk(span: MappedSpan, side: str) -> Any:
+    """Return one side of a span that may contain a conversation. Its reasoning is added to the metadata."""
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
@@ -146,27 +148,36 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, int]:
         else:
             raw = content_value(candidate, view)
         if form == "messages":
-            found = _messages(span, side, raw, system, whole)
+            found = _messages(span, side, raw, system, candidate)
             if found is not None:
                 return found
             continue
         text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
         is_built = type_of(text) is not str or '"lc"' in text
-        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
+        own = source in (INPUT, OUTPUT)
+        value = parsed(raw, own=own)
+        content = any_content(value, kind, side, own=own, is_built=is_built)
         if content.value is not None or content.reasoning:
             if content.reasoning:
                 _add_reasoning(span, side, content.reasoning)
-            return content.value, content.exact and whole
+            is_whole = whole and (content.value is value or type_of(value) is str)  # a text may become a message
+            if is_whole:
+                span.taken.append(source)
+            return content.value
     if system is not None and kind == "LLM":
         talk = Conversation()
-        more = _add_system(talk, system, span)
-        return talk.content(), talk.exact and more
-    return None, 0
+        _add_system(talk, system, span)
+        return talk.content()
+    return None
+
+
+_STOP: Final = ("stop",)
+"""The only reason for finishing that the messages of one text have."""
 
 
 def _messages(
-    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool
-) -> tuple[Any, int] | None:
+    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, candidate: Candidate
+) -> dict[str, Any] | None:
     """Return the same for messages in any form; None if they have no content."""
     if type_of(raw) is not list:
         if is_absent(raw):
@@ -178,48 +189,48 @@ def _messages(
                 reasons = [one["finish_reason"] for one in raw if one.get("finish_reason")]
                 if reasons:
                     span.metadata["finish_reasons"] = reasons
-            return {"messages": messages}, whole
+            if candidate[-1] and (side == "input" or "stop" in span.metadata.get("finish_reasons", _STOP)):
+                span.taken.append(candidate[1])
+            return {"messages": messages}
     talk = Conversation()
-    talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
-    more = system is not None and _add_system(talk, system, span)
+    given = completed(raw) if type_of(raw) is str else raw
+    talk.add_all(given, DEFAULT_ROLE[side])
+    if given is raw and candidate[-1] and type_of(raw) is str:
+        span.taken.append(candidate[1])
+    if system is not None:
+        _add_system(talk, system, span)
     if side == "output" and talk.finish_reasons:
         span.metadata.setdefault("finish_reasons", talk.finish_reasons)
-    noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
     if not (talk.messages or talk.reasoning):
         return None
     if talk.reasoning:
         _add_reasoning(span, side, talk.reasoning)
-    return talk.content(), talk.exact and noted and whole + more
+    return talk.content()
 
 
 def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> None:
     put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
 
 
-def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
-    """Insert the first instructions at the front; return whether there are no others."""
+def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
+    """Insert the first instructions at the front."""
     for candidate in candidates:
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return candidate[-1] and len(candidates) == 1
-    return False
+            return
 
 
-def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, bool]:
-    """Return the first usable value of the field, and whether it is the whole content of its source.
+def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, Source | None]:
+    """Return the first usable value of the field, and its source if the value is the whole content of it.
 
     With `empty`, an empty object or list counts as a value.
     """
     for candidate in span.shape.contents.get(field, ()):
-        _, source, _, exact = candidate
+        _, source, _, whole = candidate
         own = source in (INPUT, OUTPUT)
-        value = parsed(content_value(candidate, span.view), own=own)
-        if type_of(value) is dict and value:
-            if ENVELOPE_MARKS.isdisjoint(value):
-                return value, exact
-            inner = unwrap_envelope(value)
-            exact, value = exact and inner is value, inner
+        found = parsed(content_value(candidate, span.view), own=own)
+        value = found if type_of(found) is not dict or ENVELOPE_MARKS.isdisjoint(found) else unwrap_envelope(found)
         if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
-            return value, exact
-    return None, False
+            return value, source if whole and value is found else None
+    return None, None
