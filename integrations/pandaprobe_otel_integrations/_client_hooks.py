@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations._spans import is_taken
 
+from ._budgets import permitted
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._http import HttpCall, Opened, Show, around, around_async, show_response
@@ -42,15 +43,18 @@ class ClientHooks(ABC):
 
     def call(self, original: OriginalCall) -> Any:
         """Wrap the synchronous function that sends a request."""
-        return around(guarded(self.open, original), original, show=self._show)
+        return around(guarded(self.open, original), self._permitted(original), show=self._show)
 
     async def call_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous function. As in the original, nothing happens before it is awaited."""
-        return await around_async(guarded(self.open, original), original, show=self._show)
+        return await around_async(guarded(self.open, original), self._permitted(original), show=self._show)
 
     def stream(self, original: OriginalCall) -> Any:
         """Wrap a function that returns the context manager of a streamed response, which the app never sees itself."""
-        return Streaming(original(), lambda: guarded(self.open, original))
+        return Streaming(original(), lambda: guarded(self.open, original), lambda: self.find(original))
+
+    def _permitted(self, original: OriginalCall) -> Callable[[], Any]:
+        return permitted(original, lambda: self.find(original))
 
     def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
         """Begin the model call of a request; None if it is none, or if another span records it."""
@@ -67,18 +71,21 @@ class ClientHooks(ABC):
 class Streaming:
     """A stand-in for the context manager of a streamed response, of either kind. Entering it makes the call."""
 
-    def __init__(self, manager: Any, open_call: Callable[[], Opened | None]) -> None:
+    def __init__(self, manager: Any, open_call: Callable[[], Opened | None], find: Callable[[], object]) -> None:
         self._manager = manager
         self._open_call = open_call
+        self._find = find
 
     def __enter__(self) -> Any:
-        return around(self._open_call(), self._manager.__enter__, show=show_response)
+        return around(self._open_call(), permitted(self._manager.__enter__, self._find), show=show_response)
 
     def __exit__(self, *error: Any) -> Any:
         return self._manager.__exit__(*error)
 
     async def __aenter__(self) -> Any:
-        return await around_async(self._open_call(), self._manager.__aenter__, show=show_response)
+        return await around_async(
+            self._open_call(), permitted(self._manager.__aenter__, self._find), show=show_response
+        )
 
     async def __aexit__(self, *error: Any) -> Any:
         return await self._manager.__aexit__(*error)

@@ -20,7 +20,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from pandaprobe_otel.budgets import spending_in
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
+from pandaprobe_otel_integrations._budgets import used
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
@@ -208,7 +210,7 @@ class Recorder:
 class ModelCall:
     """One span. By OpenTelemetry's rules, attributes that are added after its end are lost."""
 
-    __slots__ = ("_asked", "_model", "_recorder", "endpoint", "is_settled", "span", "started_ns")
+    __slots__ = ("_asked", "_model", "_place", "_recorder", "_spending", "endpoint", "is_settled", "span", "started_ns")
 
     def __init__(
         self,
@@ -224,6 +226,8 @@ class ModelCall:
         """True if the span already shows how the call ended: a finish reason or an error."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
+        self._spending = spending_in(context)
+        self._place = place
         keeps = recorder.replayable and recorder.with_content
         self._asked: Any = guarded(asked, body) if keeps else None
         operation = endpoint.operation
@@ -265,6 +269,10 @@ class ModelCall:
         if self._asked is not None:
             attributes.update(guarded(kept, self._asked, body) or {})
         self.span.set_attributes(attributes)
+        if self._spending is not None:
+            spending, self._spending = self._spending, None
+            told = {_REQUEST_MODEL: self._model, **self._place, **attributes}
+            guarded(used, spending, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
         tells = answer.is_whole or answer.failure is not None
         self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
         if not self._model and _RESPONSE_MODEL in attributes:

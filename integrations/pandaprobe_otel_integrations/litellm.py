@@ -12,6 +12,7 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, get_current
 
 from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._budgets import permitted
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import around, around_async
@@ -451,7 +452,7 @@ class CallHooks:
 
         def hook(original: OriginalCall) -> Any:
             opened = guarded(self._open, function, original)
-            return around(opened, original, show=_show)
+            return around(opened, permitted(original, lambda: original), show=_show)
 
         return hook
 
@@ -460,7 +461,7 @@ class CallHooks:
 
         async def hook(original: OriginalCall) -> Any:
             opened = guarded(self._open, function, original)
-            return await around_async(opened, original, show=_show)
+            return await around_async(opened, permitted(original, lambda: original), show=_show)
 
         return hook
 

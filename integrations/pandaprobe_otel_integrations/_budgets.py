@@ -1,0 +1,63 @@
+"""Model calls inside a budget (`pandaprobe_otel.budgets`): refused before they are sent, and counted when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from inspect import isawaitable
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+
+from pandaprobe_otel.budgets import BudgetExceeded, refusal_in, settle, spending_in
+from pandaprobe_otel_integrations._guard import guarded
+
+_inside: Final[ContextVar[bool]] = ContextVar("pandaprobe_budgeted", default=False)
+"""True while a counted call is being made, so that a client inside another one does not count it again."""
+_COUNTS: Final = {
+    "gen_ai.usage.input_tokens": "prompt_tokens",
+    "gen_ai.usage.output_tokens": "completion_tokens",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read_tokens",
+    "gen_ai.usage.cache_creation.input_tokens": "cache_creation_tokens",
+}
+
+
+def permitted(original: Callable[[], Any], find: Callable[[], object]) -> Callable[[], Any]:
+    """Return the function to call in place of `original`; outside of a budget, the same.
+
+    Inside one, it raises `BudgetExceeded` if the budget refuses the call. `find` returns None for a request that is no
+    model call. A fault of ours refuses nothing.
+    """
+    if spending_in(get_current()) is None or _inside.get() or guarded(find) is None:
+        return original
+    refusal = guarded(refusal_in, get_current())
+    return lambda: _raise(refusal) if refusal is not None else _counted(original)
+
+
+def used(spending: Any, span_name: str, attributes: Mapping[str, Any]) -> None:
+    """Count the tokens that the attributes of an answered call state."""
+    usage = {name: attributes[key] for key, name in _COUNTS.items() if isinstance(attributes.get(key), int)}
+    if usage:
+        model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model")
+        settle(spending, span_name, attributes.get("gen_ai.provider.name"), model, usage)
+
+
+def _raise(refusal: BudgetExceeded) -> Any:
+    raise refusal
+
+
+def _counted(original: Callable[[], Any]) -> Any:
+    token = _inside.set(True)
+    try:
+        result = original()
+    finally:
+        _inside.reset(token)
+    return _awaited(result) if isawaitable(result) else result
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    token = _inside.set(True)
+    try:
+        return await result
+    finally:
+        _inside.reset(token)

@@ -1,0 +1,186 @@
+"""Budgets: the next model call is refused before it is sent, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from pandaprobe_otel.budgets import BudgetExceeded, Used, budget
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint
+from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from span_recorder import SpanRecorder
+
+QUESTION: list[Any] = [{"role": "user", "content": "Where is my order?"}]
+
+
+@pytest.fixture
+def recorder() -> Iterator[SpanRecorder]:
+    """Record the calls of OpenAI's client."""
+    recorder = SpanRecorder()
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=recorder.provider)
+    yield recorder
+    instrumentor.uninstrument()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """Serve a model with one answer."""
+    with ScriptedEndpoint(lambda messages: Reply(text="On its way.")) as endpoint:
+        yield endpoint
+
+
+def client_of(endpoint: ScriptedEndpoint) -> OpenAI:
+    """Return a client that tries each request once."""
+    return OpenAI(base_url=endpoint.base_url, api_key="sk-any", max_retries=0)
+
+
+def ask(client: OpenAI, **options: Any) -> Any:
+    """Call the model once."""
+    return client.chat.completions.create(model="gpt-5-mini", messages=QUESTION, **options)
+
+
+def tokens_of(endpoint: ScriptedEndpoint) -> int:
+    """Return the tokens of one call."""
+    usage = endpoint.exchanges[0].usage
+    return usage.prompt_tokens + usage.completion_tokens
+
+
+@pytest.mark.usefixtures("recorder")
+def test_calls_are_refused_before_they_are_sent(endpoint: ScriptedEndpoint) -> None:
+    """Three calls are sent; the fourth raises, names the bound, and reaches nobody."""
+    with client_of(endpoint) as client:
+        with budget(calls=3) as block:
+            for _ in range(3):
+                ask(client)
+            with pytest.raises(BudgetExceeded, match="the budget of 3 calls is used up") as caught:
+                ask(client)
+            assert (caught.value.bound, caught.value.limit, block.used.calls) == ("calls", 3, 3)
+        ask(client)  # nothing is refused without a budget
+
+    assert len(endpoint.exchanges) == 4
+
+
+def test_tokens_settle_with_the_answer_and_the_refusal_is_on_the_trace(
+    endpoint: ScriptedEndpoint, recorder: SpanRecorder
+) -> None:
+    """The call that goes over is finished; the next one is refused, and its span says why and since which span."""
+    with client_of(endpoint) as client:
+        ask(client)
+        one = tokens_of(endpoint)
+        with budget(tokens=one + 1) as block:
+            ask(client)
+            ask(client, stream=True, stream_options={"include_usage": True}).close()
+            list(ask(client, stream=True, stream_options={"include_usage": True}))
+            with pytest.raises(BudgetExceeded):
+                ask(client)
+        assert replace(block.used, seconds=0) == Used(tokens=2 * one, calls=3, unknown=1)
+
+    refused = recorder.spans[-1]
+    assert refused.name == "chat gpt-5-mini"
+    assert (refused.attributes or {})["error.type"] == "pandaprobe_otel.budgets.BudgetExceeded"
+    assert f"the budget of {one + 1} tokens is used up ({2 * one}, the last by 'chat gpt-5-mini')" in str(
+        refused.status.description
+    )
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("workers", [pytest.param(8, id="8"), pytest.param(64, id="64", marks=pytest.mark.outer)])
+def test_parallel_calls_never_exceed_the_bound(workers: int, endpoint: ScriptedEndpoint) -> None:
+    """Threads reserve their calls: exactly as many are sent as allowed, and the others are refused."""
+    allowed, made = 10 * workers // 2, 10 * workers
+    refused: list[BudgetExceeded] = []
+    lock = threading.Lock()
+
+    def call(_: int) -> None:
+        try:
+            ask(client)
+        except BudgetExceeded as error:
+            with lock:
+                refused.append(error)
+
+    with client_of(endpoint) as client, budget(calls=allowed), ThreadPoolExecutor(workers) as pool:
+        from pandaprobe_otel import context_executor
+
+        list(context_executor(pool).map(call, range(made)))
+
+    assert (len(endpoint.exchanges), len(refused)) == (allowed, made - allowed)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_tasks_share_the_budget_of_their_block(endpoint: ScriptedEndpoint) -> None:
+    """Tasks that start in the block count together, with an asynchronous client too."""
+
+    async def main() -> list[Any]:
+        async with AsyncOpenAI(base_url=endpoint.base_url, api_key="sk-any", max_retries=0) as client:
+            with budget(calls=2):
+                calls = [client.chat.completions.create(model="gpt-5-mini", messages=QUESTION) for _ in range(5)]
+                return await asyncio.gather(*calls, return_exceptions=True)
+
+    results = asyncio.run(main())
+
+    assert sum(isinstance(result, BudgetExceeded) for result in results) == 3
+    assert len(endpoint.exchanges) == 2
+
+
+@pytest.mark.usefixtures("recorder")
+def test_budgets_inside_each_other_all_hold(endpoint: ScriptedEndpoint) -> None:
+    """A refused call counts in none of them, and a decorator begins a budget at each call."""
+
+    @budget(calls=1)
+    def twice() -> None:
+        ask(client)
+        ask(client)
+
+    with client_of(endpoint) as client, budget(calls=3) as outer:
+        for _ in range(2):
+            with pytest.raises(BudgetExceeded) as inner:
+                twice()
+            assert inner.value.limit == 1
+        ask(client)
+        with pytest.raises(BudgetExceeded) as last:
+            twice()
+        assert last.value.limit == 3
+        assert outer.used.calls == 3
+
+    assert len(endpoint.exchanges) == 3
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_session_has_one_budget_in_all_its_blocks(endpoint: ScriptedEndpoint) -> None:
+    """Blocks with the id of a session count together; another session has its own."""
+    with client_of(endpoint) as client:
+        for session, sent in (("one", True), ("one", False), ("two", True)):
+            with budget(calls=1, session=session):
+                if sent:
+                    ask(client)
+                else:
+                    with pytest.raises(BudgetExceeded):
+                        ask(client)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_dollars_and_seconds_hold_too(endpoint: ScriptedEndpoint) -> None:
+    """The price list decides for dollars, and the clock for seconds."""
+    with client_of(endpoint) as client:
+        for bounds in ({"usd": 1e-9}, {"seconds": 0.05}):
+            with budget(**bounds) as block:  # type: ignore[arg-type]
+                ask(client)
+                threading.Event().wait(0.06)
+                with pytest.raises(BudgetExceeded):
+                    ask(client)
+                assert block.used.unknown == 0
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, "5", float("nan")])
+def test_a_bound_that_is_no_positive_number_is_refused(bound: Any) -> None:
+    """The mistake is in the code, so it is raised at once."""
+    with pytest.raises(ValueError, match="a bound is a number above 0"):
+        budget(calls=bound)
