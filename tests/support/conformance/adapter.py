@@ -126,13 +126,17 @@ def forms(
     stream: Callable[[Any], Any] = lambda found: found,
     leave: str = "close",
     leave_async: str = "",
+    reads: int = 3,
 ) -> Form:
-    """Return the form of a method, or of the `asynchronous` one, whose stream is left with the method `leave`."""
+    """Return the form of a method, or of the `asynchronous` one, whose stream is left with the method `leave`.
+
+    The app stops after `reads` items, which include the first words.
+    """
 
     async def form(client: Any, seen: Sighting) -> Opened:
         opened = seen.saw(stream(await settled(_method(client, path, asynchronous)(**request))))
         name = leave_async if leave_async and in_a_loop() else leave
-        return Opened(opened, lambda: getattr(opened, name)(*(None,) * (3 if "exit" in name else 0)))
+        return Opened(opened, lambda: getattr(opened, name)(*(None,) * (3 if "exit" in name else 0)), reads)
 
     return form
 

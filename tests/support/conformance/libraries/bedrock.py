@@ -125,7 +125,7 @@ ADAPTERS: Final = (
         client=client,
         async_client=async_client,
         calls={"plain": calls("invoke_model", _INVOKE, answer=lambda found, seen: seen.saw(found["body"]).read())},
-        forms={"stream": forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"))},
+        forms={"stream": forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"), reads=5)},
         answer=_wire(_CLAUDE.answer, _CLAUDE.events),
         tools=_wire(
             {**_CLAUDE.answer, "content": uses(_CALLS), "stop_reason": "tool_use"},
