@@ -63,8 +63,8 @@ class Used:
         tokens: Prompt and completion tokens that the services have reported.
         calls: Model calls that were sent.
         seconds: Seconds since the block was entered.
-        unknown: Calls without known tokens (with a bound in dollars: price), since they are under way, have failed, were
-            abandoned, or the service states none.
+        unknown: Calls whose tokens are not known (with a bound in dollars: whose price): they are under way, have
+            failed, were abandoned, or the service states none.
     """
 
     usd: float = 0.0
