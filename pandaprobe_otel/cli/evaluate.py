@@ -317,7 +317,7 @@ def compare(before: str, report: str, html: Path | None, output_format: str) -> 
     earlier, later = _load(before), _load(report)
     comparison = later.compare(earlier)
     if html is not None:
-        from pandaprobe_otel.evals.comparison_html import comparison_page
+        from pandaprobe_otel.evals.report_pages import comparison_page
 
         html.parent.mkdir(parents=True, exist_ok=True)
         html.write_text(comparison_page(earlier, later, comparison), encoding="utf-8", errors="replace")

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.checks import MatchesSchema as MatchesSchema
     from pandaprobe_otel.evals.checks import ToolCall as ToolCall
     from pandaprobe_otel.evals.checks import ToolUse as ToolUse
-    from pandaprobe_otel.evals.conversation import Conversation as Conversation
-    from pandaprobe_otel.evals.conversation import Ended as Ended
-    from pandaprobe_otel.evals.conversation import goal_reached as goal_reached
     from pandaprobe_otel.evals.dataset import Case as Case
     from pandaprobe_otel.evals.dataset import load_cases as load_cases
     from pandaprobe_otel.evals.experiment import evaluate as evaluate
+    from pandaprobe_otel.evals.judge_quality import Agreement as Agreement
     from pandaprobe_otel.evals.judge_quality import JudgeQuality as JudgeQuality
     from pandaprobe_otel.evals.judge_quality import measure_judge as measure_judge
-    from pandaprobe_otel.evals.kappa import Agreement as Agreement
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
     from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
     from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
+    from pandaprobe_otel.evals.personas import Conversation as Conversation
     from pandaprobe_otel.evals.personas import End as End
+    from pandaprobe_otel.evals.personas import Ended as Ended
     from pandaprobe_otel.evals.personas import ModelPersona as ModelPersona
     from pandaprobe_otel.evals.personas import Persona as Persona
     from pandaprobe_otel.evals.personas import ScriptedPersona as ScriptedPersona
+    from pandaprobe_otel.evals.personas import goal_reached as goal_reached
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import EvaluationStopped as EvaluationStopped
@@ -52,31 +52,29 @@ _HOMES = {
         "ToolUse",
     ),
     "report_comparison": ("Comparison",),
-    "conversation": (
-        "Conversation",
-        "Ended",
-        "goal_reached",
-    ),
     "dataset": (
         "Case",
         "load_cases",
     ),
     "experiment": ("evaluate",),
     "judge_quality": (
+        "Agreement",
         "JudgeQuality",
         "measure_judge",
     ),
-    "kappa": ("Agreement",),
     "local_judge": ("LocalJudge",),
     "model_metrics": (
         "Criterion",
         "Groundedness",
     ),
     "personas": (
+        "Conversation",
         "End",
+        "Ended",
         "ModelPersona",
         "Persona",
         "ScriptedPersona",
+        "goal_reached",
     ),
     "probe": ("Probe",),
     "report": (

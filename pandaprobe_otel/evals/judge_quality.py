@@ -1,24 +1,225 @@
-"""Quality of a judge: its agreement with people and with itself."""
+"""Quality of a judge: its agreement with people (Cohen's kappa over labelled cases) and with itself."""
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pandaprobe_otel.evals.dataset import Dataset
+from pandaprobe_otel.evals.dataset import Case, Dataset, load_cases, read_items
 from pandaprobe_otel.evals.judging import Bench, Question, check_names, count_answers, counted
-from pandaprobe_otel.evals.kappa import Agreement, agreement
-from pandaprobe_otel.evals.labels import Labelled, load_labelled
 from pandaprobe_otel.evals.local_judge import LocalJudge, ModelJudge, local_metrics
 from pandaprobe_otel.evals.progress import Show, all_at_once, shown
 from pandaprobe_otel.evals.statistics import Rate, rate
-from pandaprobe_otel.evals.task_runs import Scorer, scored, sorted_metrics
+from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, scored, sorted_metrics
 from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, share, whole
+from pandaprobe_otel.traces.records import TraceRecord
+
+_DRAWS: Final = 10_000
+_PRIOR: Final = 0.5
+"""Count added to each cell (Jeffreys' prior). It keeps the interval wide for few cases that all agree, where a
+bootstrap would give a point.
+"""
+_WIDE: Final = 0.4
+"""Widest useful interval. A wider one cannot distinguish a good judge from a bad one."""
+_NARROW: Final = 0.2
+"""Width for which the number of cases is estimated: kappa ± 0.1."""
+_LEAST: Final = 5
+"""Minimum number of cases with each label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Agreement of a person and a judge about the same cases: Cohen's kappa with its 95 % interval.
+
+    A case with a yes in two of three answers counts two thirds as a yes.
+    """
+
+    both_yes: float
+    false_no: float
+    """The person says yes and the judge says no."""
+    false_yes: float
+    both_no: float
+    low: float
+    high: float
+
+    @property
+    def cases(self) -> int:
+        """The number of cases."""
+        return round(math.fsum(self._cells))
+
+    @property
+    def yes(self) -> int:
+        """The number of cases that the person labelled yes."""
+        return round(self.both_yes + self.false_no)
+
+    @property
+    def share(self) -> float:
+        """Share of the cases on which both agree; 0 without cases."""
+        return (self.both_yes + self.both_no) / self.cases if self.cases else 0.0
+
+    @property
+    def kappa(self) -> float | None:
+        """Kappa: 1 is full agreement, 0 is chance. None: only one label or one verdict occurs."""
+        return _kappa(*self._cells)
+
+    @property
+    def lack(self) -> str | None:
+        """The reason why nothing can be concluded, or why there are too few cases. None: there are enough."""
+        for word, count in (("yes", self.yes), ("no", self.cases - self.yes)):
+            if count < _LEAST:
+                return f"too few cases: {count} with the label {word}; each label needs at least {_LEAST}"
+        if self.high - self.low <= _WIDE:
+            return None
+        enough = math.ceil(self.cases * ((self.high - self.low) / _NARROW) ** 2)
+        between = f"kappa is between {self.low:.2f} and {self.high:.2f}"
+        return f"too few cases: with {self.cases}, {between}; about {enough} would narrow it to ± {_NARROW / 2:.1f}"
+
+    @property
+    def _cells(self) -> tuple[float, float, float, float]:
+        return self.both_yes, self.false_no, self.false_yes, self.both_no
+
+
+def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agreement:
+    """Return the agreement of a person and a judge. A pair is one case: the person's label, the judge's share of yes.
+
+    The interval is the middle 95 % of 10,000 kappas, each of four cells drawn from their Dirichlet distribution with
+    Jeffreys' prior.
+    """
+    cells = [0.0, 0.0, 0.0, 0.0]
+    for label, yes in verdicts:
+        cells[0 if label else 2] += yes
+        cells[1 if label else 3] += 1 - yes
+    draw = random.Random(seed).gammavariate
+    drawn = (_kappa(*(draw(cell + _PRIOR, 1.0) for cell in cells)) for _ in range(_DRAWS))
+    kappas = sorted(value for value in drawn if value is not None)
+    edge = len(kappas) // 40
+    low, high = (kappas[edge], kappas[-1 - edge]) if any(cells) else (-1.0, 1.0)
+    seen = _kappa(*cells)
+    if seen is not None:  # Full agreement is the end of the scale, which no draw reaches.
+        low, high = min(low, seen), max(high, seen)
+    return Agreement(both_yes=cells[0], false_no=cells[1], false_yes=cells[2], both_no=cells[3], low=low, high=high)
+
+
+def _kappa(both_yes: float, false_no: float, false_yes: float, both_no: float) -> float | None:
+    """Return Cohen's kappa (1960) of two verdicts: (observed - expected) / (1 - expected)."""
+    total = both_yes + false_no + false_yes + both_no
+    if not total:
+        return None
+    seen = (both_yes + both_no) / total
+    person, judge = (both_yes + false_no) / total, (both_yes + false_yes) / total
+    chance = person * judge + (1 - person) * (1 - judge)
+    return None if math.isclose(chance, 1.0) else (seen - chance) / (1 - chance)
+
+
+_WORDS: Final = {
+    **dict.fromkeys(("true", "yes", "pass", "passed", "good", "1"), True),
+    **dict.fromkeys(("false", "no", "fail", "failed", "bad", "0"), False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A case with its run and a person's label, either for all metrics or by metric."""
+
+    run: TaskRun
+    label: Any
+
+    def is_good(self, metric: str, threshold: float) -> bool | None:
+        """Return whether the label is a yes; None if there is no label for this metric. A number from the threshold up
+        is a yes.
+
+        Raises ValueError for an invalid label.
+        """
+        label: Any = self.label
+        if isinstance(label, Mapping):
+            label = cast("Mapping[str, Any]", label).get(metric)
+        if label is None or label == "":
+            return None
+        if isinstance(label, bool):
+            return label
+        if isinstance(label, str) and label.strip().lower() in _WORDS:
+            return _WORDS[label.strip().lower()]
+        said = f"the label {label!r} of case {self.run.case.id} is "
+        try:
+            number = float(label)
+        except (TypeError, ValueError):
+            raise ValueError(f"{said}neither a number nor one of {', '.join(_WORDS)}") from None
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{said}not between 0 and 1")
+        return number >= threshold
+
+
+def load_labelled(dataset: Dataset) -> tuple[Labelled, ...]:
+    """Return the labelled cases of a dataset; see `load_cases` for its forms.
+
+    Each case has a `label`: true or false, yes or no, pass or fail, a number from 0 to 1, or a mapping of these by
+    metric. It also has either `input` and `output`, or `trace`: the body of a trace with its spans. Raises ValueError
+    for other cases.
+    """
+    items = read_items(dataset)
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, Mapping) or "label" not in item or not ("trace" in item or "output" in item):
+            raise ValueError(f"case {number} needs 'label' and either 'input' with 'output', or 'trace'")
+    shown = [{"input": None, **cast("Mapping[str, Any]", item)} for item in items]
+    return tuple(_labelled(number, case) for number, case in enumerate(load_cases(shown), 1))
+
+
+def _labelled(number: int, case: Case) -> Labelled:
+    try:
+        return _read_case(case)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"case {number} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _read_case(case: Case) -> Labelled:
+    fields = dict(case.metadata)
+    label, output, trace = fields.pop("label"), fields.pop("output", None), fields.pop("trace", None)
+    record = TraceRecord(_read(trace) if trace is not None else _body(case.input, output))
+    case = Case(
+        id=case.id,
+        input=case.input if case.input is not None else record.input,
+        expected=case.expected,
+        metadata=fields,
+    )
+    return Labelled(
+        run=TaskRun(
+            case=case,
+            output=output if output is not None else record.output,
+            error=None,
+            seconds=record.seconds,
+            trace_id=record.trace_id,
+            traces=(record,),
+        ),
+        label=json.loads(label) if isinstance(label, str) and label.startswith("{") else label,
+    )
+
+
+def _read(trace: Any) -> Mapping[str, Any]:
+    body: Any = json.loads(trace) if isinstance(trace, str) else trace
+    spans: Sequence[Mapping[str, Any]] = body.get("spans") or ()
+    started = min((str(span["started_at"]) for span in spans), default=_now())
+    return {"trace_id": str(uuid.uuid4()), "name": "labelled", "started_at": started, **body, "spans": list(spans)}
+
+
+def _body(given: Any, answered: Any) -> Mapping[str, Any]:
+    now = _now()
+    said = {"name": "labelled", "input": given, "output": answered, "started_at": now, "ended_at": now}
+    span = {"span_id": "0" * 15 + "1", "parent_span_id": None, "kind": "AGENT", "status": "OK", **said}
+    return {"trace_id": str(uuid.uuid4()), **said, "spans": [span]}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
 
 _AT_ONCE: Final = 4
 

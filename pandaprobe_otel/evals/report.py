@@ -282,7 +282,7 @@ class Report:
 
         Raises ValueError for another suffix.
         """
-        from pandaprobe_otel.evals.report_html import html_page
+        from pandaprobe_otel.evals.report_pages import html_page
 
         check_form(path)
         target = Path(path).expanduser()

@@ -10,9 +10,8 @@ from typing import Final
 
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.report_comparison import Comparison, MetricChange
+from pandaprobe_otel.evals.report_comparison import Comparison, MetricChange, sums
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
-from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.reporting.trace_links import page_of
 

@@ -1,15 +1,18 @@
-"""Comparison of two reports, case by case: regressions, improvements, and whether chance explains them."""
+"""Comparison of two reports: changes and whether chance explains them, totals, and cases side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
 from pandaprobe_otel.evals.verdicts import Outcome
+from pandaprobe_otel.traces.comparison import SpanPair, paired_spans
+from pandaprobe_otel.traces.records import TraceRecord
 
 Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
 
@@ -169,3 +172,99 @@ def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
 
 def _by_id(report: Report) -> dict[str, CaseResult]:
     return {case.id: case for case in report.cases}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumLine:
+    """A total of both runs, as text. `change` is empty if one run does not know it."""
+
+    name: str
+    before: str
+    after: str
+    change: str
+
+
+_SUMS: Final[tuple[tuple[str, Callable[[CaseResult], float | None], str], ...]] = (
+    ("tokens", lambda case: case.tokens, "{:,.0f}"),
+    ("cost", lambda case: case.cost, "${:,.4f}"),
+    ("seconds", lambda case: case.seconds, "{:,.1f}"),
+)
+
+
+def sums(before: Report, after: Report) -> list[SumLine]:
+    """Return the totals of both runs over their common cases, so that they are comparable."""
+    shared = {case.id for case in before.cases} & {case.id for case in after.cases}
+    old, new = ([case for case in report.cases if case.id in shared] for report in (before, after))
+    lines = [_line(name, _total(map(value, old)), _total(map(value, new)), form) for name, value, form in _SUMS]
+    return [line for line in lines if line.before or line.after]
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _line(name: str, before: float | None, after: float | None, form: str) -> SumLine:
+    change = ""
+    if before is not None and after is not None:
+        change = "none" if before == after else "new" if before == 0 else f"{(after - before) / before:+.0%}"
+    return SumLine(
+        name=name,
+        before="" if before is None else form.format(before),
+        after="" if after is None else form.format(after),
+        change=change,
+    )
+
+
+Kind = Literal["lost", "won", "different", "same", "new", "gone"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePair:
+    """Traces of the same run of a case. One may be missing."""
+
+    before: TraceRecord | None
+    after: TraceRecord | None
+    spans: tuple[SpanPair, ...]
+
+    @property
+    def differing(self) -> int:
+        """Number of spans that differ."""
+        return sum(pair.change != "same" for pair in self.spans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CasePair:
+    """A case of both runs, or of only one."""
+
+    id: str
+    before: CaseResult | None
+    after: CaseResult | None
+    traces: tuple[TracePair, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """`lost`: it passed only before. `won`: it passes only now. `different`: something else has changed."""
+        if self.before is None or self.after is None:
+            return "new" if self.before is None else "gone"
+        if self.before.passed != self.after.passed:
+            return "lost" if self.before.passed else "won"
+        verdicts = [[(one.metric, one.outcome) for one in case.results] for case in (self.before, self.after)]
+        differs = verdicts[0] != verdicts[1] or self.before.output != self.after.output
+        return "different" if differs or any(trace.differing for trace in self.traces) else "same"
+
+
+def paired(before: Report, after: Report) -> list[CasePair]:
+    """Return all cases of both reports, starting with those of the later one, in its order."""
+    old, new = ({case.id: case for case in report.cases} for report in (before, after))
+    names = [*new, *(name for name in old if name not in new)]
+    return [_pair(name, old.get(name), new.get(name)) for name in names]
+
+
+def _pair(name: str, before: CaseResult | None, after: CaseResult | None) -> CasePair:
+    records = [() if case is None else case.records for case in (before, after)]
+    return CasePair(id=name, before=before, after=after, traces=tuple(_traces(*pair) for pair in zip_longest(*records)))
+
+
+def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
+    return TracePair(before=before, after=after, spans=paired_spans(before, after))

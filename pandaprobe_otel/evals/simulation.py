@@ -15,9 +15,8 @@ from opentelemetry.context import attach, detach, get_current
 
 from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
-from pandaprobe_otel.evals.conversation import Conversation, Ended
 from pandaprobe_otel.evals.local_judge import LocalJudge
-from pandaprobe_otel.evals.personas import End, Persona, persona_of
+from pandaprobe_otel.evals.personas import Conversation, End, Ended, Persona, persona_of
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import Budget
 from pandaprobe_otel.evals.verdicts import whole

@@ -19,7 +19,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
 from pandaprobe_otel.evals.cache import JudgementCache, prompt_caches
 from pandaprobe_otel.evals.judging import Bench, Question, ServerJudge
-from pandaprobe_otel.evals.report_html import html_page
+from pandaprobe_otel.evals.report_pages import html_page
 from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.evals import LocalJudge, TaskRun, measure_judge
-from pandaprobe_otel.evals.kappa import agreement
+from pandaprobe_otel.evals.judge_quality import agreement
 from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunCommand
 

@@ -22,7 +22,7 @@ from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Judgements
 from pandaprobe_otel.evals.report import gated
 from pandaprobe_otel.evals.report_comment import comment
-from pandaprobe_otel.evals.report_html import html_page
+from pandaprobe_otel.evals.report_pages import html_page
 from pandaprobe_otel.evals.suite import RecordedTest, outcome_reports
 from pandaprobe_otel.evals.task_runs import case_result
 from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition

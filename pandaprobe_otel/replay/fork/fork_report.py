@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.side_by_side import CasePair, paired
-from pandaprobe_otel.evals.usage_totals import sums
+from pandaprobe_otel.evals.report_comparison import CasePair, paired, sums
 from pandaprobe_otel.replay.divergence import calls, changed_lines, counted
 from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, Reruns
 from pandaprobe_otel.traces.comparison import first_difference
