@@ -43,10 +43,15 @@ def show_trace(trace: Trace, output_format: str) -> None:
     if output_format == "json":
         show(trace, output_format)
         return
+    from pandaprobe_otel.traces.prompt_cache import cache_faults
+    from pandaprobe_otel.traces.records import TraceRecord
     from pandaprobe_otel.traces.text import trace_tree
 
     out = console()
-    out.print(trace_tree(trace.model_dump(mode="json")))
+    body = trace.model_dump(mode="json")
+    out.print(trace_tree(body))
+    for fault in cache_faults([TraceRecord(body)]):
+        out.print(f"prompt cache: {fault}", markup=False)
     for name in ("session_id", "user_id", "tags", "environment", "release", "total_tokens", "total_cost"):
         if (value := getattr(trace, name)) not in (None, [], 0):
             out.print(f"{name:12} {value}", markup=False)

@@ -12,6 +12,7 @@ from pandaprobe_otel.compact.values import clipped, one_line, tokens_in
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import findings
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.traces.prompt_cache import cache_faults
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _MOST_SPANS: Final = 300
@@ -42,7 +43,8 @@ class Suspect:
 
 def suspects(trace: TraceRecord, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
     """Return the suspects of a trace, the most informative first. `scores` are the latest of each name."""
-    return [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
+    found = [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
+    return found + [Suspect(f"prompt cache: {fault}", (fault.span,)) for fault in cache_faults([trace])]
 
 
 def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:

@@ -37,7 +37,10 @@ _NEGLIGIBLE: Final = 0.1
 """Share of a request whose change is no break: a message that is meant to be replaced stands at the end."""
 _READ: Final = 0.5
 """Share of the unchanged tokens from which a call counts as a reader of the cache, which counts in blocks."""
+_CONTINUED: Final = (True, 1.0, True)
+"""Rank of a call whose model, messages and system prompt are all in the later one: no other can have a higher one."""
 _AROUND: Final = 30
+_SHOWN: Final = 100
 _WORDS: Final = 300
 """Words in which the end of the first change is looked for: it takes quadratic time."""
 
@@ -109,16 +112,20 @@ class CacheUse:
         return f"{one_line(self.span.name)} [{self.span.number}]: {cost}; {why}"
 
 
-def cache_uses(traces: Iterable[TraceRecord]) -> list[CacheUse]:
-    """Return the use of the prompt cache by each model call of the traces, which are in the order of their starts."""
+def cache_uses(traces: Iterable[TraceRecord], *, newest: int | None = None) -> list[CacheUse]:
+    """Return the use of the prompt cache by each model call of the traces, or by the newest of them."""
     calls = [_Call(span) for trace in traces for span in trace.spans if span.kind == "LLM"]
     calls.sort(key=lambda call: call.span.begin_us)
+    calls = calls if newest is None else calls[-newest:]
     return [_use(call, _continued(call, calls[max(at - _COMPARED, 0) : at])) for at, call in enumerate(calls)]
 
 
-def cache_faults(traces: Iterable[TraceRecord]) -> list[CacheUse]:
-    """Return the calls that missed the prompt cache without an intention, the most expensive first."""
-    return sorted((use for use in cache_uses(traces) if use.is_fault), key=lambda use: -use.lost_tokens)
+def cache_faults(traces: Sequence[TraceRecord]) -> list[CacheUse]:
+    """Return the calls that missed the prompt cache without an intention, the most expensive first.
+
+    Only the newest 100 calls are compared, since histories of messages grow with the square of their number.
+    """
+    return sorted((use for use in cache_uses(traces, newest=_SHOWN) if use.is_fault), key=lambda use: -use.lost_tokens)
 
 
 def cache_share(uses: Iterable[CacheUse]) -> float | None:
@@ -161,8 +168,12 @@ class _Call:
         return self.all_messages[self.system_count :]
 
     @cached_property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(map(_text_of, self.messages))
+
+    @cached_property
     def counted(self) -> Counter[str]:
-        return Counter(map(_text_of, self.messages))
+        return Counter(self.texts)
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -172,7 +183,7 @@ class _Call:
     def lengths(self) -> tuple[int, int, list[int]]:
         """Characters of the tools, the system prompt and each message."""
         tools = len(compact_json(self.tools)) if self.tools else 0
-        return tools, len(self.system), [len(_text_of(message)) + 1 for message in self.messages]
+        return tools, len(self.system), [len(text) + 1 for text in self.texts]
 
     @property
     def length(self) -> int:
@@ -197,8 +208,8 @@ def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
     for other in reversed(earlier):
         if other.agent != call.agent or other.span.end_us > call.span.begin_us:  # in parallel: nothing is cached yet
             continue
-        common = (other.counted & call.counted).total()
-        same_system = _similarity(other.words, call.words) >= _SAME_SYSTEM
+        common = sum(text in call.counted for text in other.texts)
+        same_system = other.system == call.system or _similarity(other.words, call.words) >= _SAME_SYSTEM
         if not same_system and common < 2:
             continue
         if not (common or same_system):
@@ -206,6 +217,8 @@ def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
         rank = (other.span.model == call.span.model, common / max(len(other.messages), 1), same_system)
         if best is None or rank > best[0]:
             best = rank, other
+        if rank == _CONTINUED:
+            break
     return None if best is None else best[1]
 
 
@@ -230,7 +243,7 @@ def _use(call: _Call, earlier: _Call | None) -> CacheUse:
     unchanged = int(sent * kept)
     if call.prompt_tokens is not None and call.cached_tokens >= reach * (1 - _NEGLIGIBLE):
         return replace(use, verdict="read")
-    is_new = not (earlier.counted & call.counted)
+    is_new = call.counted.keys().isdisjoint(earlier.counted)
     if change is not None and 1 - kept > _NEGLIGIBLE and not (is_new and change.region.startswith("message")):
         if _is_compacted(earlier, call):
             return replace(use, verdict="compacted")
@@ -263,9 +276,9 @@ def _compared(earlier: _Call, call: _Call) -> tuple[Change | None, float]:
     if earlier.system != call.system:
         at = _common(earlier.system, call.system)
         return _changed_text("system prompt", earlier.system, call.system), (tools + at) / whole
-    for number, (old, new) in enumerate(zip(earlier.messages, call.messages, strict=False)):
+    for number, (old, new) in enumerate(zip(earlier.texts, call.texts, strict=False)):
         if old != new:
-            kept = tools + system + sum(messages[:number]) + _common(_text_of(old), _text_of(new))
+            kept = tools + system + sum(messages[:number]) + _common(old, new)
             return _changed_message(earlier, call, number), kept / whole
     return None, 1.0  # a request that is shorter than the earlier one repeats its beginning
 
@@ -298,14 +311,14 @@ def _tool_name(tool: Any) -> str:
 
 
 def _changed_message(earlier: _Call, call: _Call, at: int) -> Change:
-    old, new = earlier.messages, call.messages
+    old, new = earlier.texts, call.texts
     number = at + 1 + call.system_count
-    region = f"message {number} ({new[at].role})"
+    region = f"message {number} ({call.messages[at].role})"
     if old[at : at + 2] == new[at + 1 : at + 3]:
-        return Change(region=region, cause="inserted", old="", new=_text_of(new[at]))
+        return Change(region=region, cause="inserted", old="", new=new[at])
     if old[at + 1 : at + 3] == new[at : at + 2] and len(old) > at + 1:
-        return Change(region=f"message {number} ({old[at].role})", cause="removed", old=_text_of(old[at]), new="")
-    return _changed_text(region, _text_of(old[at]), _text_of(new[at]))
+        return Change(region=f"message {number} ({earlier.messages[at].role})", cause="removed", old=old[at], new="")
+    return _changed_text(region, old[at], new[at])
 
 
 def _changed_text(region: str, old: str, new: str) -> Change:

@@ -6,10 +6,15 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
+import httpx
 import pytest
 
+from command_line import clean_environment, run_here
+from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.prompt_cache import cache_faults, cache_share, cache_uses
 from pandaprobe_otel.traces.records import TraceRecord
 
@@ -336,3 +341,30 @@ def test_odd_spans_are_read_without_an_error() -> None:
         for each in odd for tools in (None, "x", [None, 3])
     ]  # fmt: skip
     assert cache_faults([TraceRecord({"spans": spans * 2})]) == []
+
+
+def test_the_command_line_the_page_and_the_overview_show_a_fault(tmp_path: Path) -> None:
+    """A stored trace with a time in its system prompt says so wherever it is read."""
+    session = started()
+    _a_time_in_the_system_prompt(session)
+    body = {"trace_id": str(UUID(int=7)), "name": "shop", "started_at": START.isoformat(), "spans": session.spans}
+    for span in session.spans:
+        span["span_id"] = str(UUID(int=1000 + int(span["span_id"][1:]) + 100 * (span["kind"] == "LLM")))
+        if "parent_span_id" in span:
+            span["parent_span_id"] = str(UUID(int=int(UUID(span["span_id"])) - 100))
+        span.setdefault("ended_at", span["started_at"])
+        if span.get("token_usage"):
+            span["token_usage"]["total_tokens"] = span["token_usage"]["prompt_tokens"] + 9
+
+    with LocalServer() as server:
+        environment = {**clean_environment(tmp_path), **server.environment("shop")}
+        headers = {"x-api-key": server.api_key, "x-project-name": "shop"}
+        assert httpx.post(f"{server.url}/traces", json=body, headers=headers).status_code == 202
+        shown = [
+            run_here("traces", "get", body["trace_id"], "--wait", "10", *options, environment=environment).stdout
+            for options in (list[str](), ["--budget", "3000"])
+        ]
+        with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
+            shown.append(browser.get(f"/ui/traces/{body['trace_id']}", params={"project": "shop"}).text)
+
+    assert ["system prompt: a time" in " ".join(text.split()) for text in shown] == [True] * 3

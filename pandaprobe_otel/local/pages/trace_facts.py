@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pandaprobe_otel.traces.prompt_cache import CacheUse, cache_faults
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _BOTTLENECKS = 5
@@ -33,6 +34,7 @@ class Facts:
     first_token_ms: float | None
     errors: Sequence[SpanRecord]
     bottlenecks: Sequence[Bottleneck]
+    cache_faults: Sequence[CacheUse]
 
 
 def facts_of(record: TraceRecord) -> Facts:
@@ -52,6 +54,7 @@ def facts_of(record: TraceRecord) -> Facts:
         first_token_ms=min(first_tokens, default=None),
         errors=[span for span in spans if span.failed or span.body["error"]],
         bottlenecks=_bottlenecks(record),
+        cache_faults=cache_faults([record]),
     )
 
 
