@@ -360,10 +360,9 @@ def test_the_command_line_the_page_and_the_overview_show_a_fault(tmp_path: Path)
         environment = {**clean_environment(tmp_path), **server.environment("shop")}
         headers = {"x-api-key": server.api_key, "x-project-name": "shop"}
         assert httpx.post(f"{server.url}/traces", json=body, headers=headers).status_code == 202
-        shown = [
-            run_here("traces", "get", body["trace_id"], "--wait", "10", *options, environment=environment).stdout
-            for options in (list[str](), ["--budget", "3000"])
-        ]
+        get = ("traces", "get", str(body["trace_id"]), "--wait", "10")
+        shown = [run_here(*get, environment=environment).stdout]
+        shown.append(run_here(*get, "--budget", "3000", environment=environment).stdout)
         with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
             shown.append(browser.get(f"/ui/traces/{body['trace_id']}", params={"project": "shop"}).text)
 
