@@ -113,7 +113,7 @@ class _Spending:
             used, is_known = self._used, usd is not None or "usd" not in self.bounds
             self._span_name = span_name
             self._used = replace(
-                used, tokens=used.tokens + tokens, usd=used.usd + (usd or 0.0), unknown=used.unknown - is_known
+                used, tokens=used.tokens + tokens, usd=used.usd + (usd or 0.0), unknown=max(used.unknown - is_known, 0)
             )
 
 

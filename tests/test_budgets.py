@@ -14,6 +14,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from pandaprobe_otel.budgets import BudgetExceeded, Used, budget
 from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint
+from pandaprobe_otel_integrations._spans import adopt
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from span_recorder import SpanRecorder
 
@@ -164,6 +165,27 @@ def test_a_session_has_one_budget_in_all_its_blocks(endpoint: ScriptedEndpoint) 
                 else:
                     with pytest.raises(BudgetExceeded):
                         ask(client)
+
+
+def test_a_call_that_a_framework_records_counts_too(endpoint: ScriptedEndpoint, recorder: SpanRecorder) -> None:
+    """The client's own span is left out for that of the framework, and its tokens count all the same."""
+    adoption = adopt("some.framework", is_on=lambda: True)
+    tracer = recorder.provider.get_tracer("some.framework")
+    try:
+        with client_of(endpoint) as client, budget(calls=2) as block:
+            for _ in range(2):
+                with tracer.start_as_current_span("call", attributes={"gen_ai.operation.name": "chat"}):
+                    ask(client)
+            with (
+                tracer.start_as_current_span("call", attributes={"gen_ai.operation.name": "chat"}),
+                pytest.raises(BudgetExceeded),
+            ):
+                ask(client)
+    finally:
+        adoption.undo()
+
+    assert replace(block.used, seconds=0) == Used(tokens=2 * tokens_of(endpoint), calls=2)
+    assert [span.name for span in recorder.spans] == ["call"] * 3
 
 
 @pytest.mark.usefixtures("recorder")

@@ -22,13 +22,21 @@ _COUNTS: Final = {
 }
 
 
+def is_counting() -> bool:
+    """Return whether a model call that is made here counts in a budget, and is not inside one that counts already."""
+    return spending_in(get_current()) is not None and not _inside.get()
+
+
 def permitted(original: Callable[[], Any], find: Callable[[], object]) -> Callable[[], Any]:
     """Return the function to call in place of `original`; outside of a budget, the same.
 
     Inside one, it raises `BudgetExceeded` if the budget refuses the call. `find` returns None for a request that is no
     model call. A fault of ours refuses nothing.
     """
-    if spending_in(get_current()) is None or _inside.get() or guarded(find) is None:
+    if not is_counting():
+        return original
+    found = guarded(find)
+    if found is None or getattr(found, "is_news", None) is not None:  # a poll for the result of an earlier call
         return original
     refusal = guarded(refusal_in, get_current())
     return lambda: _raise(refusal) if refusal is not None else _counted(original)

@@ -10,11 +10,11 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations._spans import is_taken
 
-from ._budgets import permitted
+from ._budgets import is_counting, permitted
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
-from ._http import HttpCall, Opened, Show, around, around_async, show_response
-from ._model_call import Recorder
+from ._http import CountedCall, HttpCall, Opened, Show, around, around_async, show_response
+from ._model_call import UNSEEN, ModelCall, Recorder
 from ._patching import OriginalCall
 from ._tool_loop import begin_hop
 
@@ -62,9 +62,16 @@ class ClientHooks(ABC):
             context = get_current()
         found = self.find(original)
         if found is None or is_taken(context) or not self._gate(original.owner):
-            return None
+            return self._counted(original, found, context)
         endpoint, body, place = self.read(original, found)
         call = HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))
+        return call, call.context(context)
+
+    def _counted(self, original: OriginalCall, found: Any, context: Context) -> Opened | None:
+        """Return a call without a span of its own, whose tokens count in a budget; None outside of a budget."""
+        if found is None or getattr(found, "is_news", None) is not None or not is_counting():
+            return None
+        call = CountedCall(original.owner, ModelCall(UNSEEN, *self.read(original, found), context))
         return call, call.context(context)
 
 

@@ -294,6 +294,16 @@ def without_call(context: Context) -> Context | None:
 # -- A poll, which gets a span only if its answer is final: apps send many requests for work that is not done ----------
 
 
+class CountedCall(HttpCall):
+    """A call that another span records. It has none of its own, and only counts in a budget."""
+
+    __slots__ = ()
+
+    def context(self, context: Context) -> Context:
+        """Return the context with this call, and without its span."""
+        return marked(self, context)
+
+
 class LateCall(HttpCall):
     """A call whose span is made when the answer has arrived and is news. The span starts with the request.
 

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
+    NoOpTracer,
     Span,
     SpanContext,
     SpanKind,
@@ -205,6 +207,24 @@ class Recorder:
         """Write content on a span. It is read only if it is recorded, and errors in it are not the app's."""
         if self.with_content and span.is_recording():
             guarded(lambda: span.set_attributes(encoded(content())))
+
+
+class _UnseenSpan(NonRecordingSpan):
+    """A span that nobody sees. It takes attributes, so that the tokens among them are read."""
+
+    def is_recording(self) -> bool:
+        """Return True."""
+        return True
+
+
+class _UnseenTracer(NoOpTracer):
+    def start_span(self, *args: Any, **kwargs: Any) -> Span:
+        """Return a span that nobody sees."""
+        return _UnseenSpan(INVALID_SPAN_CONTEXT)
+
+
+UNSEEN: Final = Recorder(tracer=_UnseenTracer(), with_content=False)
+"""The recorder of calls that other spans record, and that count in a budget."""
 
 
 class ModelCall:

@@ -63,6 +63,8 @@ class StainlessHooks(ClientHooks):
                 detach(before)
         if call is not None:
             return call, call.context(context)
+        if (counted := self._counted(original, self.find(original), context)) is not None:
+            return counted
         # This is a request inside another one, for example from an event hook; its response does not belong to the
         # outer call.
         bare = without_call(context)
