@@ -12,6 +12,7 @@ much of it was used. Calls that were already under way are not interrupted. With
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -30,6 +31,8 @@ from pandaprobe_otel.process.guard import mistake
 __all__ = ["BudgetExceeded", "Used", "budget"]
 
 _KEY: Final = "pandaprobe-budget"
+_HOOKS: Final = "pandaprobe_otel_integrations._budgets"
+"""Module that every integration of a client loads."""
 _MOST_SESSIONS: Final = 10_000
 """Sessions whose use is remembered; the oldest are forgotten."""
 
@@ -161,6 +164,11 @@ class BudgetBlock(Block[ContextScope, "BudgetBlock"]):
         entry.interrupted()
 
     def _begun(self, context: Context) -> Context:
+        if _HOOKS not in sys.modules:
+            mistake(
+                "budget(...) refuses nothing: no client library is instrumented. Call pandaprobe_otel.init() before, "
+                "with a key or PANDAPROBE_LOCAL."
+            )
         spending = _Spending(self._bounds, spending_in(context))
         if self._session is not None:
             spending = _of_session(self._session, spending)

@@ -17,6 +17,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint
 from pandaprobe_otel_integrations._spans import adopt
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from span_recorder import SpanRecorder
+from subprocesses import environment, run_python
 
 QUESTION: list[Any] = [{"role": "user", "content": "Where is my order?"}]
 
@@ -199,6 +200,20 @@ def test_dollars_and_seconds_hold_too(endpoint: ScriptedEndpoint) -> None:
                 with pytest.raises(BudgetExceeded):
                     ask(client)
                 assert block.used.unknown == 0
+
+
+def test_a_budget_that_cannot_hold_says_so() -> None:
+    """Without an instrumented client, one warning says what to do."""
+    program = """
+    from pandaprobe_otel.budgets import budget
+    for _ in range(2):
+        with budget(calls=1):
+            pass
+    """
+    ran = run_python(program, environment(PANDAPROBE_ENABLED="false"), set_up=False)
+
+    assert ran.returncode == 0
+    assert ran.stderr.count("budget(...) refuses nothing: no client library is instrumented") == 1
 
 
 @pytest.mark.parametrize("bound", [0, -1, True, "5", float("nan")])
