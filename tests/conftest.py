@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import re
 import signal
@@ -94,6 +95,8 @@ Only this worker imports all client libraries (5 s, 150 MB), or makes the server
 """
 _RETURN_MEMORY: Final = getattr(ctypes.CDLL(None), "malloc_trim", int)
 """Gives freed memory back to the system; a C library without it does so itself."""
+_MUCH_MB: Final = 400
+"""Memory of a worker above which it is given back after a file."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -170,12 +173,21 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if not isinstance(item, TestsOfFile):
         return None
     _run_file(item, nextitem)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # of clients that a library keeps, in no test of the next file
-        gc.unfreeze()
-        gc.collect()
-    _RETURN_MEMORY(0)
+    if _resident_mb() > _MUCH_MB:  # to collect after each file takes a third of the whole time
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of clients that a library keeps, in no test that follows
+            gc.unfreeze()
+            gc.collect()
+        _RETURN_MEMORY(0)
     return True
+
+
+def _resident_mb() -> float:
+    """Return the memory of this process; infinity where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+    except OSError:
+        return math.inf
 
 
 def _run_file(item: TestsOfFile, nextitem: pytest.Item | None) -> None:
