@@ -16,14 +16,13 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.context import Context, set_value
 
-from pandaprobe_otel.capture.tracers import begin_first_use
-from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, wrap
+from pandaprobe_otel.capture.trace_context import ContextualBlock
 from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.mapping.usage import listed_price, load_prices
 from pandaprobe_otel.process.guard import mistake
@@ -56,6 +55,10 @@ class BudgetExceeded(PandaProbeError):
         self.used = used
         self.span_name = span_name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a pickle makes it of: queues and pools pass exceptions on."""
+        return BudgetExceeded, (self.bound, self.limit, self.used, self.span_name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
@@ -65,7 +68,7 @@ class Used:
         usd: Cost in US dollars of the calls with a known price.
         tokens: Prompt and completion tokens that the services have reported.
         calls: Model calls that were sent.
-        seconds: Seconds since the block was entered.
+        seconds: Seconds since the block was entered or, for a session, since its first block was.
         unknown: Calls whose tokens are not known (with a bound in dollars: whose price): they are under way, have
             failed, were abandoned, or the service states none.
     """
@@ -78,11 +81,9 @@ class Used:
 
 
 class _Spending:
-    """Use of one budget, and of those around it. Thread-safe."""
+    """Use of a budget. Thread-safe."""
 
-    def __init__(self, bounds: Mapping[str, float], outer: _Spending | None) -> None:
-        self.bounds = bounds
-        self.outer = outer
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._used = Used()
@@ -93,14 +94,12 @@ class _Spending:
         with self._lock:
             return replace(self._used, seconds=time.monotonic() - self._began)
 
-    def reserve(self) -> BudgetExceeded | None:
+    def reserve(self, bounds: Mapping[str, float]) -> BudgetExceeded | None:
         """Count a call; return the refusal instead if a bound is reached."""
         with self._lock:
-            used = self._used
-            for bound, limit in self.bounds.items():
-                amount = time.monotonic() - self._began if bound == "seconds" else getattr(used, bound)
-                if amount >= limit:
-                    used = replace(used, seconds=time.monotonic() - self._began)
+            used = replace(self._used, seconds=time.monotonic() - self._began)
+            for bound, limit in bounds.items():
+                if getattr(used, bound) >= limit:
                     return BudgetExceeded(bound, limit, used, self._span_name)
             self._used = replace(used, calls=used.calls + 1, unknown=used.unknown + 1)
             return None
@@ -110,29 +109,36 @@ class _Spending:
         with self._lock:
             self._used = replace(self._used, calls=self._used.calls - 1, unknown=self._used.unknown - 1)
 
-    def settle(self, span_name: str, tokens: int, usd: float | None) -> None:
+    def settle(self, span_name: str, tokens: int, usd: float | None, *, is_known: bool) -> None:
         """Count what a call has used."""
         with self._lock:
-            used, is_known = self._used, usd is not None or "usd" not in self.bounds
-            self._span_name = span_name
+            used, self._span_name = self._used, span_name
             self._used = replace(
                 used, tokens=used.tokens + tokens, usd=used.usd + (usd or 0.0), unknown=max(used.unknown - is_known, 0)
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The bounds of a block, and what they bound: the use of the block, or that of its session."""
+
+    bounds: Mapping[str, float]
+    spending: _Spending
 
 
 _sessions: Final[OrderedDict[str, _Spending]] = OrderedDict()
 _sessions_lock: Final = threading.Lock()
 
 
-class BudgetBlock(Block[ContextScope, "BudgetBlock"]):
+class BudgetBlock(ContextualBlock["BudgetBlock"]):
     """The result of `budget`: a `with` block, an `async with` block or a decorator, whose budget begins at each use."""
 
-    __slots__ = ("_bounds", "_key", "_session", "_spending")
+    __slots__ = ("_bounds", "_session", "_spending")
 
     def __init__(self, bounds: Mapping[str, float], session: str | None) -> None:
+        super().__init__()
         self._bounds = bounds
         self._session = session
-        self._key = f"{_KEY}-{id(self)}"
         self._spending: _Spending | None = None
 
     @property
@@ -140,49 +146,26 @@ class BudgetBlock(Block[ContextScope, "BudgetBlock"]):
         """Use of the budget that began last."""
         return Used() if self._spending is None else self._spending.used()
 
-    def __call__(self, function: F) -> F:
-        """Decorate a function: each call has a budget of its own, or that of the session."""
-        return wrap(function, lambda _args, _kwargs: ContextScope(self._begun(get_current())))
-
-    def _new_entry(self) -> ContextScope:
-        begin_first_use()
-        return ContextScope(self._begun(get_current()))
-
-    def _enter(self, entry: ContextScope) -> BudgetBlock:
-        entry.context = set_value(self._key, entry, entry.context)
-        entry.resume()
+    def _given(self) -> BudgetBlock:
         return self
 
-    def _innermost(self) -> ContextScope | None:
-        entry = get_current().get(self._key)
-        return entry if isinstance(entry, ContextScope) else None
-
-    def _leave(self, entry: ContextScope, error: BaseException | None) -> None:
-        entry.pause()
-
-    def _undo(self, entry: ContextScope) -> None:
-        entry.interrupted()
-
-    def _begun(self, context: Context) -> Context:
+    def applied_to(self, context: Context) -> Context:
+        """Return this OpenTelemetry context with a budget that begins now, or goes on for a session."""
         if _HOOKS not in sys.modules:
             mistake(
                 "budget(...) refuses nothing: no client library is instrumented. Call pandaprobe_otel.init() before, "
                 "with a key or PANDAPROBE_LOCAL."
             )
-        spending = _Spending(self._bounds, spending_in(context))
-        if self._session is not None:
-            spending = _of_session(self._session, spending)
-        self._spending = spending
-        return set_value(_KEY, spending, context)
+        self._spending = spending = _Spending() if self._session is None else _of_session(self._session)
+        return set_value(_KEY, (*holds_in(context), Hold(self._bounds, spending)), context)
 
 
-def _of_session(session: str, new: _Spending) -> _Spending:
+def _of_session(session: str) -> _Spending:
     with _sessions_lock:
-        spending = _sessions.setdefault(session, new)
+        spending = _sessions.setdefault(session, _Spending())
         _sessions.move_to_end(session)
         if len(_sessions) > _MOST_SESSIONS:
             _sessions.popitem(last=False)
-        spending.bounds = new.bounds
         return spending
 
 
@@ -203,9 +186,9 @@ def budget(
             abandoned stream, counts as `unknown`.
         calls: Model calls that are sent. Calls in parallel are counted before they are sent, so that there are never
             more.
-        seconds: Time since the block was entered.
-        session: Id of a session whose uses of this process share one budget, for instance all requests of a
-            conversation.
+        seconds: Time since the block was entered or, for a session, since its first block was.
+        session: Id of a session whose blocks in this process share one use, for instance all requests of a
+            conversation. Each block has its own bounds.
 
     Raises ValueError for a bound that is no positive number.
     """
@@ -222,34 +205,29 @@ def budget(
 # -- for integrations -------------------------------------------------------------------------------------------------
 
 
-def spending_in(context: Context) -> _Spending | None:
-    """Return the innermost budget of a context; None without one, as usual."""
+def holds_in(context: Context) -> tuple[Hold, ...]:
+    """Return the budgets of a context, the outermost first; empty without one, as usual."""
     found: Any = context.get(_KEY)
-    return found if isinstance(found, _Spending) else None
+    return () if found is None else found
 
 
-def refusal_in(context: Context) -> BudgetExceeded | None:
-    """Count a model call in all budgets of a context. Return the exception to raise if one of them refuses it."""
-    counted: list[_Spending] = []
-    spending = spending_in(context)
-    while spending is not None:
-        if (refused := spending.reserve()) is not None:
-            for each in counted:
-                each.give_back()
+def refusal_in(holds: Sequence[Hold]) -> BudgetExceeded | None:
+    """Count a model call in all budgets. Return the exception to raise if one of them refuses it."""
+    for place, hold in enumerate(holds):
+        if (refused := hold.spending.reserve(hold.bounds)) is not None:
+            for counted in holds[:place]:
+                counted.spending.give_back()
             return refused
-        counted.append(spending)
-        spending = spending.outer
     return None
 
 
 def settle(
-    spending: _Spending | None, span_name: str, provider: str | None, model: str | None, usage: Mapping[str, int]
+    holds: Sequence[Hold], span_name: str, provider: str | None, model: str | None, usage: Mapping[str, int]
 ) -> None:
-    """Count what a call has used, in its budget and those around it. `usage`: token counts by PandaProbe's names."""
-    usd = None
-    while spending is not None:
-        if usd is None and "usd" in spending.bounds and model:
-            priced = listed_price(model, provider, usage, time.time_ns())
-            usd = None if priced is None else priced.amounts["total"]
-        spending.settle(span_name, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0), usd)
-        spending = spending.outer
+    """Count what a call has used in all budgets. `usage`: token counts by PandaProbe's names."""
+    tokens = usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+    is_priced = model is not None and any("usd" in hold.bounds for hold in holds)
+    priced = listed_price(model, provider, usage, time.time_ns()) if is_priced and model is not None else None
+    usd = None if priced is None else priced.amounts["total"]
+    for hold in holds:
+        hold.spending.settle(span_name, tokens, usd, is_known=usd is not None or "usd" not in hold.bounds)

@@ -15,11 +15,12 @@
     ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
     ├── WaitTimeout            the awaited result did not come in time (also a TimeoutError)
     ├── RunFailed              an evaluation run ended as FAILED
+    ├── BudgetExceeded         a model call was refused by `pandaprobe_otel.budgets`
     ├── InsufficientEvidence   scores are meaningless because there was nothing to judge, or one is missing
     └── RecordingError         a recording cannot be made, read or written; or it cannot answer what was asked
 
-Exporters, processors, decorators and integrations never raise any of these into the app. An open recording raises the
-last one in the app's model call.
+Exporters, processors, decorators and integrations never raise any of these into the app, but for two: in the app's
+model call, a budget raises BudgetExceeded, and an open recording RecordingError.
 """
 
 from __future__ import annotations

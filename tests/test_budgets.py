@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,35 @@ def test_a_call_that_a_framework_records_counts_too(endpoint: ScriptedEndpoint, 
 
     assert replace(block.used, seconds=0) == Used(tokens=2 * tokens_of(endpoint), calls=2)
     assert [span.name for span in recorder.spans] == ["call"] * 3
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_sessions_block_is_held_by_the_budget_around_it(endpoint: ScriptedEndpoint) -> None:
+    """The blocks around each use of a session hold, not those around its first one, and each has its own bounds."""
+    with client_of(endpoint) as client:
+        with budget(calls=2, session="held"):
+            ask(client)
+        with budget(calls=1) as outer, budget(calls=9, session="held") as inner:
+            ask(client)
+            with pytest.raises(BudgetExceeded) as caught:
+                ask(client)
+            assert (caught.value.limit, outer.used.calls, inner.used.calls) == (1, 1, 2)
+        with budget(calls=2, session="held"), pytest.raises(BudgetExceeded):
+            ask(client)
+
+
+def test_a_refusal_survives_pickling() -> None:
+    """Workers of queues and pools pass exceptions on as pickles."""
+    error = BudgetExceeded("calls", 3, Used(calls=3), "chat")
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (str(copy), copy.bound, copy.limit, copy.used, copy.span_name) == (
+        str(error),
+        "calls",
+        3,
+        error.used,
+        "chat",
+    )
 
 
 @pytest.mark.usefixtures("recorder")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import Any, Final
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.budgets import BudgetExceeded, refusal_in, settle, spending_in
+from pandaprobe_otel.budgets import BudgetExceeded, Hold, holds_in, refusal_in, settle
 from pandaprobe_otel_integrations._guard import guarded
 
 _inside: Final[ContextVar[bool]] = ContextVar("pandaprobe_budgeted", default=False)
@@ -24,7 +24,7 @@ _COUNTS: Final = {
 
 def is_counting() -> bool:
     """Return whether a model call that is made here counts in a budget, and is not inside one that counts already."""
-    return spending_in(get_current()) is not None and not _inside.get()
+    return bool(holds_in(get_current())) and not _inside.get()
 
 
 def permitted(original: Callable[[], Any], find: Callable[[], object]) -> Callable[[], Any]:
@@ -38,16 +38,16 @@ def permitted(original: Callable[[], Any], find: Callable[[], object]) -> Callab
     found = guarded(find)
     if found is None or getattr(found, "is_news", None) is not None:  # a poll for the result of an earlier call
         return original
-    refusal = guarded(refusal_in, get_current())
+    refusal = guarded(refusal_in, holds_in(get_current()))
     return lambda: _raise(refusal) if refusal is not None else _counted(original)
 
 
-def used(spending: Any, span_name: str, attributes: Mapping[str, Any]) -> None:
+def used(holds: Sequence[Hold], span_name: str, attributes: Mapping[str, Any]) -> None:
     """Count the tokens that the attributes of an answered call state."""
     usage = {name: attributes[key] for key, name in _COUNTS.items() if isinstance(attributes.get(key), int)}
     if usage:
         model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model")
-        settle(spending, span_name, attributes.get("gen_ai.provider.name"), model, usage)
+        settle(holds, span_name, attributes.get("gen_ai.provider.name"), model, usage)
 
 
 def _raise(refusal: BudgetExceeded) -> Any:

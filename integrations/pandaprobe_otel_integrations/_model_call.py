@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pandaprobe_otel.budgets import spending_in
+from pandaprobe_otel.budgets import holds_in
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
 from pandaprobe_otel_integrations._budgets import used
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
@@ -230,7 +230,7 @@ UNSEEN: Final = Recorder(tracer=_UnseenTracer(), with_content=False)
 class ModelCall:
     """One span. By OpenTelemetry's rules, attributes that are added after its end are lost."""
 
-    __slots__ = ("_asked", "_model", "_place", "_recorder", "_spending", "endpoint", "is_settled", "span", "started_ns")
+    __slots__ = ("_asked", "_holds", "_model", "_place", "_recorder", "endpoint", "is_settled", "span", "started_ns")
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class ModelCall:
         """True if the span already shows how the call ended: a finish reason or an error."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
-        self._spending = spending_in(context)
+        self._holds = holds_in(context)
         self._place = place
         keeps = recorder.replayable and recorder.with_content
         self._asked: Any = guarded(asked, body) if keeps else None
@@ -289,10 +289,10 @@ class ModelCall:
         if self._asked is not None:
             attributes.update(guarded(kept, self._asked, body) or {})
         self.span.set_attributes(attributes)
-        if self._spending is not None:
-            spending, self._spending = self._spending, None
+        if self._holds:
+            holds, self._holds = self._holds, ()
             told = {_REQUEST_MODEL: self._model, **self._place, **attributes}
-            guarded(used, spending, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
+            guarded(used, holds, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
         tells = answer.is_whole or answer.failure is not None
         self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
         if not self._model and _RESPONSE_MODEL in attributes:

@@ -16,6 +16,7 @@ The values of `context` are frozen on the OpenTelemetry context, so they follow 
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ from opentelemetry.trace import Span, get_current_span
 from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.capture.tracers import begin_first_use
-from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, wrap
-from pandaprobe_otel.config.parsers import PROJECT_NAME, PROJECT_RULE
+from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, V, wrap
+from pandaprobe_otel.config.parsers import PROJECT_RULE, is_project_name
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed, mistake, unless_used
@@ -114,7 +115,7 @@ def trace_values(
 def _project_name(project: object) -> str:
     """Return the name of a project. With one that PandaProbe does not take, traces are counted and not sent."""
     name = str(project)
-    if not PROJECT_NAME.fullmatch(name):
+    if not is_project_name(name):
         mistake(
             f"context(project={name[:80]!r}) {PROJECT_RULE}; its traces are not sent. status() counts them as "
             "invalid_project."
@@ -183,28 +184,38 @@ def stamp(span: Span, wanted: Mapping[str, AttributeValue]) -> None:
             span.set_attribute(name, value)
 
 
-class ContextBlock(Block[ContextScope, None]):
-    """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator.
+class ContextualBlock(Block[ContextScope, V]):
+    """Base of blocks whose values hold in the OpenTelemetry context of the code inside, also as decorators.
 
     One block may be entered many times, also by several tasks at once: each entry is kept on the context that it makes,
     not in the block.
     """
 
-    __slots__ = ("__weakref__", "_baggage", "_key", "_unused", "_values")
+    __slots__ = ("_key",)
 
-    def __init__(self, values: TraceValues | None, *, baggage: bool = False) -> None:
-        self._values = values
-        self._baggage = baggage
+    def __init__(self) -> None:
         self._key = f"pandaprobe-values-{id(self)}"  # ids of freed span blocks come again
-        self._unused: object = unless_used(self, lambda: "session(), user() or context()")
+
+    @abstractmethod
+    def applied_to(self, context: Context) -> Context:
+        """Return this OpenTelemetry context with the values of the block."""
+
+    @abstractmethod
+    def _given(self) -> V:
+        """Return what the code inside gets."""
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
+        return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
 
     def _new_entry(self) -> ContextScope:
         begin_first_use()
         return ContextScope(self.applied_to(get_current()))
 
-    def _enter(self, entry: ContextScope) -> None:
+    def _enter(self, entry: ContextScope) -> V:
         entry.context = set_value(self._key, entry, entry.context)
         entry.resume()
+        return self._given()
 
     def _innermost(self) -> ContextScope | None:
         """Return the entry in the context: none if another task or the garbage collector closes the block."""
@@ -217,10 +228,25 @@ class ContextBlock(Block[ContextScope, None]):
     def _undo(self, entry: ContextScope) -> None:
         entry.interrupted()
 
+
+class ContextBlock(ContextualBlock[None]):
+    """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator."""
+
+    __slots__ = ("__weakref__", "_baggage", "_unused", "_values")
+
+    def __init__(self, values: TraceValues | None, *, baggage: bool = False) -> None:
+        super().__init__()
+        self._values = values
+        self._baggage = baggage
+        self._unused: object = unless_used(self, lambda: "session(), user() or context()")
+
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
         self._unused = None
-        return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
+        return super().__call__(function)
+
+    def _given(self) -> None:
+        """Return None: the code inside gets nothing."""
 
     def applied_to(self, context: Context) -> Context:
         """Return this OpenTelemetry context with the values of the block."""
