@@ -10,7 +10,7 @@ import orjson
 
 from pandaprobe_otel.assembly.assembler import Memory, Stage, TraceSegment
 from pandaprobe_otel.assembly.remote_parents import joined, named_in
-from pandaprobe_otel.config.parsers import PROJECT_NAME
+from pandaprobe_otel.config.parsers import is_project_name
 from pandaprobe_otel.delivery.outbox import randomness
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import SAMPLE_RATE_KEY
@@ -241,7 +241,7 @@ class SegmentEncoder:
         memory = segment.memory
         if memory.project is None:
             memory.project = _project_of(views, open_views)
-        if memory.project and not PROJECT_NAME.fullmatch(memory.project):
+        if memory.project and not is_project_name(memory.project):
             self._ledger.dropped("invalid_project", len(sent))
             return []
         requests = self._requests(segment, sent)

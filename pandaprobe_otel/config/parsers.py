@@ -17,7 +17,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 # The server's rule for the header (measured). With any other name, it refuses every trace with 422.
-PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
 PROJECT_RULE = "is not a project name (1-255 letters, digits, spaces, _ . ' -, a letter or digit at both ends)"
 
 
@@ -45,10 +45,15 @@ def read_key_or_function(raw: Any) -> Any:
     return raw if callable(raw) else read_key(raw)
 
 
+def is_project_name(name: str) -> bool:
+    """Return whether the server accepts a project of this name, which is written into a header."""
+    return _PROJECT_NAME.fullmatch(name) is not None
+
+
 def read_project(raw: Any) -> str:
     """Return a project name that the server accepts."""
     name = read_text(raw)
-    if not PROJECT_NAME.fullmatch(name):
+    if not is_project_name(name):
         raise BadValueError(PROJECT_RULE)
     return name
 

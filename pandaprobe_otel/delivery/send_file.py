@@ -136,7 +136,7 @@ def _create(trace: Mapping[str, Any], project: str) -> Parcel:
     return Parcel(
         step=Step.CREATE,
         trace_id=str(trace["trace_id"]),
-        fields=orjson.dumps({key: trace[key] for key in trace if key not in ("spans", "refused", "project")}),
+        fields=orjson.dumps({key: trace[key] for key in trace if key not in ("spans", "refused")}),
         spans=_encoded(trace.get("spans") or ()),
         name=str(trace.get("name", "")),
         project=project,

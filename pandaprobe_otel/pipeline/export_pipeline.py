@@ -16,6 +16,7 @@ from pandaprobe_otel.assembly.assembler import Assembler, Timing, TraceSegment
 from pandaprobe_otel.assembly.drafts import Drafts, LiveView
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, encoder_for
 from pandaprobe_otel.assembly.worker import DURABLE_POLL_S, POLL_S, Worker
+from pandaprobe_otel.config.parsers import is_project_name
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -266,6 +267,9 @@ class ExportPipeline:
         fields = encode(body).encode()
         if self.is_closed or len(self._scores) >= _MOST_SCORES:
             self._ledger.score_dropped("after_shutdown" if self.is_closed else "queue_full")
+            return
+        if project and not is_project_name(project):
+            self._ledger.score_dropped("invalid_project")
             return
         self._scores.append(
             Parcel(

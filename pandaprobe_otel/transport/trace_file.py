@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pandaprobe_otel.config.parsers import PROJECT_RULE, is_project_name
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 
 try:
@@ -148,8 +149,15 @@ def _parsed(text: bytes) -> Any:
 
 
 def _entry(line: int, found: Any) -> Entry:
-    project = cast("Mapping[str, Any]", found).get("project") if isinstance(found, dict) else None
-    return replace(_entry_of(line, found), project=project if isinstance(project, str) else "")
+    fields: Mapping[str, Any] = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+    project: Any = fields.get("project")
+    if not isinstance(project, str) or not project:
+        return _entry_of(line, found)
+    if not is_project_name(project):
+        return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=f"project {project[:80]!r} {PROJECT_RULE}")
+    return replace(
+        _entry_of(line, {name: value for name, value in fields.items() if name != "project"}), project=project
+    )
 
 
 def _entry_of(line: int, found: Any) -> Entry:

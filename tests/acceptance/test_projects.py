@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from pathlib import Path
@@ -141,6 +142,38 @@ def test_a_file_of_traces_keeps_the_projects(tmp_path: Path) -> None:
                 (trace,) = client.traces.list().items
                 assert trace.name == name
                 assert "project" not in client.traces.get(trace.trace_id).metadata
+
+
+def test_a_score_in_an_invalid_project_is_counted_and_not_sent() -> None:
+    """The name is written into a header, to which it must add nothing."""
+    program = """
+    import pandaprobe_otel
+    from pandaprobe_otel import context, score
+    with context(project="a\\r\\nX-API-Key: other"):
+        score("00000000-0000-0000-0000-000000000007", "quality", 0.5)
+    assert handle.flush()
+    print(handle.status().scores_dropped)
+    """
+    with StrictPandaProbe() as server:
+        ran = run_python(program, environment(server.url))
+
+        assert ran.stdout == "{'invalid_project': 1}\n", ran.stderr
+        assert server.log == []
+
+
+def test_a_file_cannot_name_a_header_as_its_project(tmp_path: Path) -> None:
+    """Such a line is bad, and the others are sent."""
+    file = tmp_path / "traces.jsonl"
+    trace = {"trace_id": "00000000-0000-0000-0000-000000000007", "name": "good", "started_at": "2026-12-02T09:00:00Z"}
+    bad = {**trace, "trace_id": "00000000-0000-0000-0000-000000000008", "project": "a\r\nX-API-Key: other"}
+    file.write_text(f"{json.dumps({**trace, 'project': 'tenant-a'})}\n{json.dumps(bad)}\n", encoding="utf-8")
+    with LocalServer() as server:
+        sent = run_here("send", str(file), environment={**clean_environment(tmp_path), **server.environment("shop")})
+
+        assert "line 2" in sent.stderr + sent.stdout
+        with Client(server.api_key, "tenant-a", server.url) as client:
+            assert [one.name for one in client.traces.list().items] == ["good"]
+            assert "project" not in client.traces.get(trace["trace_id"]).metadata
 
 
 def test_a_score_goes_to_the_project_of_its_block() -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pandaprobe_otel.config.parsers import is_project_name
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
@@ -287,7 +288,7 @@ class SpoolFile:
             )
             if not (
                 isinstance(trace_id, str)
-                and isinstance(project, str)
+                and (not project or is_project_name(project))
                 and isinstance(spans, int)
                 and isinstance(size, int)
                 and put_at >= 0.0
