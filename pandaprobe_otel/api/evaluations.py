@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar, Unpack
@@ -231,7 +232,7 @@ TEMPLATE: Final = Endpoint(
 )
 
 
-class EvaluationOperations(OfficialEvaluations, Generic[R]):
+class EvaluationOperations(OfficialEvaluations, ABC, Generic[R]):
     """Evaluation runs, and the available metrics and judges."""
 
     _of_traces: frozenset[str] = frozenset()
@@ -315,8 +316,9 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         """Return the arguments of a run of a trace metric, with the defaults and the judge's prompts."""
         return call(self._connection, TEMPLATE, query={"metric": metric})
 
+    @abstractmethod
     def _run(self, state: EvalRun) -> R:
-        raise NotImplementedError
+        """Return the run of this state, for the kind of client."""
 
     def _started(self, choice: Choice) -> Steps[R]:
         check_choice(choice)

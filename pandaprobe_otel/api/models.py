@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -326,9 +327,9 @@ class Score(Model):
         return number if math.isfinite(number) else None
 
     @property
+    @abstractmethod
     def target(self) -> str:
         """The id of the scored trace or session."""
-        raise NotImplementedError
 
 
 class TraceScore(Score):

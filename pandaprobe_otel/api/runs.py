@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -343,7 +344,7 @@ def wait_for_run(
 R = TypeVar("R", bound=Resource)
 
 
-class StartedRun(Resource, Generic[R]):
+class StartedRun(Resource, ABC, Generic[R]):
     """Parts that `Run` and `AsyncRun` share. `state` is the server's latest description of the run."""
 
     state: EvalRun
@@ -394,8 +395,9 @@ class StartedRun(Resource, Generic[R]):
     def _endpoints(self) -> RunEndpoints[Any]:
         return SESSION_RUNS if self.state.target_type == "SESSION" else TRACE_RUNS
 
+    @abstractmethod
     def _another(self, state: EvalRun) -> R:
-        raise NotImplementedError
+        """Return the run of this state, for the kind of client."""
 
     def _refreshed(self) -> Steps[EvalRun]:
         self.state = yield from call(self._connection, self._endpoints.get, path={"run_id": self.id})

@@ -161,7 +161,7 @@ class _Call:
 
     @cached_property
     def system(self) -> str:
-        return "\n".join(_text_of(message).partition(": ")[2] for message in self.all_messages[: self.system_count])
+        return "\n".join(map(_content_of, self.all_messages[: self.system_count]))
 
     @cached_property
     def messages(self) -> tuple[Message, ...]:
@@ -169,7 +169,7 @@ class _Call:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        return tuple(map(_text_of, self.messages))
+        return tuple(f"{message.role}: {_content_of(message)}" for message in self.messages)
 
     @cached_property
     def counted(self) -> Counter[str]:
@@ -191,12 +191,12 @@ class _Call:
         return tools + system + sum(messages)
 
 
-def _text_of(message: Message) -> str:
-    """Return all that a provider reads of a message."""
+def _content_of(message: Message) -> str:
+    """Return all that a provider reads of a message, except its role."""
     if not message.calls and not message.extra and message.answers is None:
-        return f"{message.role}: {message.text}"
+        return message.text
     calls = [[call.name, call.arguments, call.id] for call in message.calls]
-    return f"{message.role}: {message.text}{compact_json([calls, message.extra, message.answers])}"
+    return f"{message.text}{compact_json([calls, message.extra, message.answers])}"
 
 
 def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
@@ -211,8 +211,6 @@ def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
         common = sum(text in call.counted for text in other.texts)
         same_system = other.system == call.system or _similarity(other.words, call.words) >= _SAME_SYSTEM
         if not same_system and common < 2:
-            continue
-        if not (common or same_system):
             continue
         rank = (other.span.model == call.span.model, common / max(len(other.messages), 1), same_system)
         if best is None or rank > best[0]:
@@ -289,8 +287,8 @@ def _changed_tools(old: Sequence[Any], new: Sequence[Any]) -> Change | None:
     before, now = map(_named, (old, new))
     if before == now:
         return Change(region="tools", cause="reordered", old=", ".join(_order(old)), new=", ".join(_order(new)))
-    for name in before.keys() & now.keys():
-        if before[name] != now[name]:
+    for name in now:
+        if before.get(name, now[name]) != now[name]:
             return _changed_text(f"tools: {name}", before[name], now[name])
     gone, added = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
     cause = "replaced" if gone and added else "removed" if gone else "added"
