@@ -84,7 +84,7 @@ def test_texts_that_wait_for_a_busy_worker_are_bounded(tmp_path: Path, masks: bo
 
 TRACES = 100
 OF_A_QUEUED_TRACE = 8
-"""The most objects for a trace that waits to be sent, and for the memory of it: 7.1 are measured, and a few come by chance."""
+"""The most objects for a trace that waits and for the memory of it: 7.1 are measured, and a few come by chance."""
 
 
 def visited() -> int:
