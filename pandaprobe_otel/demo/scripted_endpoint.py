@@ -10,68 +10,20 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.chat import CHAT
-from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, RequestedTool, Tokens, mapping, text_of
+from pandaprobe_otel.protocols.conversation import Message, text_of
 from pandaprobe_otel.protocols.encoding import JSON
 from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol
+from pandaprobe_otel.protocols.scripted import Reply, Script, ToolCall, Usage, messages_of, written
 
 __all__ = ["Exchange", "Message", "Refusal", "Reply", "Script", "ScriptedEndpoint", "ToolCall", "Usage", "text_of"]
-
-_CREATED: Final = 1_760_000_000
-"""Time of every answer: constant, so that two runs give the same bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    """A tool call by the scripted model."""
-
-    name: str
-    arguments: Mapping[str, object] = field(default_factory=dict[str, object])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A reply of the scripted model: a text, tool calls, or both."""
-
-    text: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    is_cut: bool = False
-    """True if the answer ends at its token limit, before the model would have ended it."""
-
-    @property
-    def finish_reason(self) -> str:
-        """`length` if it is truncated, `tool_calls` if there are any, otherwise `stop`."""
-        if self.is_cut:
-            return "length"
-        return "tool_calls" if self.tool_calls else "stop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens of one answer.
-
-    Four characters of JSON count as a token, which is reproducible and realistic.
-    """
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]], reply: Reply) -> Usage:
-        """Count the tokens of a request's messages and of the reply."""
-        calls = [[call.name, dict(call.arguments)] for call in reply.tool_calls]
-        return cls(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens([reply.text, calls]))
-
-
-def _tokens(value: Any) -> int:
-    return max(1, len(json.dumps(value, ensure_ascii=False)) // 4)
 
 
 class Refusal(Exception):
@@ -81,13 +33,6 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-
-
-Script = Callable[[Sequence[Message]], Reply]
-"""Returns the reply to the messages of a request, which have the form of chat completions in any protocol.
-
-It raises LookupError for an unknown conversation, and Refusal to answer with an HTTP error.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,23 +98,21 @@ class ScriptedEndpoint:
 
         Raises ValueError if the protocol finds no conversation in the request, and the script's own exceptions.
         """
-        messages = protocol.read_messages(body) if parsed.model is not None else None
-        if messages is None or parsed.model is None:
-            raise ValueError(f"The body must be {protocol.expects}.")
+        messages = messages_of(parsed, protocol, body)
         reply = self._script(messages)
+        usage = Usage.of(messages, reply)
         with self._lock:
+            answer = written(reply, parsed, protocol, body, usage=usage, number=len(self._exchanges) + 1)
             exchange = Exchange(
                 request=body,
                 conversation=messages,
                 reply=reply,
-                usage=Usage.of(messages, reply),
-                model=parsed.model,
-                response_id=f"{protocol.response_prefix}scripted{len(self._exchanges) + 1}",
+                usage=usage,
+                model=str(parsed.model),
+                response_id=answer.response_id,
                 streamed=parsed.is_stream,
             )
             self._exchanges.append(exchange)
-        wants_usage = not parsed.is_stream or mapping(body.get("stream_options")).get("include_usage")
-        answer = _answer(exchange, protocol, has_usage=protocol is not CHAT or bool(wants_usage))
         return protocol.write_answer(answer)
 
     def pause(self) -> None:
@@ -254,22 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _answer(exchange: Exchange, protocol: Protocol, *, has_usage: bool) -> ModelAnswer:
-    reply, usage = exchange.reply, exchange.usage
-    name = f"{protocol.call_prefix}{exchange.response_id.removeprefix(protocol.response_prefix)}"
-    calls = [
-        RequestedTool(id=f"{name}_{position}", name=call.name, arguments=json.dumps(dict(call.arguments)))
-        for position, call in enumerate(reply.tool_calls)
-    ]
-    return ModelAnswer(
-        response_id=exchange.response_id,
-        model=exchange.model,
-        choices=(Choice(text=reply.text, calls=tuple(calls), finish_reason=reply.finish_reason),),
-        tokens=Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens) if has_usage else None,
-        created=_CREATED,
-    )
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -166,8 +166,17 @@ class Script:
         """The first request without an answer; None so far."""
         return self._first
 
-    def take(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction:
+    def take(
+        self,
+        request: RecordedRequest,
+        *,
+        at: str,
+        caller: Caller | None = None,
+        instead: Callable[[Interaction], Interaction | None] = lambda _: None,
+    ) -> Interaction:
         """Return the recorded call that answers a request, and mark it as used.
+
+        If `instead` returns another answer to the recorded call, that is returned, and the recorded one stays unused.
 
         Raises:
             Divergence: No call answers this request, or an earlier one had no answer.
@@ -183,7 +192,7 @@ class Script:
                 raise self._kept(self._refusal(asked, at, caller))
             if (later := self._made_before(entry, caller)) is not None:
                 raise self._kept(came_before(self._place(later), [self._place(entry)]))
-            return self._taken(entry, asked, caller)
+            return instead(entry.interaction) or self._taken(entry, asked, caller)
 
     def take_known(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction | None:
         """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
@@ -222,6 +231,11 @@ class Script:
         """Return whether all recorded calls with these numbers were made."""
         with self._lock:
             return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
+
+    def forget(self) -> None:
+        """Forget the divergence, because its request was answered in another way."""
+        with self._lock:
+            self._first = None
 
     def nearest(self, request: RecordedRequest, *, at: str) -> Interaction | None:
         """Return the entry that is nearest to a request and mark it as used, for a user who accepts the change.

@@ -27,7 +27,7 @@ from pandaprobe_otel.replay.media import digest_of_bytes
 def parsed(request: RecordedRequest) -> ParsedRequest:
     """Return a request as parsed by its protocol."""
     url = urlsplit(request.uri)
-    body = _json_of(request.body)
+    body = body_in(request)
     if type_of(body) is dict and request.method.upper() == "POST":
         found = known.read_request(url.path.rstrip("/"), body)
         if found is not None:
@@ -55,9 +55,10 @@ def _plain(request: RecordedRequest, body: Any) -> ParsedRequest:
     return ParsedRequest(protocol="http", operation=request.method.upper(), model=model, body=fields, data=True)
 
 
-def _json_of(body: bytes) -> Any:
+def body_in(request: RecordedRequest) -> Any:
+    """Return the body of a request as JSON; None if it is not JSON."""
     try:
-        return exact_json.loads(body) if body else None
+        return exact_json.loads(request.body) if request.body else None
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ from pandaprobe_otel.replay.replayed_run import Diverge, Mode
 
 MARKER: Final = "pandaprobe_cassette"
 _ARGUMENTS: Final = frozenset(
-    {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at"}
+    {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at", "faults", "model"}
 )
 _LONGEST: Final = 100
 """Maximum number of characters of a file name. Most systems allow 255 bytes."""
@@ -66,7 +66,10 @@ def _recording(item: pytest.Item, settings: Mapping[str, str | None]) -> Recordi
         raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} does not accept {what}")
     path = _path(item, given.pop("path", None), settings["cassettes"])
     options = {name: value for name, value in given.items() if value is not None}
-    options |= _chosen(settings)
+    chosen = _chosen(settings)
+    if options.get("faults"):  # A run with faults never records.
+        chosen.pop("mode", None)
+    options |= chosen
     return recording(path, **options)
 
 

@@ -19,6 +19,7 @@ from pandaprobe_otel.capture.wrapping import restore
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay import open_recordings
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
+from pandaprobe_otel.replay.fault import Fault, Model
 from pandaprobe_otel.replay.replayed_run import Diverge, Mode, RecordedCall, RecordingOptions, Run
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ def recording(
     ignore: Sequence[str | re.Pattern[str]] = (),
     scrub: Callable[[Any], Any] | None = None,
     allow_unused: bool = False,
-    diverge: Diverge = "fail",
+    diverge: Diverge | None = None,
     ends_at: int | None = None,
+    faults: Sequence[Fault] = (),
+    model: Model | None = None,
 ) -> Recording:
     """Return a recording: a block for `with` or `async with`, or a decorator of a function.
 
@@ -54,14 +57,25 @@ def recording(
         scrub: A function that removes what must not be saved. It gets JSON (a body, an event of a stream, arguments or
             the result of a tool), or else a text, and returns the value to save.
         allow_unused: Allow recorded calls that are never made.
-        diverge: The reaction to an unknown request: `fail`, `accept`, `rerecord` or `live`.
+        diverge: The reaction to an unknown request: `fail`, `accept`, `rerecord` or `live`. With `faults`, it only
+            applies after a fault, and the default is `accept`.
         ends_at: The last call that must be made. An unknown request after it ends the block without an error.
+        faults: Faults of model calls and tools, made by the functions of `pandaprobe_otel.replay.fault`. The cassette
+            is only played back. Each fault must be met; calls that are never made are allowed.
+        model: With `faults`, a scripted model that answers unknown requests after a fault: a function from the
+            messages (in the form of chat completions) to a text or a `fault.Reply`.
 
     Raises RecordingError for an invalid mode, or if it is unclear which of several recordings is meant. Raises
     `Divergence` (an AssertionError) at the first request that was not recorded, and again at the end of the block.
     """
     if mode not in get_args(Mode):
         raise RecordingError(f"mode={mode!r} must be one of {', '.join(get_args(Mode))}.")
+    given = (faults,) if isinstance(faults, Fault) else tuple(faults)
+    if given and mode not in ("none", "once"):
+        raise RecordingError(f"mode={mode!r} records, and faults need a recorded run: use 'none' or 'once'.")
+    if model is not None and not given:
+        raise RecordingError("model= answers requests after a fault: pass faults= as well.")
+    diverge = diverge or ("accept" if given else "fail")
     if diverge not in get_args(Diverge):
         raise RecordingError(f"diverge={diverge!r} must be one of {', '.join(get_args(Diverge))}.")
     if isinstance(tools, str):
@@ -77,6 +91,8 @@ def recording(
             allow_unused=allow_unused,
             diverge=diverge,
             ends_at=ends_at,
+            faults=given,
+            model=model,
         )
     )
 
@@ -107,6 +123,11 @@ class Recording:
     def divergence(self) -> Divergence | None:
         """The first request that the cassette did not answer; None if it has answered all."""
         return self._run.divergence
+
+    @property
+    def faults_met(self) -> Sequence[Fault]:
+        """The faults that the program has met so far."""
+        return self._run.faults_met
 
     @property
     def started_at(self) -> datetime:

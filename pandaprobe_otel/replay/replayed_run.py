@@ -24,6 +24,7 @@ from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.data_flow import DataFlow
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
+from pandaprobe_otel.replay.fault import Fault, Faults, Model, scripted_answer
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.kept_calls import interaction_of, plain_request, without_waiting
 from pandaprobe_otel.replay.scrubbing import Scrubber, of_headers
@@ -153,6 +154,8 @@ class RecordingOptions:
     allow_unused: bool = False
     diverge: Diverge = "fail"
     ends_at: int | None = None
+    faults: tuple[Fault, ...] = ()
+    model: Model | None = None
 
 
 class Run:
@@ -174,6 +177,7 @@ class Run:
         self._next_number = 1
         self._failure: RecordingError | None = None
         self._is_live = False
+        self._faults = Faults(options.faults)
         self._client = ""
         self._left_alone = tuple(
             one for one in options.ignore if isinstance(one, str) and one.startswith(("http://", "https://"))
@@ -204,13 +208,19 @@ class Run:
         return self._script.divergence
 
     @property
+    def faults_met(self) -> Sequence[Fault]:
+        """The faults that the program has met so far."""
+        return self._faults.met
+
+    @property
     def failure(self) -> RecordingError | Divergence | None:
         """The first failure of the run so far; None if there is none."""
         return self._failure or self.divergence
 
     def read(self) -> None:
         """Read the cassette if it is used for playback. Raises RecordingError."""
-        mode = "none" if self._options.mode == "once" and _is_ci() else self._options.mode
+        is_only_played = self._options.mode == "once" and (_is_ci() or bool(self._faults))
+        mode = "none" if is_only_played else self._options.mode
         if mode == "all":
             return
         try:
@@ -219,6 +229,7 @@ class Run:
             if mode != "none":
                 return
             why = "CI is set, so nothing is recorded" if self._options.mode == "once" else "mode='none' only plays"
+            why = "faults need a recorded run" if self._faults else why
             raise RecordingError(
                 f"{self.path}: the cassette does not exist, and {why}. Record it where the program has its keys "
                 "(--pandaprobe-record=once, or mode='once'), and commit it."
@@ -241,8 +252,19 @@ class Run:
         found = self.failure
         if found is not None:
             raise found
+        if missed := self._faults.missed:
+            raise RecordingError(
+                f"{self.path}: the program did not meet the fault {missed[0]}: it made no such call, so the run proves "
+                "nothing about it."
+            )
         self._new_tool_calls()
-        if self._script is None or self._is_live or self._options.mode == "new" or self._options.allow_unused:
+        if (
+            self._script is None
+            or self._faults
+            or self._is_live
+            or self._options.mode == "new"
+            or self._options.allow_unused
+        ):
             return
         if (unused := self._script.never_made(tools=self.wants_tool)) is not None:
             raise unused
@@ -251,7 +273,7 @@ class Run:
         """Write the cassette if there is something new. Raises RecordingError, and the old file then stays."""
         tools = self._new_tool_calls()
         is_changed = self._script is None or self._new or self._replaced or tools
-        if self._is_live or not is_changed:
+        if self._is_live or self._faults or not is_changed:
             return
         interactions = {one.call: one for one in self._old.interactions} | self._replaced
         for exchange in self._new.values():  # before any scrubbing, since later requests repeat parts of answers
@@ -333,10 +355,13 @@ class Run:
         if self._options.mode == "new":
             return self._script.take_known(request, at=at, caller=caller), 0
         try:
-            return self._script.take(request, at=at, caller=caller), 0
+            return self._script.take(request, at=at, caller=caller, instead=self._faults.at), 0
         except Divergence:
-            if self._options.diverge == "fail":
+            if (self._faults and not self._faults.met) or (self._options.diverge == "fail" and not self._options.model):
                 raise
+            if self._options.model is not None:
+                self._script.forget()
+                return self._modelled(request, self._options.model), 0
             if self._options.diverge == "live":
                 self._is_live = True
                 return None, 0
@@ -347,6 +372,19 @@ class Run:
                 return None, nearest.call
             self._replaced[nearest.call] = replace(nearest, request=request, at=at)
             return nearest, 0
+
+    def _modelled(self, request: RecordedRequest, model: Model) -> Interaction:
+        """Return the scripted model's answer to a request that was not recorded."""
+        with self._lock:
+            number, self._next_number = self._next_number, self._next_number + 1
+        try:
+            return Interaction(number, request, scripted_answer(request, model, number=number))
+        except RecordingError as error:
+            self.fail(error)
+
+    def tool_fault(self, name: str) -> ToolCall | BaseException | None:
+        """Return the result or exception that a fault gives to a tool call; None if there is none."""
+        return self._faults.at_tool(name, self._old.tools) if self._faults else None
 
     def kept(self, size: int) -> bool:
         """Count saved bytes. Above the bound, nothing more is saved and the recording fails."""

@@ -29,7 +29,11 @@ def remove() -> None:
 
 def _ask(name: str, arguments: Mapping[str, Any], call_id: str | None) -> Played | Ran | None:
     run = current()
-    if run is None or not run.wants_tool(name):
+    if run is None:
+        return None
+    if (fault := run.tool_fault(name)) is not None:
+        return Played(fault)
+    if not run.wants_tool(name):
         return None
     given: dict[str, Any] = json.loads(encode(dict(arguments)))
     call = run.tool_answer(name, given, call_id)
@@ -37,13 +41,15 @@ def _ask(name: str, arguments: Mapping[str, Any], call_id: str | None) -> Played
 
 
 class Played:
-    """A tool call that is answered from the recording; the tool does not run."""
+    """A tool call that is answered from the recording, or by a fault; the tool does not run."""
 
-    def __init__(self, call: ToolCall) -> None:
+    def __init__(self, call: ToolCall | BaseException) -> None:
         self._call = call
 
     def outcome(self) -> Any:
         """Return the recorded result, or raise the recorded exception."""
+        if isinstance(self._call, BaseException):
+            raise self._call
         if self._call.error is None:
             return self._call.result
         raise _exception(self._call)

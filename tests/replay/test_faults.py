@@ -1,0 +1,309 @@
+"""Faults of a replayed run: the program meets them through its real clients and tools, and nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import boto3
+import openai
+import pytest
+from botocore.config import Config
+from google.genai import Client as Gemini
+
+import pandaprobe_otel
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.protocols.conversation import Message
+from pandaprobe_otel.replay import fault
+from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.fault import Reply, ToolCall
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+ran: list[str] = []
+
+
+@pandaprobe_otel.tool
+def weather(city: str) -> list[str]:
+    """Return the weather of a city."""
+    ran.append(city)
+    return [f"{city}: rain"]
+
+
+def script(messages: Sequence[Message]) -> Reply:
+    """Call the tool once, then repeat its result."""
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text=f"I found {last['content']}.")
+    return Reply(tool_calls=(ToolCall(name="weather", arguments={"city": "Oslo"}),))
+
+
+class Agent:
+    """An agent with one tool that survives the tool's exceptions, and retries as its client does."""
+
+    def __init__(self, url: str, *, retries: int = 2) -> None:
+        self._client = openai.OpenAI(base_url=url, api_key="k", max_retries=retries)
+
+    def answer(self, question: str = "Weather in Oslo?") -> str:
+        """Answer a question."""
+        messages: list[Any] = [{"role": "user", "content": question}]
+        for _ in range(4):
+            done = self._client.chat.completions.create(model="m", messages=messages, tools=[WEATHER])  # type: ignore[list-item]
+            message = done.choices[0].message
+            messages.append(message.model_dump(exclude_none=True))
+            if not message.tool_calls:
+                return str(message.content)
+            for call in message.tool_calls:
+                try:
+                    result: Any = weather(**json.loads(call.function.arguments))  # type: ignore[union-attr]
+                except Exception as error:  # noqa: BLE001 - as agents do
+                    result = {"error": type(error).__name__}
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)})
+        return "I could not find out."
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """Yield a scripted model."""
+    ran.clear()
+    with ScriptedEndpoint(script) as running:
+        yield running
+
+
+@pytest.fixture
+def cassette(endpoint: ScriptedEndpoint, tmp_path: Path) -> Path:
+    """Return the recording of the agent's run: call 1, the tool, call 2."""
+    path = tmp_path / "weather.yaml"
+    with pandaprobe_otel.recording(path, tools=True):
+        assert Agent(endpoint.base_url).answer() == 'I found ["Oslo: rain"].'
+    ran.clear()
+    return path
+
+
+OFFLINE = "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.parametrize("one", [fault.timeout(call=2), fault.http(429, call=1), fault.http(500, call=2)], ids=str)
+def test_a_client_retries_a_fault(cassette: Path, one: fault.Fault) -> None:
+    """A retry gets the recorded answer: one fault is survived by a client that retries, and not by another."""
+    before = cassette.read_bytes()
+    with pandaprobe_otel.recording(cassette, tools=True, faults=[one]) as recording:
+        assert Agent(OFFLINE).answer() == 'I found ["Oslo: rain"].'
+    assert recording.faults_met == [one]
+    assert len(recording.calls) == 3
+
+    with pytest.raises(openai.APIError), pandaprobe_otel.recording(cassette, tools=True, faults=[one]):
+        Agent(OFFLINE, retries=0).answer()
+    assert cassette.read_bytes() == before
+    assert ran == []
+
+
+def test_a_fault_outlasts_the_retries(cassette: Path) -> None:
+    """A fault of three attempts fails a client with two retries, with the service's own error."""
+    three = fault.http(503, call=2, times=3)
+    with pytest.raises(openai.InternalServerError), pandaprobe_otel.recording(cassette, tools=True, faults=[three]):
+        Agent(OFFLINE).answer()
+
+
+@pytest.mark.parametrize(
+    ("one", "result"),
+    [
+        (fault.timeout(tool="weather"), {"error": "TimeoutError"}),
+        (fault.error(tool="weather"), {"error": "RuntimeError"}),
+        (fault.error(KeyError("Oslo"), tool="weather"), {"error": "KeyError"}),
+        (fault.empty(tool="weather"), []),
+    ],
+    ids=str,
+)
+def test_a_tool_fails_and_the_model_hears_of_it(
+    cassette: Path, endpoint: ScriptedEndpoint, one: fault.Fault, result: Any
+) -> None:
+    """The tool does not run; the run goes on from the cassette, from a scripted model, or live."""
+    with pandaprobe_otel.recording(cassette, tools=True, faults=[one]):
+        assert Agent(OFFLINE).answer() == 'I found ["Oslo: rain"].'  # as recorded, since nobody else answers
+
+    heard: list[Message] = []
+
+    def model(messages: Sequence[Message]) -> str:
+        heard.extend(messages)
+        return "I am sorry."
+
+    with pandaprobe_otel.recording(cassette, tools=True, faults=[one], model=model) as recording:
+        assert Agent(OFFLINE).answer() == "I am sorry."
+    assert json.loads(str(heard[-1]["content"])) == result
+    assert [call.played for call in recording.calls] == [True, True]
+
+    sent = len(endpoint.exchanges)
+    with pandaprobe_otel.recording(cassette, tools=True, faults=[one], diverge="live") as recording:
+        assert Agent(endpoint.base_url).answer() == f"I found {json.dumps(result)}."
+    assert len(endpoint.exchanges) == sent + 1
+    assert [call.played for call in recording.calls] == [True, False]
+    assert ran == []
+
+
+def test_the_second_call_of_a_tool_fails(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    """`call` counts the calls of the tool; tools that are not played back run, and fail as well."""
+    path = tmp_path / "two.yaml"
+    with pandaprobe_otel.recording(path):
+        for _ in range(2):
+            Agent(endpoint.base_url).answer()
+    ran.clear()
+    second = fault.timeout(tool="weather", call=2)
+    with pandaprobe_otel.recording(path, faults=[second], model=lambda _: "No."):
+        assert [Agent(OFFLINE).answer() for _ in range(2)] == ['I found ["Oslo: rain"].', "No."]
+    assert ran == ["Oslo"]
+
+
+def test_a_scripted_model_may_call_tools(cassette: Path) -> None:
+    """A scripted model's tool call gets the tool's recorded result, which no fault has used up."""
+
+    def model(messages: Sequence[Message]) -> Reply:
+        if "TimeoutError" in str(messages[-1]["content"]):
+            return Reply(tool_calls=(ToolCall(name="weather", arguments={"city": "Oslo"}),))
+        return Reply(text=f"At last: {messages[-1]['content']}")
+
+    once = fault.timeout(tool="weather")
+    with pandaprobe_otel.recording(cassette, tools=True, faults=[once], model=model):
+        assert Agent(OFFLINE).answer() == 'At last: ["Oslo: rain"]'
+    assert ran == []
+
+
+def test_a_fault_that_nobody_meets_fails(cassette: Path) -> None:
+    """A run that never reaches the place of a fault proves nothing."""
+    for one in (fault.http(429, call=7), fault.timeout(tool="refund")):
+        with (
+            pytest.raises(RecordingError, match=f"did not meet the fault {one}"),
+            pandaprobe_otel.recording(cassette, tools=True, faults=[one]),
+        ):
+            Agent(OFFLINE).answer()
+
+
+def test_a_change_before_the_fault_is_still_a_divergence(cassette: Path) -> None:
+    """Before a fault is met, the program must match the recording; after it, `diverge` may still forbid changes."""
+    second = fault.http(429, call=2)
+    models: list[fault.Model | None] = [None, lambda _: "No."]
+    for model in models:
+        with pytest.raises(Divergence), pandaprobe_otel.recording(cassette, tools=True, faults=[second], model=model):
+            Agent(OFFLINE).answer("Weather in Rome?")
+    lost = fault.timeout(tool="weather")
+    with pytest.raises(Divergence), pandaprobe_otel.recording(cassette, tools=True, faults=[lost], diverge="fail"):
+        Agent(OFFLINE).answer()
+
+
+def test_more_calls_than_recorded_are_a_divergence(cassette: Path) -> None:
+    """An agent that asks more often than the recorded one gets no invented answer."""
+    lost, agent = fault.empty(call=2), Agent(OFFLINE)
+
+    def too_often() -> None:
+        with pandaprobe_otel.recording(cassette, tools=True, faults=[lost]):
+            assert agent.answer() == ""
+            for question in ("And tomorrow?", "And now?"):
+                agent.answer(question)
+
+    with pytest.raises(Divergence):
+        too_often()
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: fault.timeout(), "needs call="),
+        (lambda: fault.empty(), "needs call="),
+        (lambda: fault.http(200, call=1), "from 400 to 599"),
+        (lambda: fault.http(429, call=0), "count from 1"),
+        (lambda: fault.error(tool="t", times=0), "count from 1"),
+        (
+            lambda: pandaprobe_otel.recording("x.yaml", mode="all", faults=[fault.truncated(call=1)]),
+            "mode='all' records",
+        ),
+        (lambda: pandaprobe_otel.recording("x.yaml", model=script), "pass faults="),
+    ],
+)
+def test_bad_faults_get_a_clear_answer(make: Callable[[], Any], text: str) -> None:
+    """A fault without a place, and options that do not fit, are refused at once."""
+    with pytest.raises(RecordingError, match=text):
+        make()
+
+
+def test_faults_need_a_recorded_run(tmp_path: Path) -> None:
+    """Without a cassette nothing is sent and nothing recorded."""
+    with pytest.raises(RecordingError, match="faults need a recorded run"):
+        pandaprobe_otel.recording(tmp_path / "none.yaml", faults=[fault.truncated(call=1)]).open()
+
+
+# -- every protocol ----------------------------------------------------------------------------------------------------
+
+
+def ask_openai(url: str) -> Iterator[str]:
+    """Stream a chat."""
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+    for chunk in client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}], stream=True):
+        yield chunk.choices[0].delta.content or "" if chunk.choices else ""
+
+
+def ask_responses(url: str) -> Iterator[str]:
+    """Call the Responses API."""
+    yield (
+        openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+        .responses.create(model="m", input="Hi")
+        .output_text
+    )
+
+
+def ask_anthropic(url: str) -> Iterator[str]:
+    """Stream a message."""
+    client = anthropic.Anthropic(base_url=url, api_key="k", max_retries=0)
+    with client.messages.stream(model="m", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream:
+        yield from stream.text_stream
+
+
+def ask_gemini(url: str) -> Iterator[str]:
+    """Generate content."""
+    client: Any = Gemini(api_key="k", http_options={"base_url": url})
+    yield client.models.generate_content(model="m", contents="Hi").text or ""
+
+
+def ask_bedrock(url: str) -> Iterator[str]:
+    """Stream a conversation."""
+    client: Any = vars(boto3)["client"](
+        "bedrock-runtime",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="k",
+        aws_secret_access_key="s",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    stream = client.converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": "Hi"}]}])["stream"]
+    for event in stream:
+        yield event.get("contentBlockDelta", {}).get("delta", {}).get("text", "")
+
+
+@pytest.mark.parametrize("ask", [ask_openai, ask_responses, ask_anthropic, ask_gemini, ask_bedrock])
+def test_each_client_meets_each_fault(ask: Callable[[str], Iterator[str]], tmp_path: Path) -> None:
+    """Each client raises its own error for a broken call, and reads an empty answer; a scripted model answers it."""
+    path = tmp_path / "hi.yaml"
+    whole = "Hello, this is an answer of many words."
+    with ScriptedEndpoint(lambda _: Reply(text=whole)) as endpoint, pandaprobe_otel.recording(path):
+        assert "".join(ask(endpoint.url)) == whole
+
+    def met(one: fault.Fault) -> str | type[BaseException]:
+        words: list[str] = []
+        with pandaprobe_otel.recording(path, faults=[one]) as recording:
+            try:
+                words.extend(ask("http://127.0.0.1:9"))
+            except Exception as error:  # noqa: BLE001 - each client has its own
+                assert recording.faults_met == [one]
+                return type(error)
+        return "".join(words)
+
+    errors = [met(one) for one in (fault.timeout(call=1), fault.http(429, call=1), fault.truncated(call=1))]
+    assert all(isinstance(error, type) for error in errors), errors
+    assert len(set(errors)) >= 2
+    assert not any(error is RecordingError or error is Divergence for error in errors)
+    assert met(fault.empty(call=1)) == ""
