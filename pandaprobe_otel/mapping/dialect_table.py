@@ -7,8 +7,8 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
@@ -29,11 +29,21 @@ class Row:
     """
 
     field: str
-    sources: tuple[str, ...]
+    names: InitVar[str | tuple[str, ...]]
     convert: Convert | None = None
     note: str = ""
     form: Form = "value"
     late: bool = False
+    sources: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self, names: str | tuple[str, ...]) -> None:
+        object.__setattr__(self, "sources", (names,) if isinstance(names, str) else names)
+
+
+def named(convert: Convert | None, sources: Mapping[str, str | tuple[str, ...]]) -> Iterator[Row]:
+    """Yield rows of one converter, by their fields."""
+    for name, source in sources.items():
+        yield Row(name, source, convert)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ _TELLING: Final = frozenset(
         "agent_description", "full_name", "rendered_name", "reasoning_summary", "replay", "stack_trace",
         "tool_description", "tools", "prompt_template", "db.query.text", "attributes", "cost_details", "events",
         "input_reasoning", "response", "status_message", "trace_input", "trace_output", "url.full", "url.path",
-        "guardrail", "mcp_resource_uri", "prompt_url",
     }
 )  # fmt: skip
 """Metadata with texts of the app or its users. URLs contain queries and the names of requested things."""

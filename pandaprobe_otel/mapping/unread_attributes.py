@@ -57,7 +57,6 @@ _SECRET: Final = re.compile(
 )
 _VOCABULARIES: Final = (
     "gen_ai.", "llm.", "ai.", "openai.", "langfuse.", "pydantic_ai.", "mlflow.", "traceloop.", "pandaprobe.",
-    "decision.",
 )  # fmt: skip
 
 

@@ -475,9 +475,7 @@ NAMES_AND_IDS = {
         "previous_response_id", "prompt_name", "prompt_version", "provider", "request_model", "response_id",
         "rpc.method", "server.address", "session_id", "span_kind", "stream", "thread_id", "tool_call_id", "tool_name",
         "tool_type", "user_id", "workflow_name", "scope",
-        "api_type", "guardrail_id", "guardrail_name", "knowledge_base_id", "mcp_protocol_version", "memory_id",
-        "memory_store_id", "memory_store_name", "memory_type", "prompt_id", "prompt_vendor", "response_status",
-        "service_tier", "stream_cursor", "system_fingerprint", "conversation_compacted",
+        "api_type", "response_status", "service_tier", "system_fingerprint",
     )),
 }  # fmt: skip
 """Fields that may have a text of the emitter under any `capture`, or under `capture="metadata"`."""

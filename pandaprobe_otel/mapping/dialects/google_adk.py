@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import found_conversation
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, text, type_of, usable
@@ -64,14 +64,19 @@ DIALECT: Final = Dialect(
     scopes=("gcp.vertex.agent",),
     kinds=(KindRule(decide=_kind, note="scope `gcp.vertex.agent` and the beginning of the name"),),
     rows=(
-        Row("input", ("gcp.vertex.agent.llm_request",), _request, "contents and system instruction", form="messages"),
-        Row("output", ("gcp.vertex.agent.llm_response",), _response, form="messages"),
-        Row("tool.input", ("gcp.vertex.agent.tool_call_args",), usable),
-        Row("tool.output", ("gcp.vertex.agent.tool_response",), _tool_response),
-        Row("usage.bag", ("gcp.vertex.agent.llm_response",), _usage, "thoughts are added where output leaves them out"),
-        Row("session_id", ("gcp.vertex.agent.session_id",), text),
-        Row("metadata.invocation_id", ("gcp.vertex.agent.invocation_id",), text),
-        Row("metadata.event_id", ("gcp.vertex.agent.event_id",), text),
-        Row("metadata.tools", ("gcp.vertex.agent.llm_request",), _tools),
+        Row("input", "gcp.vertex.agent.llm_request", _request, "contents and system instruction", form="messages"),
+        Row("output", "gcp.vertex.agent.llm_response", _response, form="messages"),
+        Row("usage.bag", "gcp.vertex.agent.llm_response", _usage, "thoughts are added where output leaves them out"),
+        Row("tool.input", "gcp.vertex.agent.tool_call_args"),
+        Row("tool.output", "gcp.vertex.agent.tool_response", _tool_response),
+        Row("metadata.tools", "gcp.vertex.agent.llm_request", _tools),
+        *named(
+            text,
+            {
+                "session_id": "gcp.vertex.agent.session_id",
+                "metadata.invocation_id": "gcp.vertex.agent.invocation_id",
+                "metadata.event_id": "gcp.vertex.agent.event_id",
+            },
+        ),
     ),
 )

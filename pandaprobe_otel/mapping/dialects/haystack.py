@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import provider_counts
 from pandaprobe_otel.mapping.values import mapping, text, type_of
@@ -61,9 +61,14 @@ DIALECT: Final = Dialect(
     rows=(
         Row("input", ("haystack.component.input", "haystack.pipeline.input_data"), late=True),
         Row("output", ("haystack.component.output", "haystack.pipeline.output_data"), late=True),
-        Row("display_name", ("haystack.component.name",), text),
-        Row("model", ("haystack.component.output",), _model, "of the first reply"),
-        Row("usage.bag", ("haystack.component.output",), _usage, "of the first reply"),
-        Row("metadata.component_type", ("haystack.component.type",), text),
+        Row("model", "haystack.component.output", _model, "of the first reply"),
+        Row("usage.bag", "haystack.component.output", _usage, "of the first reply"),
+        *named(
+            text,
+            {
+                "display_name": "haystack.component.name",
+                "metadata.component_type": "haystack.component.type",
+            },
+        ),
     ),
 )

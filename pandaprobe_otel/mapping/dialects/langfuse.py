@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, counts_from
 from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, type_of, unquoted, usable
@@ -112,33 +112,48 @@ DIALECT: Final = Dialect(
         ),
     ),
     rows=(
-        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("langfuse.observation.input",), _input, "without tool definitions"),
-        Row("metadata.tools", ("langfuse.observation.input",), _tools, "definitions among the messages"),
-        Row("output", ("langfuse.observation.output",)),
-        Row("model", ("langfuse.observation.model.name",), unquoted),
-        Row("parameters", ("langfuse.observation.model.parameters",), parameters.bag),
-        Row("usage.bag", ("langfuse.observation.usage_details",), usage_details, "buckets exclude each other"),
-        Row("cost", ("langfuse.observation.cost_details",), amounts),
-        Row("first_token_ns", ("langfuse.observation.completion_start_time",), _iso_time, "ISO time, maybe quoted"),
-        Row("error.flag", ("langfuse.observation.level",), _failed, "`ERROR`"),
-        Row("error.text", ("langfuse.observation.status_message",), unquoted),
-        Row("metadata.status_message", ("langfuse.observation.status_message",), unquoted),
-        Row("metadata.level", ("langfuse.observation.level",), unquoted),
-        Row("metadata.prompt_name", ("langfuse.observation.prompt.name",), unquoted),
-        Row("metadata.prompt_version", ("langfuse.observation.prompt.version",), scalar),
-        Row("metadata", ("langfuse.observation.metadata",), mapping),
-        Row("metadata", ("langfuse.observation.metadata.*",), _values),
-        Row("session_id", ("langfuse.session.id",), text),
-        Row("user_id", ("langfuse.user.id",), text),
-        Row("tags", ("langfuse.trace.tags",), texts),
-        Row("environment", ("langfuse.environment",), text),
-        Row("release", ("langfuse.release",), text),
-        Row("trace.name", ("langfuse.trace.name",), text),
-        Row("trace.input", ("langfuse.trace.input",), decoded),
-        Row("trace.output", ("langfuse.trace.output",), decoded),
-        Row("trace.metadata", ("langfuse.trace.metadata",), mapping),
-        Row("trace.metadata", ("langfuse.trace.metadata.*",), _values),
-        Row("trace.metadata", ("langfuse.version",), lambda value: {"version": value} if text(value) else None),
+        Row("metadata.span_kind", "langfuse.observation.type", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "langfuse.observation.input", _input, "without tool definitions"),
+        Row("metadata.tools", "langfuse.observation.input", _tools, "definitions among the messages"),
+        Row("parameters", "langfuse.observation.model.parameters", parameters.bag),
+        Row("usage.bag", "langfuse.observation.usage_details", usage_details, "buckets exclude each other"),
+        Row("first_token_ns", "langfuse.observation.completion_start_time", _iso_time, "ISO time, maybe quoted"),
+        Row("error.flag", "langfuse.observation.level", _failed, "`ERROR`"),
+        Row("metadata", "langfuse.observation.metadata", mapping),
+        Row("metadata", "langfuse.observation.metadata.*", _values),
+        Row("trace.metadata", "langfuse.trace.metadata", mapping),
+        Row("trace.metadata", "langfuse.trace.metadata.*", _values),
+        Row("trace.metadata", "langfuse.version", lambda value: {"version": value} if text(value) else None),
+        Row("output", "langfuse.observation.output"),
+        Row("cost", "langfuse.observation.cost_details", amounts),
+        Row("metadata.prompt_version", "langfuse.observation.prompt.version", scalar),
+        Row("tags", "langfuse.trace.tags", texts),
+        *named(
+            unquoted,
+            {
+                "model": "langfuse.observation.model.name",
+                "error.text": "langfuse.observation.status_message",
+                "metadata.status_message": "langfuse.observation.status_message",
+                "metadata.level": "langfuse.observation.level",
+                "metadata.prompt_name": "langfuse.observation.prompt.name",
+            },
+        ),
+        *named(
+            text,
+            {
+                "session_id": "langfuse.session.id",
+                "user_id": "langfuse.user.id",
+                "environment": "langfuse.environment",
+                "release": "langfuse.release",
+                "trace.name": "langfuse.trace.name",
+            },
+        ),
+        *named(
+            decoded,
+            {
+                "trace.input": "langfuse.trace.input",
+                "trace.output": "langfuse.trace.output",
+            },
+        ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.parameters import simple
 from pandaprobe_otel.mapping.usage import encoded_counts
 from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, mapping, text, type_of
@@ -46,21 +46,26 @@ DIALECT: Final = Dialect(
     scopes=("langsmith",),
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
-        Row("metadata.span_kind", ("langsmith.span.kind",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
-        Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
-        Row("usage.bag", ("langsmith.metadata.usage_metadata",), encoded_counts, "details"),
-        Row("cached", ("langsmith.metadata.usage_metadata",), _cached, "a cost of 0: LangChain's cache"),
-        Row("metadata.cached", ("langsmith.metadata.usage_metadata",), _cached),
-        Row("parameters.temperature", ("langsmith.metadata.ls_temperature",), simple),
-        Row("parameters.max_tokens", ("langsmith.metadata.ls_max_tokens",), simple),
-        Row("parameters.stop_sequences", ("langsmith.metadata.ls_stop",), decoded),
-        Row("session_id", ("langsmith.metadata.session_id",), text),
-        Row("session_id", ("langsmith.metadata.thread_id",), text, late=True),
-        Row("user_id", ("langsmith.metadata.user_id",), text),
-        Row("metadata.tags", ("langsmith.span.tags",), comma_separated),
-        Row("root_tags", ("langsmith.span.tags",), comma_separated, "of the root only"),
-        Row("metadata", ("langsmith.metadata.*",), _metadata, "without environment variables"),
+        Row("metadata.span_kind", "langsmith.span.kind", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "gen_ai.prompt", None, "one JSON document", late=True),
+        Row("output", "gen_ai.completion", _document, "one JSON document", late=True),
+        Row("usage.bag", "langsmith.metadata.usage_metadata", encoded_counts, "details"),
+        Row("cached", "langsmith.metadata.usage_metadata", _cached, "a cost of 0: LangChain's cache"),
+        Row("session_id", "langsmith.metadata.session_id", text),
+        Row("session_id", "langsmith.metadata.thread_id", text, late=True),
+        Row("root_tags", "langsmith.span.tags", comma_separated, "of the root only"),
+        Row("metadata", "langsmith.metadata.*", _metadata, "without environment variables"),
+        Row("metadata.cached", "langsmith.metadata.usage_metadata", _cached),
+        Row("parameters.stop_sequences", "langsmith.metadata.ls_stop", decoded),
+        Row("user_id", "langsmith.metadata.user_id", text),
+        Row("metadata.tags", "langsmith.span.tags", comma_separated),
+        *named(
+            simple,
+            {
+                "parameters.temperature": "langsmith.metadata.ls_temperature",
+                "parameters.max_tokens": "langsmith.metadata.ls_max_tokens",
+            },
+        ),
     ),
     note="`langsmith.trace.session_name` is not read: it is the project, not a session.",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.dialects.otel_genai import provider
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, encoded_counts
@@ -32,16 +32,21 @@ DIALECT: Final = Dialect(
     scopes=("mlflow.tracing",),
     kinds=(KindRule("mlflow.spanType", _TYPES, decide=_kind, note="others are OTHER"),),
     rows=(
-        Row("metadata.span_kind", ("mlflow.spanType",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("mlflow.spanInputs",), scalar, late=True),
-        Row("output", ("mlflow.spanOutputs",), scalar, late=True),
-        Row("model", ("mlflow.llm.model",), unquoted),
-        Row("metadata.provider", ("mlflow.llm.provider",), _provider),
-        Row("usage.bag", ("mlflow.chat.tokenUsage",), encoded_counts),
-        Row("cost", ("mlflow.llm.cost",), amounts, "the suffix `_cost` is cut"),
-        Row("metadata.tools", ("mlflow.chat.tools",), structure),
-        Row("session_id", ("mlflow.trace.session",), unquoted),
-        Row("user_id", ("mlflow.trace.user",), unquoted),
-        Row("metadata.mlflow_request_id", ("mlflow.traceRequestId",), unquoted),
+        Row("metadata.span_kind", "mlflow.spanType", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "mlflow.spanInputs", scalar, late=True),
+        Row("output", "mlflow.spanOutputs", scalar, late=True),
+        Row("cost", "mlflow.llm.cost", amounts, "the suffix `_cost` is cut"),
+        Row("metadata.provider", "mlflow.llm.provider", _provider),
+        Row("usage.bag", "mlflow.chat.tokenUsage", encoded_counts),
+        Row("metadata.tools", "mlflow.chat.tools", structure),
+        *named(
+            unquoted,
+            {
+                "model": "mlflow.llm.model",
+                "session_id": "mlflow.trace.session",
+                "user_id": "mlflow.trace.user",
+                "metadata.mlflow_request_id": "mlflow.traceRequestId",
+            },
+        ),
     ),
 )

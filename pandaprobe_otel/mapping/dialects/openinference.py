@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
 from pandaprobe_otel.mapping.usage import amounts
@@ -13,12 +13,10 @@ from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text,
 
 _NAMESPACES: Final = (
     "openinference.", "llm.", "input.value", "output.value", "embedding.", "retrieval.", "reranker.", "tool.",
-    "decision.",
 )  # fmt: skip
 _KINDS: Final = {
     "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",
     "chain": "CHAIN", "reranker": "RETRIEVER", "prompt": "CHAIN", "guardrail": "OTHER", "evaluator": "OTHER",
-    "decision": "LLM",
 }  # fmt: skip
 
 
@@ -119,56 +117,57 @@ DIALECT: Final = Dialect(
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
-        Row("metadata.span_kind", ("openinference.span.kind",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
-        Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
-        Row("input", ("llm.prompts.*",), _prompts, "of text completions", form="messages"),
-        Row("output", ("llm.choices.*",), _choices, "of text completions", form="messages"),
-        Row("input", ("input.value",), None, "only if there are no messages", late=True),
-        Row("output", ("output.value",), None, "only if there are no messages", late=True),
-        Row("query", ("reranker.query",), text),
-        Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
-        Row("embedding.input", ("embedding.embeddings.*",), _texts, "texts only, never vectors"),
-        Row("model", ("llm.response.model_name", "llm.model_name"), model),
-        Row("model", ("embedding.model_name", "reranker.model_name"), model),
-        Row("model", ("decision.response.model_name", "decision.model_name"), model),
-        Row(
-            "metadata.request_model",
-            ("llm.request.model_name", "decision.request.model_name"),
-            model,
-            "only if another model answered",
-        ),
-        Row("metadata.provider", ("llm.provider", "llm.system", "decision.provider", "decision.system"), provider),
+        Row("metadata.span_kind", "openinference.span.kind", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "llm.input_messages.*", messages, "by number", form="messages"),
+        Row("output", "llm.output_messages.*", messages, "by number", form="messages"),
+        Row("input", "llm.prompts.*", _prompts, "of text completions", form="messages"),
+        Row("output", "llm.choices.*", _choices, "of text completions", form="messages"),
+        Row("input", "input.value", None, "only if there are no messages", late=True),
+        Row("output", "output.value", None, "only if there are no messages", late=True),
+        Row("embedding.input", "embedding.embeddings.*", _texts, "texts only, never vectors"),
+        Row("metadata.request_model", "llm.request.model_name", model, "only if another model answered"),
         Row("parameters", ("llm.invocation_parameters", "embedding.invocation_parameters"), parameters.bag),
-        Row("usage.prompt", ("llm.token_count.prompt", "decision.token_count.input"), count),
-        Row("usage.completion", ("llm.token_count.completion", "decision.token_count.output"), count),
-        Row("usage.total", ("llm.token_count.total",), count),
+        Row("cost", "llm.cost.*", _costs, "prompt is input, completion is output"),
+        Row("metadata", "metadata", mapping, "last source of session and user"),
+        Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
         Row(
-            "usage.cache_read",
-            ("llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
-            count,
+            "model", ("llm.response.model_name", "llm.model_name", "embedding.model_name", "reranker.model_name"), model
         ),
-        Row("usage.cache_write", ("llm.token_count.prompt_details.cache_write",), count),
-        Row("usage.reasoning", ("llm.token_count.completion_details.reasoning",), count),
-        Row("usage.audio", ("llm.token_count.completion_details.audio",), count),
-        Row("cost", ("llm.cost.*",), _costs, "prompt is input, completion is output"),
-        Row("metadata.cost_details", ("llm.cost.*",), _cost_details),
-        Row("metadata.finish_reasons", ("llm.finish_reason",), finish_reasons),
-        Row("metadata.tools", ("llm.tools.*",), _tools),
-        Row("metadata.prompt_template", ("llm.prompt_template.*",), _prompt_template),
-        Row("metadata.prompt_id", ("prompt.id",), text),
-        Row("metadata.prompt_url", ("prompt.url",), text),
-        Row("metadata.prompt_vendor", ("prompt.vendor",), text),
-        Row("metadata.top_k", ("reranker.top_k",), count),
-        Row("tool_name", ("tool.name",), text),
-        Row("metadata.tool_description", ("tool.description",), text),
-        Row("metadata.tool_call_id", ("tool_call.id", "tool.id"), text),
-        Row("metadata.agent_name", ("agent.name",), text),
-        Row("metadata.graph_node_id", ("graph.node.id",), text),
-        Row("metadata.graph_node_parent_id", ("graph.node.parent_id",), text),
-        Row("metadata.graph_node_name", ("graph.node.name",), text),
-        Row("metadata", ("metadata",), mapping, "last source of session and user"),
-        Row("tags", ("tag.tags",), texts),
+        Row("metadata.provider", ("llm.provider", "llm.system"), provider),
+        Row("metadata.cost_details", "llm.cost.*", _cost_details),
+        Row("metadata.finish_reasons", "llm.finish_reason", finish_reasons),
+        Row("metadata.tools", "llm.tools.*", _tools),
+        Row("metadata.prompt_template", "llm.prompt_template.*", _prompt_template),
+        Row("tags", "tag.tags", texts),
+        *named(
+            text,
+            {
+                "query": "reranker.query",
+                "tool_name": "tool.name",
+                "metadata.tool_description": "tool.description",
+                "metadata.tool_call_id": ("tool_call.id", "tool.id"),
+                "metadata.agent_name": "agent.name",
+                "metadata.graph_node_id": "graph.node.id",
+                "metadata.graph_node_parent_id": "graph.node.parent_id",
+                "metadata.graph_node_name": "graph.node.name",
+            },
+        ),
+        *named(
+            count,
+            {
+                "usage.prompt": "llm.token_count.prompt",
+                "usage.completion": "llm.token_count.completion",
+                "usage.total": "llm.token_count.total",
+                "usage.cache_read": (
+                    "llm.token_count.prompt_details.cache_read",
+                    "llm.token_count.prompt_details.cache_input",
+                ),
+                "usage.cache_write": "llm.token_count.prompt_details.cache_write",
+                "usage.reasoning": "llm.token_count.completion_details.reasoning",
+                "usage.audio": "llm.token_count.completion_details.audio",
+                "metadata.top_k": "reranker.top_k",
+            },
+        ),
     ),
     events=(EventRow("first_token_event", ("First Token Stream Event",), first_time),),
     note="`tool.parameters` is a schema in some instrumentors and arguments in others, so it is never an input.",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, total
-from pandaprobe_otel.mapping.values import count, decoded, flat, number, structure, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
 _OPERATIONS: Final = {
     "chat": "LLM", "generate_content": "LLM", "text_completion": "LLM", "completion": "LLM", "generate": "LLM",
@@ -21,11 +21,6 @@ _OPERATIONS: Final = {
     "create_agent": "AGENT", "invoke_workflow": "CHAIN", "execute_task": "CHAIN", "plan": "CHAIN",
     "agent_step": "CHAIN", "execute_event_loop_cycle": "CHAIN", "chain": "CHAIN",
     "handle_conversation_turn": "AGENT", "apply_guardrail": "OTHER",
-    **dict.fromkeys(
-        ("create_memory", "update_memory", "upsert_memory", "delete_memory", "create_memory_store",
-         "delete_memory_store"),
-        "OTHER",
-    ),
 }  # fmt: skip
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _PROVIDERS: Final = {
@@ -125,140 +120,134 @@ _KINDS: Final = (
 )
 
 _ROWS: Final = (
-    # Under names that no vendor owns.
-    Row("user_id", ("enduser.id",), text),
-    Row("session_id", ("thread_id",), text, late=True),
-    # Content.
-    Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
-    Row("output", ("gen_ai.output.messages",), joined, "JSON text or structured; pieces are joined", form="messages"),
-    Row("system", ("gen_ai.system_instructions",), decoded, "parts or plain text; one system message in front"),
+    Row("user_id", "enduser.id", text),
+    Row("session_id", "thread_id", text, late=True),
+    Row("input", "gen_ai.input.messages", decoded, "JSON text or structured", form="messages"),
+    Row("output", "gen_ai.output.messages", joined, "JSON text or structured; pieces are joined", form="messages"),
+    Row("system", "gen_ai.system_instructions", decoded, "parts or plain text; one system message in front"),
     Row("tool.input", ("gen_ai.tool.call.arguments", "gen_ai.tool.args"), None, "the latter from OpenLIT"),
-    Row("tool.output", ("gen_ai.tool.call.result",)),
-    Row("query", ("gen_ai.retrieval.query.text",), text),
-    Row("query", ("gen_ai.memory.query.text",), text),
-    Row("documents", ("gen_ai.retrieval.documents", "gen_ai.memory.records"), structure),
-    Row("input", ("gen_ai.memory.records",), decoded, "of an operation that writes to a memory", late=True),
-    # Model.
     Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "of the answer, else of the request"),
-    Row("metadata.request_model", ("gen_ai.request.model",), model, "only if another model answered"),
-    Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
-    Row("first_token_after", ("gen_ai.response.time_to_first_chunk",), seconds, "seconds"),
-    Row("first_token_after", ("gen_ai.server.time_to_first_token",), milliseconds, "milliseconds"),
-    # Parameters.
-    Row("parameters.temperature", ("gen_ai.request.temperature",), simple),
-    Row("parameters.top_p", ("gen_ai.request.top_p",), simple),
-    Row("parameters.top_k", ("gen_ai.request.top_k",), whole, "seen as 40.0"),
-    Row("parameters.max_tokens", ("gen_ai.request.max_tokens",), simple),
-    Row("parameters.seed", ("gen_ai.request.seed", "gen_ai.openai.request.seed"), whole),
-    Row("parameters.frequency_penalty", ("gen_ai.request.frequency_penalty",), simple),
-    Row("parameters.presence_penalty", ("gen_ai.request.presence_penalty",), simple),
-    Row("parameters.stop_sequences", ("gen_ai.request.stop_sequences",), simple),
-    Row("parameters.n", ("gen_ai.request.choice.count",), choices, "1 is left out"),
-    Row("parameters.reasoning_effort", ("gen_ai.request.reasoning.level",), simple),
-    Row(
-        "parameters.response_format",
-        ("gen_ai.request.structured_output_schema", "gen_ai.openai.request.response_format"),
-        decoded,
-    ),
-    Row("parameters.service_tier", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), simple),
-    # Usage.
+    Row("metadata.request_model", "gen_ai.request.model", model, "only if another model answered"),
+    Row("first_token_after", "gen_ai.response.time_to_first_chunk", seconds, "seconds"),
+    Row("first_token_after", "gen_ai.server.time_to_first_token", milliseconds, "milliseconds"),
+    Row("parameters.top_k", "gen_ai.request.top_k", whole, "seen as 40.0"),
+    Row("parameters.n", "gen_ai.request.choice.count", choices, "1 is left out"),
     Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),
     Row("usage.completion", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"), count),
-    Row("usage.total", ("gen_ai.usage.total_tokens",), count, "only to distinguish the two meanings of input"),
-    Row(
-        "usage.cache_read",
-        (
-            "gen_ai.usage.cache_read.input_tokens",
-            "gen_ai.usage.cache_read_input_tokens",
-            "gen_ai.usage.cache_read_tokens",
-        ),
-        count,
-    ),
-    Row(
-        "usage.cache_write",
-        (
-            "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.cache_creation.input_tokens",
-            "gen_ai.usage.cache_creation_input_tokens",
-            "gen_ai.usage.cache_write_input_tokens",
-            "gen_ai.usage.cache_write_tokens",
-        ),
-        count,
-    ),
-    Row("usage.audio", ("gen_ai.usage.audio.output_tokens",), count),
-    Row("usage.reasoning", ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"), count),
-    Row("aggregated.prompt", ("gen_ai.aggregated_usage.input_tokens",), count),
-    Row("aggregated.completion", ("gen_ai.aggregated_usage.output_tokens",), count),
-    Row("aggregated.cache_read", ("gen_ai.aggregated_usage.cache_read.input_tokens",), count),
-    Row(
-        "aggregated.cache_write",
-        ("gen_ai.aggregated_usage.cache_write.input_tokens", "gen_ai.aggregated_usage.cache_creation.input_tokens"),
-        count,
-    ),
-    Row("aggregated.reasoning", ("gen_ai.aggregated_usage.reasoning.output_tokens",), count),
-    # Metadata.
-    Row("tool_name", ("gen_ai.tool.name",), text, "name of a TOOL span"),
-    Row("metadata.tools", ("gen_ai.tool.definitions",), structure),
+    Row("usage.total", "gen_ai.usage.total_tokens", count, "only to distinguish the two meanings of input"),
+    Row("tool_name", "gen_ai.tool.name", text, "name of a TOOL span"),
     Row(
         "metadata.finish_reasons",
         ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason", "gen_ai.response.finish_reason"),
         finish_reasons,
         "`FinishReason.STOP` (Semantic Kernel) is stop",
     ),
-    Row("metadata.response_id", ("gen_ai.response.id",), text),
-    Row("metadata.agent_name", ("gen_ai.agent.name",), text),
-    Row("metadata.agent_id", ("gen_ai.agent.id",), text),
-    Row("metadata.agent_description", ("gen_ai.agent.description",), text),
-    Row("metadata.agent_version", ("gen_ai.agent.version",), text),
-    Row("metadata.workflow_name", ("gen_ai.workflow.name",), text),
-    Row("metadata.tool_call_id", ("gen_ai.tool.call.id",), text),
-    Row("metadata.tool_description", ("gen_ai.tool.description",), text),
-    Row("metadata.tool_type", ("gen_ai.tool.type",), text),
-    Row("metadata.data_source_id", ("gen_ai.data_source.id",), text),
-    Row("metadata.output_type", ("gen_ai.output.type",), text),
-    Row("metadata.previous_response_id", ("gen_ai.request.previous_response.id",), text),
-    Row("metadata.prompt_name", ("gen_ai.prompt.name",), text),
-    Row("metadata.prompt_version", ("gen_ai.prompt.version",), text),
-    Row("metadata.encoding_formats", ("gen_ai.request.encoding_formats",), texts),
-    Row("metadata.stream", ("gen_ai.request.stream",)),
-    Row("metadata.dimensions", ("gen_ai.embeddings.dimension.count",), count),
-    Row("metadata.top_k", ("gen_ai.retrieval.top_k",), count),
-    Row("metadata.mcp_method", ("mcp.method.name",), text),
-    Row("metadata.operation", ("gen_ai.operation.name",), unknown_operation, "only if the kind does not say it"),
-    Row("metadata.response_status", ("gen_ai.response.status",), text),
-    Row("metadata.conversation_compacted", ("gen_ai.conversation.compacted",)),
-    Row("metadata.stream_cursor", ("gen_ai.request.stream_cursor",), text),
-    Row("metadata.api_type", ("openai.api.type",), text),
-    Row(
-        "metadata.service_tier",
-        ("openai.response.service_tier", "gen_ai.openai.response.service_tier", "anthropic.response.service_tier"),
-        text,
-    ),
-    Row(
-        "metadata.system_fingerprint",
-        ("openai.response.system_fingerprint", "gen_ai.openai.response.system_fingerprint"),
-        text,
-    ),
-    Row("metadata.memory_id", ("gen_ai.memory.record.id", "gen_ai.memory.id"), text),
-    Row("metadata.memory_store_id", ("gen_ai.memory.store.id",), text),
-    Row("metadata.memory_store_name", ("gen_ai.memory.store.name",), text),
-    Row("metadata.memory_type", ("gen_ai.memory.type",), text),
-    Row("metadata.guardrail", ("gen_ai.guardrail.*",), flat),
-    Row("metadata.guardrail_id", ("aws.bedrock.guardrail.id", "gen_ai.guardian.id"), text),
-    Row("metadata.guardrail_name", ("gen_ai.guardian.name",), text),
-    Row("metadata.knowledge_base_id", ("aws.bedrock.knowledge_base.id",), text),
-    Row("metadata.mcp_protocol_version", ("mcp.protocol.version",), text),
-    Row("metadata.mcp_resource_uri", ("mcp.resource.uri",), text),
-    Row("error_type", ("error.type",), text),
-    Row("error_type", ("gen_ai.response.status",), _failed, "`failed`"),
+    Row("metadata.operation", "gen_ai.operation.name", unknown_operation, "only if the kind does not say it"),
+    Row("error_type", "error.type", text),
+    Row("error_type", "gen_ai.response.status", _failed, "`failed`"),
     Row("error.flag", ("tool.status", "gen_ai.tool.status"), _errored, "`error` (Strands)"),
-    Row("session_id", ("gen_ai.conversation.id",), text),
-    Row("user_id", ("gen_ai.request.user",), text, "OpenLIT"),
-    # Costs and older counts.
-    Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
-    Row("cost", ("gen_ai.cost.*",), _costs, "US dollars: input, output and total (LiteLLM)", late=True),
-    Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
-    Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
+    Row("session_id", "gen_ai.conversation.id", text),
+    Row("user_id", "gen_ai.request.user", text, "OpenLIT"),
+    Row("cost", "gen_ai.usage.cost", total, "US dollars", late=True),
+    Row("cost", "gen_ai.cost.*", _costs, "US dollars: input, output and total (LiteLLM)", late=True),
+    Row("usage.prompt", "gen_ai.response.input_tokens", count, "old Microsoft.Extensions.AI"),
+    Row("usage.completion", "gen_ai.response.output_tokens", count, "old Microsoft.Extensions.AI"),
+    Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
+    Row("parameters.seed", ("gen_ai.request.seed", "gen_ai.openai.request.seed"), whole),
+    Row(
+        "parameters.response_format",
+        ("gen_ai.request.structured_output_schema", "gen_ai.openai.request.response_format"),
+        decoded,
+    ),
+    Row("metadata.encoding_formats", "gen_ai.request.encoding_formats", texts),
+    *named(
+        None,
+        {
+            "tool.output": "gen_ai.tool.call.result",
+            "metadata.stream": "gen_ai.request.stream",
+        },
+    ),
+    *named(
+        text,
+        {
+            "query": ("gen_ai.retrieval.query.text", "gen_ai.memory.query.text"),
+            "metadata.response_id": "gen_ai.response.id",
+            "metadata.agent_name": "gen_ai.agent.name",
+            "metadata.agent_id": "gen_ai.agent.id",
+            "metadata.agent_description": "gen_ai.agent.description",
+            "metadata.agent_version": "gen_ai.agent.version",
+            "metadata.workflow_name": "gen_ai.workflow.name",
+            "metadata.tool_call_id": "gen_ai.tool.call.id",
+            "metadata.tool_description": "gen_ai.tool.description",
+            "metadata.tool_type": "gen_ai.tool.type",
+            "metadata.data_source_id": "gen_ai.data_source.id",
+            "metadata.output_type": "gen_ai.output.type",
+            "metadata.previous_response_id": "gen_ai.request.previous_response.id",
+            "metadata.prompt_name": "gen_ai.prompt.name",
+            "metadata.prompt_version": "gen_ai.prompt.version",
+            "metadata.mcp_method": "mcp.method.name",
+            "metadata.response_status": "gen_ai.response.status",
+            "metadata.api_type": "openai.api.type",
+            "metadata.service_tier": (
+                "openai.response.service_tier",
+                "gen_ai.openai.response.service_tier",
+                "anthropic.response.service_tier",
+            ),
+            "metadata.system_fingerprint": (
+                "openai.response.system_fingerprint",
+                "gen_ai.openai.response.system_fingerprint",
+            ),
+        },
+    ),
+    *named(
+        structure,
+        {
+            "documents": ("gen_ai.retrieval.documents", "gen_ai.memory.records"),
+            "metadata.tools": "gen_ai.tool.definitions",
+        },
+    ),
+    *named(
+        simple,
+        {
+            "parameters.temperature": "gen_ai.request.temperature",
+            "parameters.top_p": "gen_ai.request.top_p",
+            "parameters.max_tokens": "gen_ai.request.max_tokens",
+            "parameters.frequency_penalty": "gen_ai.request.frequency_penalty",
+            "parameters.presence_penalty": "gen_ai.request.presence_penalty",
+            "parameters.stop_sequences": "gen_ai.request.stop_sequences",
+            "parameters.reasoning_effort": "gen_ai.request.reasoning.level",
+            "parameters.service_tier": ("openai.request.service_tier", "gen_ai.openai.request.service_tier"),
+        },
+    ),
+    *named(
+        count,
+        {
+            "usage.cache_read": (
+                "gen_ai.usage.cache_read.input_tokens",
+                "gen_ai.usage.cache_read_input_tokens",
+                "gen_ai.usage.cache_read_tokens",
+            ),
+            "usage.cache_write": (
+                "gen_ai.usage.cache_write.input_tokens",
+                "gen_ai.usage.cache_creation.input_tokens",
+                "gen_ai.usage.cache_creation_input_tokens",
+                "gen_ai.usage.cache_write_input_tokens",
+                "gen_ai.usage.cache_write_tokens",
+            ),
+            "usage.audio": "gen_ai.usage.audio.output_tokens",
+            "usage.reasoning": ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
+            "aggregated.prompt": "gen_ai.aggregated_usage.input_tokens",
+            "aggregated.completion": "gen_ai.aggregated_usage.output_tokens",
+            "aggregated.cache_read": "gen_ai.aggregated_usage.cache_read.input_tokens",
+            "aggregated.cache_write": (
+                "gen_ai.aggregated_usage.cache_write.input_tokens",
+                "gen_ai.aggregated_usage.cache_creation.input_tokens",
+            ),
+            "aggregated.reasoning": "gen_ai.aggregated_usage.reasoning.output_tokens",
+            "metadata.dimensions": "gen_ai.embeddings.dimension.count",
+            "metadata.top_k": "gen_ai.retrieval.top_k",
+        },
+    ),
 )
 
 DIALECT: Final = Dialect(

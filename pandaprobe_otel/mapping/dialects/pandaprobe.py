@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
-from pandaprobe_otel.mapping.dialect_table import KINDS, Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import KINDS, Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.usage import amounts
 from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts, type_of
 
@@ -57,35 +57,40 @@ DIALECT: Final = Dialect(
     namespaces=_OWN,
     kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in sorted(KINDS)}, states=True),),
     rows=(
-        Row("input", (names.INPUT,), scalar),
-        Row("output", (names.OUTPUT,), scalar),
-        Row("model", (names.MODEL,), text),
-        Row("parameters", (names.MODEL_PARAMETERS,), _parameters),
-        Row("usage.bag", (names.TOKEN_USAGE,), _bag),
-        Row("cost", (names.COST,), amounts),
-        Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
-        Row("outcome", (names.OUTCOME,), _outcome, "outcome of work that neither succeeded nor failed"),
-        Row("error.own", (names.ERROR,), text),
-        Row("cached", (names.CACHED,), _true, "tokens and cost do not count"),
-        Row("metadata.cached", (names.CACHED,), _true),
-        Row("metadata", (names.SPAN_METADATA,), mapping),
-        Row("metadata.replay", (names.REPLAY,), mapping, "data to rebuild a call, with `init(replayable=True)`"),
-        Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
-        Row("session_id", (names.SESSION_ID,), text),
-        Row("user_id", (names.USER_ID,), text),
-        Row(
-            "metadata.project",
-            (names.PROJECT,),
-            text,
-            "project that gets the trace",
+        Row("parameters", names.MODEL_PARAMETERS, _parameters),
+        Row("first_token_ns", names.COMPLETION_START_TIME, _nanoseconds, "nanoseconds since the epoch"),
+        Row("outcome", names.OUTCOME, _outcome, "outcome of work that neither succeeded nor failed"),
+        Row("cached", names.CACHED, _true, "tokens and cost do not count"),
+        Row("metadata", names.SPAN_METADATA, mapping),
+        Row("metadata.replay", names.REPLAY, mapping, "data to rebuild a call, with `init(replayable=True)`"),
+        Row("metadata.project", names.PROJECT, text, "project that gets the trace"),
+        Row("trace.metadata", names.METADATA, mapping),
+        Row("usage.bag", names.TOKEN_USAGE, _bag),
+        Row("cost", names.COST, amounts),
+        Row("metadata.cached", names.CACHED, _true),
+        Row("tags", names.TAGS, texts),
+        Row("trace.status", names.TRACE_STATUS, _status),
+        *named(
+            scalar,
+            {
+                "input": names.INPUT,
+                "output": names.OUTPUT,
+                "trace.input": names.TRACE_INPUT,
+                "trace.output": names.TRACE_OUTPUT,
+            },
         ),
-        Row("tags", (names.TAGS,), texts),
-        Row("environment", (names.ENVIRONMENT,), text),
-        Row("release", (names.RELEASE,), text),
-        Row("trace.name", (names.TRACE_NAME,), text),
-        Row("trace.input", (names.TRACE_INPUT,), scalar),
-        Row("trace.output", (names.TRACE_OUTPUT,), scalar),
-        Row("trace.status", (names.TRACE_STATUS,), _status),
-        Row("trace.metadata", (names.METADATA,), mapping),
+        *named(
+            text,
+            {
+                "model": names.MODEL,
+                "error.own": names.ERROR,
+                "metadata.code.function.name": names.FUNCTION_NAME,
+                "session_id": names.SESSION_ID,
+                "user_id": names.USER_ID,
+                "environment": names.ENVIRONMENT,
+                "release": names.RELEASE,
+                "trace.name": names.TRACE_NAME,
+            },
+        ),
     ),
 )

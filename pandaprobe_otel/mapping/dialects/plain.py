@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, Row, named
 from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.values import text, type_of
 
@@ -48,16 +48,21 @@ DIALECT: Final = Dialect(
     name="plain",
     title="OpenTelemetry HTTP, database, messaging and RPC conventions",
     rows=(
-        Row("metadata.http.request.method", ("http.request.method", "http.method"), text),
         Row("metadata.url.path", ("url.path", "http.target"), _path, "without query"),
         Row("metadata.url.full", ("url.full", "http.url"), bare_url, "without user, password, query and fragment"),
+        Row("metadata.db.query.text", ("db.query.text", "db.statement"), _query, "at most 2 kB"),
         Row("metadata.http.response.status_code", ("http.response.status_code", "http.status_code"), _status_code),
         Row("metadata.server.address", ("server.address", "net.peer.name"), _address),
-        Row("metadata.db.system.name", ("db.system.name", "db.system"), text),
-        Row("metadata.db.query.text", ("db.query.text", "db.statement"), _query, "at most 2 kB"),
-        Row("metadata.db.collection.name", ("db.collection.name",), text),
-        Row("metadata.messaging.system", ("messaging.system",), text),
-        Row("metadata.messaging.destination.name", ("messaging.destination.name", "messaging.destination"), text),
-        Row("metadata.rpc.method", ("rpc.method",), text),
+        *named(
+            text,
+            {
+                "metadata.http.request.method": ("http.request.method", "http.method"),
+                "metadata.db.system.name": ("db.system.name", "db.system"),
+                "metadata.db.collection.name": "db.collection.name",
+                "metadata.messaging.system": "messaging.system",
+                "metadata.messaging.destination.name": ("messaging.destination.name", "messaging.destination"),
+                "metadata.rpc.method": "rpc.method",
+            },
+        ),
     ),
 )

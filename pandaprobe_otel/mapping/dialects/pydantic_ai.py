@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.events import from_events
 from pandaprobe_otel.mapping.parts import to_json
 from pandaprobe_otel.mapping.span_view import SpanView
@@ -212,22 +212,32 @@ DIALECT: Final = Dialect(
     ),
     rows=(
         Row("input", _MESSAGES, _messages_of_run, "up to the user's last", form="messages"),
-        Row("output", ("final_result",), _final_result, "structured results as JSON text", form="messages"),
+        Row("output", "final_result", _final_result, "structured results as JSON text", form="messages"),
         Row("output", _MESSAGES, _answered, "the rest", form="messages"),
-        Row("input", ("events",), lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),
-        Row("output", ("events",), lambda value: from_events(decoded(value), "output"), "version 1", form="messages"),
-        Row("embedding.input", ("inputs",), None, "of an EMBEDDING span"),
-        Row("tool.input", ("tool_arguments",)),
-        Row("tool.output", ("tool_response",)),
-        Row("usage.bag", ("gen_ai.usage.details.*",), details, "raw numbers of the provider"),
-        Row("aggregated.bag", ("gen_ai.aggregated_usage.details.*",), details),
-        Row("cost", ("operation.cost",), total, "US dollars"),
-        Row("model", ("model_name",), text),
-        Row("metadata.agent_name", ("agent_name",), text),
-        Row("metadata.tools", ("model_request_parameters",), _tools),
-        Row("rendered_name", ("logfire.msg",), text, "the span's name is a template; with content only"),
-        Row("tags", ("logfire.tags",), texts),
-        Row("metadata.log_level", ("logfire.level_num",), count),
+        Row("input", "events", lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),
+        Row("output", "events", lambda value: from_events(decoded(value), "output"), "version 1", form="messages"),
+        Row("embedding.input", "inputs", None, "of an EMBEDDING span"),
+        Row("usage.bag", "gen_ai.usage.details.*", details, "raw numbers of the provider"),
+        Row("cost", "operation.cost", total, "US dollars"),
+        Row("rendered_name", "logfire.msg", text, "the span's name is a template; with content only"),
+        Row("aggregated.bag", "gen_ai.aggregated_usage.details.*", details),
+        Row("metadata.tools", "model_request_parameters", _tools),
+        Row("tags", "logfire.tags", texts),
+        Row("metadata.log_level", "logfire.level_num", count),
+        *named(
+            None,
+            {
+                "tool.input": "tool_arguments",
+                "tool.output": "tool_response",
+            },
+        ),
+        *named(
+            text,
+            {
+                "model": "model_name",
+                "metadata.agent_name": "agent_name",
+            },
+        ),
     ),
     defaults={"model_request_parameters": _DEFAULTS},
     note="Spans whose `logfire.span_type` is `pending_span` are left out.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import is_present
 from pandaprobe_otel.mapping.messages import typed_parts
@@ -78,39 +78,53 @@ DIALECT: Final = Dialect(
         KindRule("gen_ai.prompt.0.role", decide=is_present("LLM"), note="present: LLM"),
     ),
     rows=(
-        Row("metadata.span_kind", ("traceloop.span.kind",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("gen_ai.prompt.*",), prompts, "up to 0.47, by number", form="messages"),
-        Row("output", ("gen_ai.completion.*",), completions, "up to 0.47, by number", form="messages"),
-        Row("embedding.input", ("gen_ai.prompt.*",), _embedded),
-        Row("input", ("traceloop.entity.input",), None, "envelopes are taken off", late=True),
-        Row("output", ("traceloop.entity.output",), None, "envelopes are taken off", late=True),
-        Row("tool_name", ("traceloop.entity.name",), text),
-        Row("usage.prompt", ("llm.usage.prompt_tokens",), count),
-        Row("usage.completion", ("llm.usage.completion_tokens",), count),
-        Row("usage.total", ("llm.usage.total_tokens",), count),
+        Row("metadata.span_kind", "traceloop.span.kind", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "gen_ai.prompt.*", prompts, "up to 0.47, by number", form="messages"),
+        Row("output", "gen_ai.completion.*", completions, "up to 0.47, by number", form="messages"),
+        Row("input", "traceloop.entity.input", None, "envelopes are taken off", late=True),
+        Row("output", "traceloop.entity.output", None, "envelopes are taken off", late=True),
         Row(
             "parameters.reasoning_effort",
             ("gen_ai.request.reasoning_effort", "llm.request.reasoning_effort"),
             simple,
             "may be an empty list",
         ),
-        Row("parameters.top_k", ("llm.top_k",), whole),
-        Row("parameters.temperature", ("llm.temperature",), simple),
-        Row("parameters.top_p", ("llm.top_p",), simple),
-        Row("parameters.frequency_penalty", ("llm.frequency_penalty",), simple),
-        Row("parameters.presence_penalty", ("llm.presence_penalty",), simple),
-        Row("parameters.stop_sequences", ("llm.chat.stop_sequences",), simple),
-        Row("metadata.tools", ("llm.request.functions.*",), _functions),
-        Row("metadata.finish_reasons", ("gen_ai.completion.*",), _finish_reasons),
-        Row("metadata.workflow_name", ("traceloop.workflow.name",), text),
-        Row("metadata.entity_path", ("traceloop.entity.path",), text),
+        Row("session_id", "traceloop.association.properties.session_id", text),
+        Row("session_id", "traceloop.association.properties.thread_id", text, late=True),
+        Row("session_id", "traceloop.association.properties.chat_id", text, late=True),
+        Row("metadata", "traceloop.association.properties.*", flat),
+        Row("embedding.input", "gen_ai.prompt.*", _embedded),
+        Row("parameters.top_k", "llm.top_k", whole),
+        Row("metadata.tools", "llm.request.functions.*", _functions),
+        Row("metadata.finish_reasons", "gen_ai.completion.*", _finish_reasons),
         Row("metadata.stream", ("gen_ai.is_streaming", "llm.is_streaming")),
-        Row("session_id", ("traceloop.association.properties.session_id",), text),
-        Row("session_id", ("traceloop.association.properties.thread_id",), text, late=True),
-        Row("session_id", ("traceloop.association.properties.chat_id",), text, late=True),
-        Row("user_id", ("gen_ai.user", "llm.user"), text),
-        Row("user_id", ("traceloop.association.properties.user_id",), text),
-        Row("metadata", ("traceloop.association.properties.*",), flat),
+        *named(
+            text,
+            {
+                "tool_name": "traceloop.entity.name",
+                "metadata.workflow_name": "traceloop.workflow.name",
+                "metadata.entity_path": "traceloop.entity.path",
+                "user_id": ("gen_ai.user", "llm.user", "traceloop.association.properties.user_id"),
+            },
+        ),
+        *named(
+            count,
+            {
+                "usage.prompt": "llm.usage.prompt_tokens",
+                "usage.completion": "llm.usage.completion_tokens",
+                "usage.total": "llm.usage.total_tokens",
+            },
+        ),
+        *named(
+            simple,
+            {
+                "parameters.temperature": "llm.temperature",
+                "parameters.top_p": "llm.top_p",
+                "parameters.frequency_penalty": "llm.frequency_penalty",
+                "parameters.presence_penalty": "llm.presence_penalty",
+                "parameters.stop_sequences": "llm.chat.stop_sequences",
+            },
+        ),
     ),
     events=(
         EventRow(

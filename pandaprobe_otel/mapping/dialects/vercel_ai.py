@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
 from pandaprobe_otel.mapping.parameters import selected
@@ -88,40 +88,54 @@ DIALECT: Final = Dialect(
         KindRule("operation.name", decide=_kind, note="first word, if it begins with `ai.`"),
     ),
     rows=(
-        Row("input", ("ai.prompt.messages",), decoded, form="messages"),
-        Row("input", ("ai.prompt",), _prompt, "system, and prompt or messages", form="messages"),
-        Row("output", ("ai.response.*",), _response, "text, object, tool calls", form="messages"),
-        Row("output", ("ai.result.*",), _response, "older versions", form="messages"),
+        Row("input", "ai.prompt.messages", decoded, form="messages"),
+        Row("input", "ai.prompt", _prompt, "system, and prompt or messages", form="messages"),
+        Row("output", "ai.response.*", _response, "text, object, tool calls", form="messages"),
         Row("input", ("ai.values", "ai.value"), _values, "of `ai.embed` and `ai.embedMany`"),
-        Row("embedding.input", ("ai.values", "ai.value"), _values),
-        Row("tool.input", ("ai.toolCall.args",)),
-        Row("tool.output", ("ai.toolCall.result",)),
-        Row("tool_name", ("ai.toolCall.name",), text),
-        Row("metadata.tool_call_id", ("ai.toolCall.id",), text),
-        Row("operation_id", ("ai.operationId",), text),
-        Row("function_id", ("ai.telemetry.functionId",), text, "`<function id>: <operation id>` is the name"),
-        Row("model", ("ai.response.model", "ai.model.id"), model),
-        Row("metadata.provider", ("ai.model.provider",), provider),
-        Row("metadata.response_id", ("ai.response.id",), text),
-        Row("metadata.finish_reasons", ("ai.response.finishReason", "ai.finishReason"), finish_reasons),
-        Row("metadata.tools", ("ai.prompt.tools",), _tools),
+        Row("function_id", "ai.telemetry.functionId", text, "`<function id>: <operation id>` is the name"),
         Row(
             "first_token_after",
             ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"),
             milliseconds,
             "milliseconds",
         ),
-        Row("parameters", ("ai.settings.*",), selected, "camelCase; maxOutputTokens is max_tokens"),
-        Row("usage.prompt", ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"), count),
-        Row("usage.completion", ("ai.usage.outputTokens", "ai.usage.completionTokens"), count),
-        Row("usage.total", ("ai.usage.totalTokens",), count),
-        Row("usage.cache_read", ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"), count),
-        Row("usage.cache_write", ("ai.usage.inputTokenDetails.cacheWriteTokens",), count),
-        Row("usage.reasoning", ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"), count),
-        Row("session_id", ("ai.telemetry.metadata.sessionId",), text),
-        Row("user_id", ("ai.telemetry.metadata.userId",), text),
-        Row("tags", ("ai.telemetry.metadata.tags",), texts),
-        Row("metadata", ("ai.telemetry.metadata.*",), _metadata),
+        Row("parameters", "ai.settings.*", selected, "camelCase; maxOutputTokens is max_tokens"),
+        Row("metadata", "ai.telemetry.metadata.*", _metadata),
+        Row("embedding.input", ("ai.values", "ai.value"), _values),
+        Row("model", ("ai.response.model", "ai.model.id"), model),
+        Row("metadata.provider", "ai.model.provider", provider),
+        Row("metadata.finish_reasons", "ai.response.finishReason", finish_reasons),
+        Row("metadata.tools", "ai.prompt.tools", _tools),
+        Row("tags", "ai.telemetry.metadata.tags", texts),
+        *named(
+            None,
+            {
+                "tool.input": "ai.toolCall.args",
+                "tool.output": "ai.toolCall.result",
+            },
+        ),
+        *named(
+            text,
+            {
+                "tool_name": "ai.toolCall.name",
+                "metadata.tool_call_id": "ai.toolCall.id",
+                "operation_id": "ai.operationId",
+                "metadata.response_id": "ai.response.id",
+                "session_id": "ai.telemetry.metadata.sessionId",
+                "user_id": "ai.telemetry.metadata.userId",
+            },
+        ),
+        *named(
+            count,
+            {
+                "usage.prompt": ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
+                "usage.completion": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
+                "usage.total": "ai.usage.totalTokens",
+                "usage.cache_read": ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"),
+                "usage.cache_write": "ai.usage.inputTokenDetails.cacheWriteTokens",
+                "usage.reasoning": ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"),
+            },
+        ),
     ),
     events=(EventRow("first_token_event", ("ai.stream.firstChunk",), first_time),),
     note="`ai.embedding` and `ai.embeddings` are not read: they are vectors.",
