@@ -69,7 +69,6 @@ OUTER_FILES: Final = frozenset(
         "replay/capture/test_ten_failures.py",  # starts fifty processes
         "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
-        "mcp_server/test_scripted_agent.py",
         "migration/test_official_examples.py",  # runs the official SDK's examples, each twice
         "typing/test_types.py",  # needs mypy and pyright
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +37,11 @@ _WAIT_S = 20.0
 @click.option(
     "--token", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN", help="With --http: bearer token that clients must send."
 )
-@click.option("--allow-writes", is_flag=True, help="Also serve tools that judge, score and write tests.")
+@click.option("--allow-writes", is_flag=True, help="Also serve tools that score and write tests.")
 @click.option(
     "--entry",
     metavar="MODULE:FUNCTION",
-    help="With --allow-writes: function that runs the program, for captures and reruns.",
+    help="With --allow-writes: function that runs the program, for captured tests.",
 )
 @click.option(
     "--tests-dir",
@@ -51,28 +50,18 @@ _WAIT_S = 20.0
     show_default=True,
     help="Folder for new tests. Existing files are never overwritten.",
 )
-@click.option(
-    "--max-evaluations",
-    type=click.IntRange(0),
-    default=50,
-    show_default=True,
-    help="Maximum number of billed judgements.",
-)
-@click.option(
-    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Maximum number of model calls by reruns."
-)
 @with_connection
 def mcp(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
     """Serve traces to coding agents: find, show, compare, failures, sessions, scores.
 
-    The server only reads unless --allow-writes is given. Agents get the content of traces as data. The program, the
-    folder of tests and all limits come only from this command line.
+    The server only reads unless --allow-writes is given. Agents get the content of traces as data. The program and
+    the folder of tests come only from this command line.
     """
     require("mcp", "mcp")
-    from pandaprobe_otel.mcp_server.options import ServerOptions
     from pandaprobe_otel.mcp_server.searching import SearchingClient
     from pandaprobe_otel.mcp_server.server import server_of
     from pandaprobe_otel.mcp_server.trace_reader import Reading
+    from pandaprobe_otel.mcp_server.writer_tools import ServerOptions
 
     if options["entry"] and not options["allow_writes"]:
         raise click.UsageError("--entry needs --allow-writes")
@@ -80,9 +69,6 @@ def mcp(connect: Callable[..., Any], output_format: str, **options: Any) -> None
         writes=options["allow_writes"],
         entry=options["entry"],
         tests=options["tests_dir"],
-        max_evaluations=options["max_evaluations"],
-        max_calls=options["max_calls"],
-        command=(sys.executable, "-m", "pandaprobe_otel.cli"),
     )
     with connect(SearchingClient, timeout_s=_WAIT_S) as client:
         server = server_of(Reading(client), allowed)

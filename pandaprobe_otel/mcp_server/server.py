@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -14,15 +14,11 @@ from mcp.types import CallToolResult, ToolAnnotations
 
 from pandaprobe_otel.compact.fences import inert_value
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.mcp_server.approval import approved_evaluate
-from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.fenced_answers import answer, refusal
-from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
 from pandaprobe_otel.mcp_server.refusals import Refused, told
-from pandaprobe_otel.mcp_server.rerunning import RerunTools
 from pandaprobe_otel.mcp_server.trace_reader import TRACE_URI, Reading
-from pandaprobe_otel.mcp_server.writer_tools import WriterTools
+from pandaprobe_otel.mcp_server.writer_tools import ServerOptions, WriterTools
 
 Tool = Callable[..., CallToolResult]
 
@@ -37,20 +33,16 @@ _START: Final = (
     "FAILED and SUSPECT lines first; a trace that ended COMPLETED can hold a failed tool. Name the span that is the "
     "cause by its number and quote its input."
 )
-_MORE: Final[Mapping[str, str]] = {
-    "evaluate": "evaluate is billed: tell the person the number before you confirm.",
-    "capture_test": (
-        "capture_test makes a test that fails as the trace did. Run it, fix the program, run it again; never edit the "
-        "cassette or loosen an assertion."
-    ),
-    "replay": "replay sends model calls: they cost money.",
-}
+_CAPTURE: Final = (
+    "capture_test makes a test that fails as the trace did. Run it, fix the program, run it again; never edit the "
+    "cassette or loosen an assertion."
+)
 _READ_ONLY: Final = "This server only reads."
 
 
 def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, ToolAnnotations]]:
     """Return the tools that the options allow, by name."""
-    readers, bills = ReaderTools(reading), Bills(options.max_evaluations)
+    readers = ReaderTools(reading)
     tools: dict[str, tuple[Tool, ToolAnnotations]] = {
         tool.__name__: (tool, _READ)
         for tool in (
@@ -62,21 +54,11 @@ def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, 
             readers.get_scores,
         )
     }
-    calls = Bills(options.max_calls)
     if options.writes:
-        writers = WriterTools(reading, options, bills)
-        allowed: tuple[Tool, ...] = (approved_evaluate(writers), writers.add_score, writers.capture_test)
-        tools |= {tool.__name__: (tool, _WRITE) for tool in allowed}
-        if options.entry is not None:
-            tools["replay"] = (RerunTools(reading, options, calls).replay, _WRITE)
-    tools["doctor"] = (functools.partial(_doctor, reading, options, bills, calls), _READ)
+        writers = WriterTools(reading, options)
+        tools |= {tool.__name__: (tool, _WRITE) for tool in (writers.add_score, writers.capture_test)}
+    tools["doctor"] = (functools.partial(_doctor, reading, options), _READ)
     return tools
-
-
-def instructions_of(names: Mapping[str, Any]) -> str:
-    """Return the instructions for a client, which name only the available tools."""
-    more = [text for name, text in _MORE.items() if name in names]
-    return " ".join([_DATA, _START, *(more or [_READ_ONLY])])
 
 
 def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
@@ -86,7 +68,7 @@ def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
         "pandaprobe-otel",
         title="PandaProbe",
         version=version("pandaprobe-otel"),
-        instructions=instructions_of(tools),
+        instructions=" ".join((_DATA, _START, _CAPTURE if options.writes else _READ_ONLY)),
         log_level="WARNING",
     )
     for name, (tool, hints) in tools.items():
@@ -129,7 +111,7 @@ def _description(tool: Tool) -> str:
     return " ".join((found.__doc__ or "").split())
 
 
-def _doctor(reading: Reading, options: ServerOptions, bills: Bills, calls: Bills) -> CallToolResult:
+def _doctor(reading: Reading, options: ServerOptions) -> CallToolResult:
     """Report which PandaProbe is used, whether it answers, and what this server may do."""
     credentials = reading.client.credentials
     problems: list[str] = []
@@ -143,7 +125,6 @@ def _doctor(reading: Reading, options: ServerOptions, bills: Bills, calls: Bills
         "writes": options.writes,
         "entry": options.entry,
         "tests": str(options.tests) if options.writes else None,
-        "budget_left": {"evaluations": bills.limit, "calls": calls.limit} if options.writes else None,
         "problems": problems,
     }
     return answer("\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None), facts)

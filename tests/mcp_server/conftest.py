@@ -14,8 +14,8 @@ import pytest
 
 from hosted_answers import HostedAnswers
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.searching import SearchingClient
+from pandaprobe_otel.mcp_server.writer_tools import ServerOptions
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.outcome import Outcome, Request
 
@@ -73,9 +73,8 @@ def connect(client: SearchingClient) -> Connect:
     from pandaprobe_otel.mcp_server.server import server_of
     from pandaprobe_otel.mcp_server.trace_reader import Reading
 
-    def connected(*, mode: str = "auto", elicitation_callback: Any = None, **options: Any) -> McpClient:
-        server = server_of(Reading(client), ServerOptions(**options))
-        return McpClient(server, mode=mode, elicitation_callback=elicitation_callback)
+    def connected(**options: Any) -> McpClient:
+        return McpClient(server_of(Reading(client), ServerOptions(**options)))
 
     return connected
 

@@ -26,11 +26,9 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "get_session": lambda made: (made["turns"], made["failed"]) == (2, [OTHERS[1]]),
     "get_scores": lambda made: made == {"scores": 3},
     "doctor": lambda made: made["problems"] == [],
-    "evaluate": lambda made: made["judgements"] == 1,
     "add_score": lambda made: made == {"id": _SCORE},
     # Answers cannot be rebuilt, since the recorded model calls name no provider.
     "capture_test": lambda made: made == {"code": "refused", "next": "choose another trace"},
-    "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
 }
 """For each tool, a check of the numbers that it derives from the recorded answers."""
 

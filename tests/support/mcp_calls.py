@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,11 +18,9 @@ READERS: Final = (
     "get_scores",
     "doctor",
 )
-WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay")
-"""Tools that need `--allow-writes`; `replay` also needs `--entry`."""
+WRITERS: Final = ("add_score", "capture_test")
+"""Tools that need `--allow-writes`."""
 EVERY: Final = (*READERS, *WRITERS)
-METRIC: Final = "argument_correctness"
-"""A metric that PandaProbe has."""
 
 
 def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None = None) -> Mapping[str, Any]:
@@ -36,24 +33,15 @@ def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None
         "get_session": {"session_id": session_id},
         "get_scores": {"target": trace_id},
         "doctor": {},
-        "evaluate": {"target": trace_id, "metrics": [METRIC]},
         "add_score": {"target": trace_id, "name": "right", "value": 0.5, "reason": "it went wrong"},
         "capture_test": {"target": trace_id, "path": "test_made.py"},
-        "replay": {"target": trace_id, "from_span": "1"},
     }
     return calls[tool]
 
 
 def everything_allowed(folder: Path) -> dict[str, Any]:
     """Return options that enable every tool, for a program in this folder."""
-    return {
-        "writes": True,
-        "entry": "shop:answer",
-        "tests": folder / "tests",
-        "folder": folder,
-        "max_calls": 9,
-        "command": (sys.executable, "-m", "pandaprobe_otel.cli"),
-    }
+    return {"writes": True, "entry": "shop:answer", "tests": folder / "tests", "folder": folder}
 
 
 def text_of(result: CallToolResult) -> str:
