@@ -388,8 +388,8 @@ def test_printed_status_is_short_and_a_console_shows_traces() -> None:
         "spans: 3 ended, 2 delivered, 0 waiting, 1 filtered",
         "traces: 1 delivered",
     ]
-    assert "AGENT  answer" in result.stderr
-    assert "└── TOOL   look_up" in result.stderr
+    assert "\n  AGENT answer" in result.stderr
+    assert "\n    TOOL  look_up(number=17)" in result.stderr
 
 
 def test_an_agent_below_an_unsampled_parent_is_counted_and_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
-from pandaprobe_otel.cli.options import console, format_option, print_json
+from pandaprobe_otel.cli.options import format_option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.demo.runner import Demonstration, Target
@@ -67,14 +67,11 @@ def _relay(*, to_stderr: bool) -> Callable[[str], None]:
 
 
 def _print(result: Demonstration) -> None:
-    from pandaprobe_otel.traces.text import trace_tree
+    from pandaprobe_otel.traces.records import TraceRecord
 
-    out = console()
-    out.print()
-    for trace in result.traces:
-        out.print(trace_tree(trace))
+    click.echo("\n" + "\n".join(str(TraceRecord(trace)) for trace in result.traces))
     if result.fault is not None:
-        out.print(f"\nWRONG  {result.fault}", style="red")
+        click.secho(f"\nWRONG  {result.fault}", fg="red")
 
 
 def _where(target: Target, result: Demonstration, *, stays: bool) -> str:

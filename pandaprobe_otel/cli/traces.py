@@ -15,7 +15,7 @@ import click
 
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.extras import require
-from pandaprobe_otel.cli.options import console, counted, print_json, with_client
+from pandaprobe_otel.cli.options import counted, print_json, with_client
 from pandaprobe_otel.cli.rows import Row, group_of, options_of
 from pandaprobe_otel.cli.show import show, show_rows
 from pandaprobe_otel.cli.value_types import JsonFile
@@ -45,16 +45,15 @@ def show_trace(trace: Trace, output_format: str) -> None:
         return
     from pandaprobe_otel.traces.prompt_cache import cache_faults
     from pandaprobe_otel.traces.records import TraceRecord
-    from pandaprobe_otel.traces.text import trace_tree
+    from pandaprobe_otel.traces.text import plain_text
 
-    out = console()
-    body = trace.model_dump(mode="json")
-    out.print(trace_tree(body))
-    for fault in cache_faults([TraceRecord(body)]):
-        out.print(f"prompt cache: {fault}", markup=False)
+    record = TraceRecord(trace.model_dump(mode="json"))
+    click.echo(record)
+    for fault in cache_faults([record]):
+        click.echo(f"prompt cache: {fault}")
     for name in ("session_id", "user_id", "tags", "environment", "release", "total_tokens", "total_cost"):
         if (value := getattr(trace, name)) not in (None, [], 0):
-            out.print(f"{name:12} {value}", markup=False)
+            click.echo(f"{name:12} {plain_text(str(value))}")
 
 
 def _show_session(session: Session, output_format: str) -> None:

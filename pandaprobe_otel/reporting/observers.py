@@ -6,9 +6,7 @@ SDK self-observability (`otel.sdk.*`). Metrics that the conventions do not defin
 
 from __future__ import annotations
 
-import io
 import itertools
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,9 +19,8 @@ from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_m
 
 from pandaprobe_otel.delivery.ledger import LedgerCounts
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.traces.text import trace_tree
-
-_logger = logging.getLogger("pandaprobe_otel")
+from pandaprobe_otel.traces.records import TraceRecord
+from pandaprobe_otel.traces.text import trace_text
 
 COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 
@@ -32,15 +29,6 @@ _numbers = itertools.count()
 _Value = tuple[float, dict[str, str]]
 """Value of a metric, and the attributes that distinguish it from the metric's other values."""
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
-_AT: Final = "2026-01-01T00:00:00+00:00"
-_SPECIMEN: Final = {
-    "trace_id": "",
-    "status": "ERROR",
-    "spans": [
-        {"kind": "LLM", "name": "→ 熊猫", "started_at": _AT, "ended_at": _AT, "token_usage": {"prompt_tokens": 1}}
-    ],
-}
-"""Trace that is printed for rich to load what it loads on use."""
 
 
 class Observer(Protocol):
@@ -51,33 +39,16 @@ class Observer(Protocol):
 
 
 class TraceConsole:
-    """Printer of each sent trace as a tree on standard error.
-
-    Needs rich (extra `cli`); without rich, it logs one warning and prints nothing.
-    """
-
-    def __init__(self) -> None:
-        self._usable = True
-        with suppress(ImportError):  # `note` warns
-            from rich.console import Console
-
-            # Printing loads more of rich.
-            Console(file=io.StringIO()).print(trace_tree(_SPECIMEN))
+    """Printer of each sent trace as a tree on standard error."""
 
     def note(self, requests: Sequence[Parcel]) -> None:
         """Print the traces among these requests."""
-        created = [request for request in requests if request.step is Step.CREATE]
-        if not created or not self._usable:
-            return
-        try:
-            from rich.console import Console
-        except ImportError:
-            self._usable = False
-            _logger.warning('pandaprobe-otel: console=True needs rich: pip install "pandaprobe-otel[cli]"')
-            return
-        for request in created:
-            spans = [orjson.loads(span) for span in request.spans]
-            Console(file=sys.stderr).print(trace_tree({**orjson.loads(request.fields), "spans": spans}))
+        for request in requests:
+            if request.step is Step.CREATE:
+                spans = [orjson.loads(span) for span in request.spans]
+                body = {**orjson.loads(request.fields), "spans": spans}
+                with suppress(AttributeError, OSError, ValueError):  # The app has no standard error, or has closed it.
+                    sys.stderr.write(f"{trace_text(TraceRecord(body))}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

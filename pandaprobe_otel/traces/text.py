@@ -1,28 +1,16 @@
-"""Traces as text for terminals and failure messages, and as a tree of rich."""
+"""Traces as text for terminals and failure messages."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
-if TYPE_CHECKING:
-    from rich.text import Text
-    from rich.tree import Tree
-
 _WIDTH: Final = 60
 _LINE: Final = 120
-_COLOURS: Final = {
-    "AGENT": "magenta",
-    "LLM": "cyan",
-    "TOOL": "yellow",
-    "RETRIEVER": "green",
-    "EMBEDDING": "green",
-    "CHAIN": "blue",
-}
 
 
 def trace_line(trace: TraceRecord) -> str:
@@ -48,7 +36,7 @@ def span_line(span: SpanRecord) -> str:
     """Return a span on one line: kind, call, result, time, tokens, model, outcome."""
     parts = [f"{span.kind:<5} {call_text(span)}"]
     if span.failed:
-        parts.append(f"ERROR {shortened(span.error_text)}".rstrip())
+        parts.append(f"ERROR {one_line(span.error_text)}".rstrip())
     elif span.output is not None and span.kind in ("TOOL", "RETRIEVER"):
         parts.append(f"-> {value_text(span.output)}")
     parts += span_facts(span)
@@ -97,19 +85,6 @@ def duration(span: SpanRecord | TraceRecord) -> str:
     return f"{took / 1000:.2f} s" if took >= 1000 else f"{took:.0f} ms"
 
 
-def trace_tree(body: Mapping[str, Any]) -> Tree:
-    """Return a trace in the form of the API as a tree for the terminal."""
-    from rich.text import Text
-    from rich.tree import Tree
-
-    trace = TraceRecord(body)
-    tree = Tree(Text(f"trace {trace.trace_id}  {body.get('status')}", style="dim").append(_mark(trace)))
-    way = [tree]
-    for span in trace.tree:
-        way[span.depth + 1 :] = [way[span.depth].add(_label(span))]
-    return tree
-
-
 def value_text(value: Any) -> str:
     """Return a value as short text."""
     if isinstance(value, str):
@@ -142,25 +117,3 @@ def shortened(text: str) -> str:
 
 def _span_lines(trace: TraceRecord) -> list[str]:
     return [f"  {'  ' * span.depth}{span_line(span)}" for span in trace.tree]
-
-
-def _label(span: SpanRecord) -> Text:
-    from rich.text import Text
-
-    time, *facts = span_facts(span)
-    label = Text()
-    label.append(f"{span.kind:<6}", style=_COLOURS.get(span.kind, "white"))
-    label.append(f" {span.name}", style="bold")
-    label.append("  ".join(["", time]), style="dim")
-    label.append("".join(f"  {fact}" for fact in facts))
-    label.append(_mark(span))
-    if span.failed:
-        label.append(f"  ERROR {span.error_text}", style="red")
-    return label
-
-
-def _mark(body: SpanRecord | TraceRecord) -> Text:
-    """Return the outcome of a span or trace that neither succeeded nor failed."""
-    from rich.text import Text
-
-    return Text("" if body.outcome is None else f"  {body.outcome.replace('_', ' ')}", style="bold yellow")

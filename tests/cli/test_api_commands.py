@@ -93,7 +93,7 @@ def test_reading_traces(command: Command, trace: str) -> None:
     assert [item["trace_id"] for item in page["items"]] == [trace]
     assert (page["total"], page["limit"], page["offset"]) == (1, 5, 0)
     assert [item["trace_id"] for item in everything["items"]] == [trace]
-    assert "LLM    gpt" in tree
+    assert "LLM   gpt" in tree
     assert "s-1" in tree
     assert trace in table
     assert (nothing, command.error_output) == ("", "nothing found\n")

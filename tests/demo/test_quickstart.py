@@ -59,10 +59,10 @@ def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> Non
     assert (process.returncode, errors.strip()) == (0, "Ctrl-C ends it.")
     for words in (
         "Customer:  Where is my order 17?",
-        "AGENT  shop_assistant",
-        "AGENT  note_writer",
-        "LLM    chat gpt-4o-mini",
-        "TOOL   look_up_order",
+        "AGENT shop_assistant",
+        "AGENT note_writer",
+        "LLM   chat gpt-4o-mini",
+        "TOOL  look_up_order",
         "ERROR no order '17'",
         "tokens  gpt-4o-mini",
     ):
