@@ -34,6 +34,7 @@ RESULTS = {
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
     "evals/simulation.py": {"Simulation._driven", "text_of_error"},
     "evals/task_runs.py": {"_run_once", "scored"},
+    "replay/trials.py": {"_tried"},
 }
 """Functions that neither count nor log, since the exception becomes the caller's result or is raised elsewhere."""
 

@@ -7,8 +7,9 @@ rows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
@@ -34,7 +35,7 @@ class Row:
     note: str = ""
     form: Form = "value"
     late: bool = False
-    sources: tuple[str, ...] = field(init=False)
+    sources: tuple[str, ...] = dataclasses.field(init=False)
 
     def __post_init__(self, names: str | tuple[str, ...]) -> None:
         object.__setattr__(self, "sources", (names,) if isinstance(names, str) else names)

@@ -232,8 +232,17 @@ class Script:
         with self._lock:
             return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
 
+    def instead_of_nearest(
+        self, request: RecordedRequest, *, at: str, instead: Callable[[Interaction], Interaction | None]
+    ) -> Interaction | None:
+        """Return what `instead` returns for the entry that is nearest to an unknown request, which stays unused."""
+        with self._lock:
+            asked = self._reader.read(request)
+            entry = self._answering(asked, at, None) or self._nearest(asked, at, None)
+            return None if entry is None else instead(entry.interaction)
+
     def forget(self) -> None:
-        """Forget the divergence, because its request was answered in another way."""
+        """Forget the divergence, because its request is answered in another way."""
         with self._lock:
             self._first = None
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http.client import responses
 from typing import Any, Final, Literal
 
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols.conversation import Message, mapping
 from pandaprobe_otel.protocols.encoding import JSON, json_bytes
 from pandaprobe_otel.protocols.protocol import Protocol
@@ -30,7 +31,6 @@ __all__ = ["Fault", "Model", "Reply", "ToolCall", "empty", "error", "http", "tim
 Kind = Literal["timeout", "http", "truncated", "empty", "error"]
 Model = Callable[[Sequence[Message]], Reply | str]
 """A scripted model: returns the reply, or its text, to the messages of a request in the form of chat completions."""
-_NOTHING: Final[Mapping[type[Any], Any]] = {str: "", list: [], dict: {}}
 _TIMEOUT: Final = "ReadTimeout"
 _LOST: Final = "RemoteProtocolError"
 
@@ -164,7 +164,8 @@ def _outcome(fault: Fault, recorded: Sequence[RecordedTool]) -> RecordedTool | B
     if fault.kind == "error":
         return fault.raises or RuntimeError(f"the tool {name} failed")
     known: Any = next((one.result for one in recorded if one.result is not None), None)
-    return RecordedTool(name, {}, result=_NOTHING.get(type(known)))
+    kind = type_of(known)
+    return RecordedTool(name, {}, result=kind() if kind in (str, list, dict) else None)
 
 
 def _answer(fault: Fault, interaction: Interaction) -> RecordedAnswer:

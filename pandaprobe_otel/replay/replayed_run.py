@@ -156,6 +156,8 @@ class RecordingOptions:
     ends_at: int | None = None
     faults: tuple[Fault, ...] = ()
     model: Model | None = None
+    live_tools: Collection[str] | None = None
+    """The only tools that may run; None: all tools that were not recorded may."""
 
 
 class Run:
@@ -359,11 +361,15 @@ class Run:
         except Divergence:
             if (self._faults and not self._faults.met) or (self._options.diverge == "fail" and not self._options.model):
                 raise
+            if self._faults and (met := self._script.instead_of_nearest(request, at=at, instead=self._faults.at)):
+                self._script.forget()
+                return met, 0
             if self._options.model is not None:
                 self._script.forget()
                 return self._modelled(request, self._options.model), 0
             if self._options.diverge == "live":
-                self._is_live = True
+                self._script.forget()
+                self._is_live = not self._faults  # Known requests may still have faults.
                 return None, 0
             nearest = self._script.nearest(request, at=at)
             if nearest is None:
@@ -416,7 +422,10 @@ class Run:
         if self._script is None or self._is_live:
             return None
         try:
-            return self._script.take_tool(self._made_call(name, arguments, call_id), caller=self._order.caller())
+            found = self._script.take_tool(self._made_call(name, arguments, call_id), caller=self._order.caller())
+            if found is None and self._options.live_tools is not None and name not in self._options.live_tools:
+                self.fail(RecordingError(f"the tool {name} was not recorded, and --live-tools does not name it."))
+            return found
         except Divergence:
             if self._options.mode == "new":
                 return None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,16 @@ from botocore.config import Config
 from google.genai import Client as Gemini
 
 import pandaprobe_otel
+from command_line import clean_environment, run_command_line
+from failing_programs import PROGRAMS
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.protocols.conversation import Message
 from pandaprobe_otel.replay import fault
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.fault import Reply, ToolCall
+from pandaprobe_otel.replay.trials import Program, trials_of, trials_text
+from rings import IN_FULL
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -48,13 +55,16 @@ class Agent:
     """An agent with one tool that survives the tool's exceptions, and retries as its client does."""
 
     def __init__(self, url: str, *, retries: int = 2) -> None:
-        self._client = openai.OpenAI(base_url=url, api_key="k", max_retries=retries)
+        self._options: dict[str, Any] = {"base_url": url, "api_key": "k", "max_retries": retries}
 
     def answer(self, question: str = "Weather in Oslo?") -> str:
         """Answer a question."""
-        messages: list[Any] = [{"role": "user", "content": question}]
+        with openai.OpenAI(**self._options) as client:
+            return self._answer(client, [{"role": "user", "content": question}])
+
+    def _answer(self, client: openai.OpenAI, messages: list[Any]) -> str:
         for _ in range(4):
-            done = self._client.chat.completions.create(model="m", messages=messages, tools=[WEATHER])  # type: ignore[list-item]
+            done = client.chat.completions.create(model="m", messages=messages, tools=[WEATHER])  # type: ignore[list-item]
             message = done.choices[0].message
             messages.append(message.model_dump(exclude_none=True))
             if not message.tool_calls:
@@ -145,6 +155,15 @@ def test_a_tool_fails_and_the_model_hears_of_it(
     assert len(endpoint.exchanges) == sent + 1
     assert [call.played for call in recording.calls] == [True, False]
     assert ran == []
+
+
+def test_several_faults_are_met_in_one_run(cassette: Path) -> None:
+    """A request that differs after one fault meets the fault of the recorded call that it is nearest to."""
+    every = [fault.http(429, call=1), fault.timeout(tool="weather"), fault.http(500, call=2), fault.truncated(call=2)]
+    with pandaprobe_otel.recording(cassette, tools=True, faults=every, model=lambda _: "No.") as recording:
+        assert Agent(OFFLINE).answer() == "No."
+    assert recording.faults_met == every
+    assert [call.status for call in recording.calls] == [429, 200, 500, 200, 200]
 
 
 def test_the_second_call_of_a_tool_fails(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
@@ -242,9 +261,11 @@ def test_faults_need_a_recorded_run(tmp_path: Path) -> None:
 
 def ask_openai(url: str) -> Iterator[str]:
     """Stream a chat."""
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
-    for chunk in client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}], stream=True):
-        yield chunk.choices[0].delta.content or "" if chunk.choices else ""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
+        for chunk in client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "Hi"}], stream=True
+        ):
+            yield chunk.choices[0].delta.content or "" if chunk.choices else ""
 
 
 def ask_responses(url: str) -> Iterator[str]:
@@ -258,15 +279,19 @@ def ask_responses(url: str) -> Iterator[str]:
 
 def ask_anthropic(url: str) -> Iterator[str]:
     """Stream a message."""
-    client = anthropic.Anthropic(base_url=url, api_key="k", max_retries=0)
-    with client.messages.stream(model="m", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream:
+    messages: list[Any] = [{"role": "user", "content": "Hi"}]
+    with (
+        anthropic.Anthropic(base_url=url, api_key="k", max_retries=0) as client,
+        client.messages.stream(model="m", max_tokens=9, messages=messages) as stream,
+    ):
         yield from stream.text_stream
 
 
 def ask_gemini(url: str) -> Iterator[str]:
     """Generate content."""
-    client: Any = Gemini(api_key="k", http_options={"base_url": url})
-    yield client.models.generate_content(model="m", contents="Hi").text or ""
+    client: Any
+    with Gemini(api_key="k", http_options={"base_url": url}) as client:
+        yield client.models.generate_content(model="m", contents="Hi").text or ""
 
 
 def ask_bedrock(url: str) -> Iterator[str]:
@@ -282,6 +307,7 @@ def ask_bedrock(url: str) -> Iterator[str]:
     stream = client.converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": "Hi"}]}])["stream"]
     for event in stream:
         yield event.get("contentBlockDelta", {}).get("delta", {}).get("text", "")
+    client.close()
 
 
 @pytest.mark.parametrize("ask", [ask_openai, ask_responses, ask_anthropic, ask_gemini, ask_bedrock])
@@ -307,3 +333,187 @@ def test_each_client_meets_each_fault(ask: Callable[[str], Iterator[str]], tmp_p
     assert len(set(errors)) >= 2
     assert not any(error is RecordingError or error is Divergence for error in errors)
     assert met(fault.empty(call=1)) == ""
+
+
+# -- trials: a program with each fault at each place -------------------------------------------------------------------
+
+SHOP = """
+import json, os, openai, pandaprobe_otel
+from pandaprobe_otel import tool
+
+client = openai.OpenAI(base_url=os.environ.get("MODEL", "http://127.0.0.1:9/v1"), api_key="k", max_retries=RETRIES)
+
+@tool
+def weather(city):
+    open("ran.txt", "a").write(city)
+    return [city + ": rain"]
+
+def answer(question):
+    messages = [{"role": "user", "content": question}]
+    for _ in range(4):
+        message = client.chat.completions.create(model="m", messages=messages).choices[0].message
+        messages.append(message.model_dump(exclude_none=True))
+        if not message.tool_calls:
+            return message.content
+        for call in message.tool_calls:
+            result = run(**json.loads(call.function.arguments))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)})
+
+def is_an_answer(text):
+    assert text, "no answer"
+"""
+CAREFUL = """
+def run(**arguments):
+    try:
+        return weather(**arguments)
+    except Exception as error:
+        return {"error": type(error).__name__}
+"""
+CARELESS = """
+def run(**arguments):
+    return weather(**arguments)
+"""
+
+
+def tried(folder: Path, program: str, *options: str, exit_code: int, retries: int = 2) -> str:
+    """Record a program in a folder, and return the output of `replay faults`."""
+    (folder / "shop.py").write_text(SHOP.replace("RETRIES", str(retries)) + program)
+    record = "import shop, pandaprobe_otel\nwith pandaprobe_otel.recording('c.yaml', tools=True): shop.answer('Oslo?')"
+    with ScriptedEndpoint(script) as endpoint:
+        environment = clean_environment(folder, MODEL=endpoint.base_url)
+        subprocess.run([sys.executable, "-c", record], cwd=folder, env=environment, check=True, timeout=60)
+        environment = clean_environment(folder)
+        named = ("--entry", "shop:answer", "--arguments", '"Oslo?"')
+        done = run_command_line("replay", "faults", "c.yaml", *named, *options, environment=environment, cwd=folder)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    assert (folder / "ran.txt").read_text() == "Oslo"
+    return done.stdout
+
+
+def test_a_careful_program_survives_every_fault(tmp_path: Path) -> None:
+    """A program with retries and error handling survives; nothing runs, and nothing is sent."""
+    shown = tried(tmp_path, CAREFUL, exit_code=0)
+    assert "survived   http 429 at model call 2" in shown
+    assert "survived   timeout at weather call 1" in shown
+    assert shown.rstrip().endswith("13 faults: 13 survived")
+
+
+def test_a_careless_program_fails_where_it_is_careless(tmp_path: Path) -> None:
+    """Each fault that the program does not handle is named with its exception, and the check finds empty answers."""
+    found = json.loads(
+        tried(tmp_path, CARELESS, "--check", "shop:is_an_answer", "--format", "json", exit_code=1, retries=0)
+    )
+    outcomes = {each["fault"]: (each["outcome"], each["reason"].partition(":")[0]) for each in found}
+    assert outcomes == {
+        "timeout at model call 1": ("failed", "APITimeoutError"),
+        "http 429 at model call 1": ("failed", "RateLimitError"),
+        "http 500 at model call 1": ("failed", "InternalServerError"),
+        "truncated at model call 1": ("failed", "APIConnectionError"),
+        "empty at model call 1": ("failed", "AssertionError"),
+        "timeout at model call 2": ("failed", "APITimeoutError"),
+        "http 429 at model call 2": ("failed", "RateLimitError"),
+        "http 500 at model call 2": ("failed", "InternalServerError"),
+        "truncated at model call 2": ("failed", "APIConnectionError"),
+        "empty at model call 2": ("failed", "AssertionError"),
+        "timeout at weather call 1": ("failed", "TimeoutError"),
+        "error at weather call 1": ("failed", "RuntimeError"),
+        "empty at weather call 1": ("survived", ""),
+    }
+
+
+def test_trials_go_on_from_a_model(cassette: Path, endpoint: ScriptedEndpoint) -> None:
+    """After a fault of a tool, a scripted model or the live one answers."""
+    sent = len(endpoint.exchanges)
+    scripted = Program(cassette=cassette, entry=Agent(OFFLINE).answer, model=lambda _: "Sorry.")
+    live = Program(cassette=cassette, entry=Agent(endpoint.base_url).answer, diverge="live")
+    for program in (scripted, live):
+        assert [one.outcome for one in trials_of(program, kinds=["error"])] == ["survived"]
+    assert len(endpoint.exchanges) == sent + 1
+    assert ran == []
+
+
+def test_three_faults_outlast_two_retries(cassette: Path) -> None:
+    """`times` repeats a fault until the client gives up."""
+    trials = [*trials_of(Program(cassette=cassette, entry=Agent(OFFLINE).answer), kinds=["http"], times=3)]
+    assert (
+        trials_text(trials).splitlines()[0].startswith("failed     http 429 at model call 1, 3 times  RateLimitError")
+    )
+    assert {one.outcome for one in trials} == {"failed"}
+
+
+def test_a_call_that_was_not_recorded_decides_nothing(cassette: Path) -> None:
+    """A program that asks more after a fault than it asked in the recording is neither praised nor blamed."""
+
+    def insisting() -> None:
+        agent = Agent(OFFLINE)
+        if not agent.answer():
+            for question in ("And now?", "And tomorrow?"):
+                agent.answer(question)
+
+    (trial,) = (
+        one
+        for one in trials_of(Program(cassette=cassette, entry=insisting), kinds=["empty"])
+        if str(one.fault).startswith("empty at model call 2")
+    )
+    assert trial.outcome == "undecided"
+
+
+def test_a_tool_that_was_not_recorded_does_not_run(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    """Trials run no tool that the recording cannot answer, unless it is named."""
+    path = tmp_path / "without_tools.yaml"
+    with pandaprobe_otel.recording(path):
+        Agent(endpoint.base_url).answer()
+    ran.clear()
+    program = Program(cassette=path, entry=Agent(OFFLINE).answer)
+    with pytest.raises(RecordingError, match="the tool weather was not recorded"):
+        next(trials_of(program))
+    assert ran == []
+    assert {one.outcome for one in trials_of(replace(program, live_tools=["weather"]), kinds=["http"])} == {"survived"}
+    assert len(ran) == 5
+
+
+def test_a_program_must_survive_its_own_recording(cassette: Path) -> None:
+    """A check that fails without any fault proves nothing about faults."""
+    program = Program(cassette=cassette, entry=Agent(OFFLINE).answer, check=lambda text: "sun" in text)
+    with pytest.raises(RecordingError, match="fails without any fault: AssertionError: the check returned False"):
+        next(trials_of(program))
+
+
+OF_TOOLS = {"timeout at look_up_order call 1", "error at look_up_order call 1"}
+FAILING = {
+    "wrong_tool": OF_TOOLS,
+    "bad_arguments": OF_TOOLS,
+    "refused_tool": OF_TOOLS | {"timeout at refund call 1", "error at refund call 1"},
+    "loop": OF_TOOLS,
+    "unheard": OF_TOOLS,
+    "refusal": set[str](),
+    "ignored_document": set[str](),
+    "truncated": set[str](),
+    "exception_in_a_tool": OF_TOOLS,
+    "wrong_hand_off": set[str](),
+    "broken_json": {"empty at model call 1"},
+    "cancelled": OF_TOOLS,
+}
+"""The faults that programs do not survive, as their sources show. Their clients retry twice."""
+
+
+@pytest.mark.parametrize("name", [name if name == "loop" else pytest.param(name, marks=IN_FULL) for name in FAILING])
+def test_each_program_meets_each_fault(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve small programs fail exactly where they handle no fault, with an exception of the client or the tool."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    program = PROGRAMS[name]
+    module: dict[str, Any] = {"__name__": name}
+    with ScriptedEndpoint(program.script) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
+        exec(program.mended_text, module)
+
+        def entry() -> Any:
+            return eval(program.call, module)
+
+        with pandaprobe_otel.recording("c.yaml", tools=True):
+            entry()
+        sent = len(running.exchanges)
+        trials = [*trials_of(Program(cassette=tmp_path / "c.yaml", entry=entry))]
+        assert len(running.exchanges) == sent
+    assert {str(one.fault) for one in trials if one.outcome != "survived"} == FAILING[name], trials_text(trials)
