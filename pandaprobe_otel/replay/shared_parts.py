@@ -74,7 +74,7 @@ class Sharing:
             shared: Any = None
             for call, earlier in reversed(self._seen):
                 other = earlier.get(key)
-                if other == value:
+                if _is_same(other, value):
                     document[key] = other
                     return {SAME: call}
                 common = _common(value, other)
@@ -113,10 +113,15 @@ def _common(value: Any, other: Any) -> int:
     pairs = zip(cast("Sequence[Any]", value), cast("Sequence[Any]", other), strict=False)
     count = 0
     for one, two in pairs:
-        if one != two:
+        if not _is_same(one, two):
             break
         count += 1
     return count
+
+
+def _is_same(one: Any, two: Any) -> bool:
+    """Return whether two values have the same JSON. Python also takes 1, 1.0 and True for equal."""
+    return one is two or (one == two and dump_bytes(one) == dump_bytes(two))
 
 
 def _without_media(value: Any, key: str = "") -> Any:

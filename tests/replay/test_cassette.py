@@ -122,6 +122,28 @@ def test_a_conversation_is_written_once(server: ProviderServer, folder: Path) ->
     assert re.search(r'\[\{"\$same": \[39, \d+\]\},', text)
 
 
+@pytest.mark.parametrize("values", [(1, True), (0, False), (1, 1.0), (0.0, -0.0)], ids=str)
+@pytest.mark.parametrize("place", ["a field", "an item", "inside"])
+def test_equal_values_of_other_types_are_not_shared(
+    values: tuple[Any, Any], place: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """Python takes 1, 1.0 and true for equal, but a request that changes from one to the other is saved as sent."""
+    path, filler = tmp_path / "one.yaml", "long enough to be worth a reference " * 3
+    for sent in (values, values[::-1]):
+        server.replies(Reply(chunks=(b"{}",)))
+        bodies = [
+            {"messages": [{"text": filler}, {"flag": one}, {"text": "end"}], "same": filler}
+            if place == "an item"
+            else {"options": {"text": filler, "flag": one if place == "a field" else [{"deep": one}]}}
+            for one in sent
+        ]
+        with pandaprobe_otel.recording(path, mode="all"), httpx.Client() as client:
+            for body in bodies:
+                client.post(server.url, json=body)
+        calls = cassettes.load(path).interactions
+        assert [json.dumps(json.loads(call.request.body)) for call in calls] == list(map(json.dumps, bodies))
+
+
 def test_a_file_that_people_read(server: ProviderServer, tmp_path: Path) -> None:
     """Each event of a stream has a line of its own, as sent; related fields share a line."""
     server.replies(Reply(chunks=(b'data: {"n":1}\n\n', b'data: {"n":2}\n\n'), content_type="text/event-stream"))
