@@ -66,12 +66,6 @@ RETRIEVAL_QUERY: Final = "gen_ai.retrieval.query.text"
 RETRIEVAL_DOCUMENTS: Final = "gen_ai.retrieval.documents"
 RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
 
-BATCH_REQUESTS: Final = "pandaprobe.batch.requests"
-BATCH_COMPLETED: Final = "pandaprobe.batch.completed"
-BATCH_FAILED: Final = "pandaprobe.batch.failed"
-BATCH_ENDPOINT: Final = "pandaprobe.batch.endpoint"
-BATCH_INPUT_FILE: Final = "pandaprobe.batch.input_file_id"
-
 API_TYPE: Final = "openai.api.type"
 REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"

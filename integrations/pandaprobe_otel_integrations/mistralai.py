@@ -33,9 +33,8 @@ from pandaprobe_otel_integrations._json import (
     object_from_json,
     objects,
     string,
-    to_json,
 )
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, input_message, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     Embeddings,
     ForeignChatCompletions,
@@ -104,42 +103,6 @@ def _add_content(entry: dict[str, Any], piece: Any) -> None:
 
 def _text(piece: Any) -> Any:
     return obj(piece).get("text") if obj(piece).get("type") == "text" else None
-
-
-# -- `POST /moderations`, `/classifications` and their variants for chats: judgements of texts -------------------------
-
-
-def _messages(value: Any) -> list[Any]:
-    """Return messages of one chat or of several, as lists or as objects with such lists."""
-    if within := items(value) or items(obj(value).get("messages")):
-        return [message for one in within for message in _messages(one)]
-    return [value] if "role" in obj(value) else []
-
-
-def _judged(value: Any) -> list[Part]:
-    """Return the texts, or the messages of each chat."""
-    messages = [input_message(message) for message in _messages(value)]
-    return messages or parts.user_message(content_parts(value))
-
-
-def _scores(results: Any) -> list[Part]:
-    found = [parts.text(to_json(result)) for result in objects(results)]
-    return [{"role": "assistant", "parts": found}] if found else []
-
-
-class Judgements(Moderations):
-    """Moderation of texts or of chats."""
-
-    input = {"input": (names.INPUT_MESSAGES, _judged)}
-
-
-class Classifications(DescribedEndpoint):
-    """Classification by a trained model; each result has the probability of each label, as one text for each input."""
-
-    operation = "classification"
-    service = Judgements.service
-    request, input, response = Judgements.request, Judgements.input, Judgements.response
-    output = {"results": (names.OUTPUT_MESSAGES, _scores)}
 
 
 # -- `POST /ocr`: text recognition of a document, page by page ---------------------------------------------------------
@@ -346,8 +309,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/ocr": Documents(),
     "/audio/speech": Speech(),
     "/audio/transcriptions": MistralTranscription(),
-    "/moderations": Judgements(),
-    "/classifications": Classifications(),
+    "/moderations": Moderations(),
 }
 """Endpoints by the end of the path."""
 CONVERSATIONS: Final = Conversations()
@@ -405,7 +367,7 @@ _OWN_TRACING = "mistralai.client._hooks.tracing"
 
 
 class MistralInstrumentor(Integration):
-    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents, speech and classification.
+    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents and speech.
 
     Transcription and moderation are recorded too, all sync and async, streamed or not, and with the clients for Azure
     and Vertex AI. From 2.0, the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that

@@ -34,12 +34,10 @@ from pandaprobe_otel_integrations._json import (
     objects,
     string,
     strings,
-    to_json,
 )
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
-from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
@@ -249,23 +247,12 @@ class _Message:
         return {**message, "tool_calls": self._calls} if self._calls else message
 
 
-def _state(state: Any) -> list[Part]:
-    return [{"role": "user", "parts": [parts.text(state if isinstance(state, str) else to_json(state))]}]
-
-
-class SystemOne(Decisions):
-    """Questions about a state, each answered by yes or no, a choice, or a score."""
-
-    input = {**Decisions.input, "state": Partly(names.INPUT_MESSAGES, _state)}
-
-
 _EMBED: Final = Embeddings()
 ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/api/chat": Chat(),
     "/api/generate": Generate(),
     "/api/embed": _EMBED,
     "/api/embeddings": _EMBED,
-    "/v1/systemone": SystemOne(),
 }
 """Endpoints by path."""
 

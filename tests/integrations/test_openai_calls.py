@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from library_members import skip_without
-from openai_traffic import ANSWER, MODEL, QUESTION, completion, embedding, response
+from openai_traffic import ANSWER, MODEL, QUESTION, RESPONSE_USAGE, completion, embedding, response
 from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder, answer_text
@@ -184,3 +184,17 @@ def test_completion_of_a_prompt(client: openai.OpenAI, server: ProviderServer, r
     attributes = recorder.attributes("text_completion davinci-002")
     assert attributes["gen_ai.response.finish_reasons"] == ("length",)
     assert answer_text(attributes) == " there"
+
+
+def test_compacted_conversation(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The answer of a compacted conversation is the model's short form, and not the user's words."""
+    user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}
+    made = {"type": "compaction", "id": "cmp_1", "encrypted_content": "secret"}
+    compacted = {"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [user, made]}
+    server.replies(json_reply({**compacted, "usage": RESPONSE_USAGE}))
+    skip_without(client, "responses.compact")
+    client.responses.compact(model=MODEL, input=QUESTION)
+    attributes = recorder.attributes(f"chat {MODEL}")
+    assert QUESTION not in attributes["gen_ai.output.messages"]
+    assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)

@@ -27,16 +27,6 @@ IMAGE_USAGE = {
     "total_tokens": 4172,
     "input_tokens_details": {"text_tokens": 12},
 }
-VIDEO = {
-    "id": "video_1",
-    "object": "video",
-    "created_at": 1,
-    "model": "sora-2-pro",
-    "progress": 0,
-    "seconds": "4",
-    "size": "720x1280",
-    "status": "queued",
-}
 TRANSCRIPT_USAGE = {
     "type": "tokens",
     "input_tokens": 14,
@@ -218,43 +208,6 @@ def test_speech_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> 
         with speech.create(model="tts-2", voice="alloy", input="Hello") as answer:
             next(answer.iter_bytes())
     assert recorder.attributes()["pandaprobe.outcome"] == "partial"
-
-
-VIDEOS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
-    "with a picture": (
-        lambda videos: videos.create(prompt="A panda", input_reference=("in.png", PICTURE)),
-        [_text("A panda"), _upload("in.png", "image", bytes=len(PICTURE))],
-    ),
-    "edit": (
-        lambda videos: videos.edit(prompt="More", video=("in.mp4", PICTURE)),
-        [_text("More"), _upload("in.mp4", "video", bytes=len(PICTURE))],
-    ),
-    "extend": (
-        lambda videos: videos.extend(prompt="On", seconds="4", video=("in.mp4", PICTURE)),
-        [_text("On"), _upload("in.mp4", "video", bytes=len(PICTURE))],
-    ),
-    "remix": (lambda videos: videos.remix("video_0", prompt="Again"), [_text("Again")]),
-}
-
-
-@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-@pytest.mark.parametrize("way", VIDEOS)
-def test_video(way: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Creating a video is one span with the prompt and the job's id; polling and fetching make none."""
-    ask, parts = VIDEOS[way]
-    server.replies(json_reply(VIDEO))
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        skip_without(client, "videos.edit", "videos.extend")
-        without = ask(client.videos)
-        instrument("openai", tracer_provider=recorder.provider)
-        assert ask(client.videos) == without
-        client.videos.retrieve("video_1")
-    attributes = recorder.attributes()
-    (question,) = json.loads(attributes["gen_ai.input.messages"])
-    assert question["parts"] == parts
-    assert attributes["gen_ai.output.type"] == "video"
-    assert attributes["gen_ai.response.model"] == "sora-2-pro"
-    assert (attributes["gen_ai.response.id"], attributes["gen_ai.response.status"]) == ("video_1", "queued")
 
 
 def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp_path: Any) -> None:

@@ -42,7 +42,6 @@ MESSAGES: Final[Any] = [{"role": "user", "content": "x"}]
 DONE: Final[Mapping[str, Any]] = {
     "status": "completed",
     "usage": {"input_tokens": 1, "prompt_tokens": 1, "output_tokens": 1},
-    "results_url": "/v1/messages/batches/x/results",
 }
 """An answer that fits most requests, with the status of completed work."""
 BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
@@ -231,10 +230,9 @@ SURFACES: Final = {
         distribution="google-genai",
         titles=("google-genai", "google-genai on Vertex"),
         module="google.genai.",
-        known={"contents": "x", "input": "x", "questions": []},
+        known={"contents": "x", "input": "x", "questions": {}},
         calls={
             "chats.create": lambda m: m(model="x").send_message("x"),
-            "decisions.create": _asked(model="x", input="x", questions={}),
             "interactions.create": _asked(model="x", input="x"),
         },
         left_out=r"[^.]*|(aio|vertexai)\.(?!live\.connect).*|.*\.do_request",

@@ -135,19 +135,6 @@ FAMILIES: Final[dict[str, Family]] = {
         answer={**conversed(), "usage": {"inputTokens": 120, "outputTokens": 34}},
         chunks=_nova_chunks(),
     ),
-    "titan": Family(
-        model="amazon.titan-text-express-v1",
-        request={"inputText": QUESTION, "textGenerationConfig": {"maxTokenCount": 300}},
-        answer={
-            "inputTextTokenCount": 120,
-            "results": [{"tokenCount": 34, "outputText": ANSWER, "completionReason": "FINISH"}],
-        },
-        chunks=[
-            {"outputText": word, "index": 0, "completionReason": None, "inputTextTokenCount": None}
-            for word in WORDS[:-1]
-        ]
-        + [{"outputText": WORDS[-1], "index": 0, "completionReason": "FINISH", "inputTextTokenCount": 120}],
-    ),
     "llama": Family(
         model="meta.llama3-8b-instruct-v1:0",
         request={"prompt": QUESTION, "max_gen_len": 300},
@@ -189,13 +176,6 @@ FAMILIES: Final[dict[str, Family]] = {
         },
         chunks=[{"choices": [{"index": 0, "delta": {"content": word}}]} for word in WORDS]
         + [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}],
-    ),
-    "cohere": Family(
-        model="cohere.command-text-v14",
-        request={"prompt": QUESTION, "max_tokens": 300},
-        answer={"id": "1", "generations": [{"id": "2", "text": ANSWER, "finish_reason": "COMPLETE"}]},
-        chunks=[{"text": word, "is_finished": False, "index": 0} for word in WORDS]
-        + [{"is_finished": True, "finish_reason": "COMPLETE", "index": 0}],
     ),
     "cohere chat": Family(
         model="cohere.command-r-plus-v1:0",

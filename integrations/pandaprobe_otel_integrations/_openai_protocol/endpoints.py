@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEn
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings, to_json
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
-from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
+from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, failure_in, usage_attributes
 from pandaprobe_otel_integrations._other_members import rest, told
 from pandaprobe_otel_integrations._parts import Part
@@ -140,36 +140,6 @@ class Moderations(DescribedEndpoint):
         """Return the other data, with the scores of each verdict."""
         scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
         return super().other_data({**body, "scores": scored if any(scored) else None})
-
-
-# -- `POST /decisions`: several questions about one input, each answered by yes or no, a choice, or a score ------------
-
-
-def _questions(questions: Any) -> list[Part]:
-    """Return the questions, given as a list or by their names."""
-    each = [*objects(questions), *({name: one} for name, one in obj(questions).items())]
-    return [parts.text(to_json(question)) for question in each]
-
-
-def _decided(answers: Any) -> list[Part]:
-    found = items(answers) or obj(answers)
-    return parts.whole_message([parts.text(to_json(found))] if found else [])
-
-
-class Decisions(DescribedEndpoint):
-    """Decisions about an input. The questions are part of the instructions, and the answers are one JSON text."""
-
-    operation = "generate_content"
-    service = OPENAI
-    constants = {names.OUTPUT_TYPE: "json"}
-    request = {"model": (names.REQUEST_MODEL, string)}
-    input = {
-        "input": (names.INPUT_MESSAGES, input_messages),
-        "questions": (names.SYSTEM_INSTRUCTIONS, _questions),
-    }
-    response = {"model": (names.RESPONSE_MODEL, string)}
-    output = {"answers": (names.OUTPUT_MESSAGES, _decided)}
-    empty = ("object", "created", "created_at")
 
 
 # -- OpenAI's protocol as implemented by other services: what belongs to OpenAI alone is kept with the other data ------

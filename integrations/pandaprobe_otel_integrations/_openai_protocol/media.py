@@ -1,17 +1,16 @@
-"""Sound, pictures and videos."""
+"""Sound and pictures."""
 
 from __future__ import annotations
 
 import os
-import re
 from base64 import b64decode
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Endpoint, Partly, Service
+from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Endpoint, Partly
 from pandaprobe_otel_integrations._json import items, obj, objects, string
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
@@ -189,49 +188,12 @@ class Images(DescribedEndpoint):
         return "b64_json" in obj(event.data)
 
 
-# -- `POST /videos` and related paths, which start a job. The video is fetched later as a file, and never recorded -----
+# -- the endpoints for pictures and sound, which other services also have ----------------------------------------------
 
-REMIX: Final = re.compile(r"/videos/[^/?]+/remix/?(?:\?.*)?$")
-"""The path that contains the id of the video."""
-
-
-def _filmed(prompt: Any, files: Any) -> list[Part]:
-    from_video = any(field == "video" for field, _ in items(files))
-    return parts.user_message([*parts.texts(prompt), *file_parts(files, "video" if from_video else "image")])
-
-
-def _video(outputs: Any) -> list[Part]:
-    url = string(obj(outputs).get("video_url"))
-    return parts.whole_message([parts.media(url, "video")] if url else [])
-
-
-class Videos(DescribedEndpoint):
-    """A video made from a text, a picture, or another video: the answer is the job, and its address when it exists."""
-
-    operation = "generate_content"
-    service = Service(failure=failure_in)
-    constants = {names.OUTPUT_TYPE: "video"}
-    request = {"model": (names.REQUEST_MODEL, string)}
-    input = {("prompt", FILES): (names.INPUT_MESSAGES, _filmed)}
-    response = {
-        "id": (names.RESPONSE_ID, string),
-        "model": (names.RESPONSE_MODEL, string),
-        "status": (names.RESPONSE_STATUS, string),
-    }
-    output = {"outputs": Partly(names.OUTPUT_MESSAGES, _video)}
-    empty = ("object", "created_at")
-
-
-# -- the endpoints for pictures, videos and sound, which other services also have --------------------------------------
-
-VIDEOS: Final = Videos()
 MEDIA: Final[dict[str, Endpoint]] = {
     "/images/generations": Images(),
     "/images/edits": Images(),
     "/images/variations": Images(),
-    "/videos": VIDEOS,
-    "/videos/edits": VIDEOS,
-    "/videos/extensions": VIDEOS,
     "/audio/speech": Speech(),
     "/audio/transcriptions": Transcription(),
     "/audio/translations": Transcription(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import call_in
 from pandaprobe_otel_integrations._json import encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_of
@@ -43,7 +43,6 @@ from pandaprobe_otel_integrations._tool_loop import (
     ToolRun,
     as_text,
 )
-from pandaprobe_otel_integrations.anthropic.batches import BatchResults, CreatedBatch
 from pandaprobe_otel_integrations.anthropic.messages import Messages, tool_result
 
 __all__ = ["AnthropicInstrumentor"]
@@ -51,9 +50,7 @@ __all__ = ["AnthropicInstrumentor"]
 
 # -- the client's requests that are model calls, and their address -----------------------------------------------------
 
-_MESSAGES: Final = Messages()
-_BATCHES: Final = CreatedBatch()
-_RESULTS: Final = re.compile(r"/messages/batches/([^/?]+)/results/?(?:\?.*)?$")
+_POSTED: Final = PostedEndpoints({"/messages": Messages()})
 _PLATFORMS: Final = {
     "AnthropicBedrock": "aws.bedrock",
     "AnthropicAWS": "aws.bedrock",
@@ -66,16 +63,8 @@ class AnthropicApi:
     """The paths and the servers of Anthropic and the platforms that serve its models."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint for messages and their batches; counting tokens and other requests cost nothing."""
-        if method.lower() == "get":
-            read = _RESULTS.search(path)
-            return BatchResults(read[1]) if read is not None else None
-        if method.lower() != "post":
-            return None
-        bare = path.partition("?")[0].rstrip("/")
-        if bare.endswith("/messages"):
-            return _MESSAGES
-        return _BATCHES if bare.endswith("/messages/batches") else None
+        """Return the endpoint for messages; counting tokens, batches and other requests are no model calls."""
+        return _POSTED.endpoint(method, path)
 
     def place(self, client: Any) -> Attributes:
         """Return the provider from the client's class, and the server from its base URL."""

@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import integer, obj, object_from_json, string
+from pandaprobe_otel_integrations._json import integer, object_from_json, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival, openinference, openllmetry, opentelemetry_genai
@@ -33,9 +33,7 @@ __all__ = ["BedrockInstrumentor"]
 _SERVICE: Final = "bedrock-runtime"
 _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
-_LATER: Final = "StartAsyncInvoke"
-"""The operation that writes its answer to a bucket, so that only its question is recorded."""
-_OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream", _LATER}
+_OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream"}
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
 _COUNTS: Final = {
@@ -45,7 +43,7 @@ _COUNTS: Final = {
     "cacheWriteInputTokens": "x-amzn-bedrock-cache-write-input-token-count",
 }
 """Headers of an answer, by the names of the counts in bodies."""
-_INVOKED: Final = frozenset({"modelId", "body", "modelInput", "contentType", "accept", "guardrailIdentifier"})
+_INVOKED: Final = frozenset({"modelId", "body", "contentType", "accept", "guardrailIdentifier"})
 """Members of an invocation that are read; all others are kept with the members of the body."""
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
@@ -79,7 +77,7 @@ class BedrockHooks(ClientHooks):
             body: Body = {**given, **more}
         else:
             # A file that is sent is left unread.
-            sent = obj(given.get("modelInput")) if found == _LATER else object_from_json(given.get("body")) or {}
+            sent = object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
             body = {**sent, **more} if given.keys() <= _INVOKED else {**_rest(given), **sent, **more}
         place = place_at(original.owner.meta.endpoint_url, "aws.bedrock")
@@ -133,7 +131,7 @@ _ASYNC: Final = "aiobotocore.client"
 
 
 class BedrockInstrumentor(Integration):
-    """`converse`, `invoke_model`, their streams and `start_async_invoke`, of existing and later clients.
+    """`converse`, `invoke_model` and their streams, of existing and later clients.
 
     See `Integration` for the options of `instrument()`.
     """

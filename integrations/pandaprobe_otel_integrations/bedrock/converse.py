@@ -183,8 +183,8 @@ def _system(system: Any) -> list[Part]:
 
 _COUNTS: Final = Table(
     {
-        "inputTokens": (names.INPUT_TOKENS, integer),
-        "outputTokens": (names.OUTPUT_TOKENS, integer),
+        **dict.fromkeys(("inputTokens", "inputTokenCount"), (names.INPUT_TOKENS, integer)),
+        **dict.fromkeys(("outputTokens", "outputTokenCount"), (names.OUTPUT_TOKENS, integer)),
         "cacheReadInputTokens": (names.CACHE_READ_TOKENS, counted),
         "cacheReadInputTokenCount": (names.CACHE_READ_TOKENS, integer),
         "cacheWriteInputTokens": (names.CACHE_WRITE_TOKENS, counted),

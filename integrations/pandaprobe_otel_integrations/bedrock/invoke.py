@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import a2b_base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Answer,
-    Attributes,
     Body,
     DescribedEndpoint,
     Endpoint,
-    Failure,
     Partly,
-    Service,
+    true,
 )
 from pandaprobe_otel_integrations._json import (
     Content,
@@ -35,8 +33,8 @@ from pandaprobe_otel_integrations._json import (
 )
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatCompletions
-from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._other_members import with_rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -54,266 +52,92 @@ from pandaprobe_otel_integrations.bedrock.converse import (
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 
-# -- bodies of models that make pictures and videos. Neither inputs nor results are ever recorded as bytes -------------
-
-_TASK: Final = "Params"
-"""Suffix of the member that contains the task, in requests to Amazon's models."""
-_GIVEN: Final = frozenset(
-    {
-        "image", "images", "init_image", "mask", "mask_image", "style_image", "conditionImage", "maskImage",
-        "referenceImage", "sourceImage",
-    }
-)  # fmt: skip
-"""Members that are pictures, as base64."""
-_SAID: Final = _GIVEN | {"text", "prompt", "text_prompts"}
-_ARTIFACT: Final = frozenset({"base64"})
-
-
-def _pictures(images: Any, artifacts: Any) -> list[Part]:
-    made = [parts.base64_blob(one, "image", None) for one in items(images) if isinstance(one, str)]
-    more = [(one, parts.base64_blob(string(one.get("base64")) or "", "image", None)) for one in objects(artifacts)]
-    return parts.whole_message(made + [with_rest(picture, one, _ARTIFACT) for one, picture in more])
-
-
-def _refusal(error: Any) -> Failure | None:
-    message = string(error)
-    return Failure(type="error", message=message) if message is not None else None
-
-
-class Pictures(DescribedEndpoint):
-    """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models. A refusal takes the place of a picture."""
-
-    operation = "generate_content"
-    service = Service(failure=_refusal)
-    constants = {names.OUTPUT_TYPE: "image"}
-    request = {"model": (names.REQUEST_MODEL, string)}
-    elsewhere = (*_SAID, "stream")
-    output = {("images", "artifacts"): (names.OUTPUT_MESSAGES, _pictures)}
-    empty = (METRICS,)
-
-    def request_content(self, body: Body) -> Content:
-        """Return the instructions, and pictures by size and hash."""
-        tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
-        said = [*_output(body), *(part for name in tasks for part in _task(obj(body[name])))]
-        return {names.INPUT_MESSAGES: parts.user_message(said), **parameters(body, self.known.union(tasks))}
-
-
-class Videos(Pictures):
-    """Videos by Amazon's Nova Reel and by Luma's models: the request starts a job."""
-
-    constants = {names.OUTPUT_TYPE: "video"}
-
-
-def _task(task: Object) -> list[Part]:
-    """Return the task of one of Amazon's models: the text, its other members, and the pictures."""
-    said = _output(task)
-    if not said:
-        return [with_rest({"type": "task"}, task, _SAID)]
-    said[0] = with_rest(said[0], task, _SAID)
-    return said
-
-
-def _output(members: Object) -> list[Part]:
-    texts = [text for name in ("prompt", "text") if (text := string(members.get(name))) is not None]
-    found = [parts.text(text) for text in texts]
-    weighed = objects(members.get("text_prompts"))
-    found += [with_rest(parts.text(str(one.get("text") or "")), one, {"text"}) for one in weighed]
-    given: list[tuple[str, Any]] = [
-        (name, one)
-        for name in members
-        if name in _GIVEN
-        for one in (members[name] if isinstance(members[name], (list, tuple)) else (members[name],))
-    ]
-    return found + [_picture(name, one) for name, one in given if one]
-
-
-def _picture(name: str, given: Any) -> Part:
-    if isinstance(given, str):
-        return {**parts.base64_blob(given, "image", None), "name": name}
-    members = obj(given)
-    source = obj(members.get("source"))
-    data = string(source.get("bytes"))
-    found = parts.base64_blob(data, "image", string(members.get("format"))) if data is not None else {"type": "image"}
-    return with_rest({**found, "name": name}, members, {"source"} if data is not None else set())
-
-
 # -- bodies of models that continue a prompt with text. Each family has its own names for the same members -------------
 
-_REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext", "stop_criteria_met"), "stop"),
-    **dict.fromkeys(("length", "max_tokens"), "length"),
-    **dict.fromkeys(("content_filtered", "error_toxic", "rag_query_when_rag_disabled"), "content_filter"),
-}
+_LISTS: Final = ("outputs", "choices")
+"""Members with a list of answers; otherwise, the body itself is the answer."""
+_TEXTS: Final = ("generation", "text", "message")
+_REASONS: Final = ("stop_reason", "finishReason")
+_RESULT: Final = frozenset({"text", "stop_reason"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextModel:
-    """One family. Paths are member names separated by dots; the first existing path counts."""
+def _prompt(prompt: Any, newer: Any) -> list[Part]:
+    return parts.user_message(parts.texts(prompt) or parts.texts(newer))
 
-    operation: str = "text_completion"
-    last_event: LastEvent | None = None
-    prompt: Sequence[str] = ("prompt",)
-    """The path of the prompt in the request."""
-    config: str = ""
-    """The path of the parameters in the request."""
-    max_tokens: str = "max_tokens"
-    top_p: str = "top_p"
-    top_k: str = "top_k"
-    stop: str = "stop"
-    results: str = ""
-    """The path of the list of answers; empty if the body itself is the answer."""
-    text: str = "text"
-    reason: str = "stop_reason"
-    input_tokens: str = ""
-    output_tokens: str = ""
 
-    # The counts of streams come with the last chunk, under Bedrock's own name.
+def _limit(*limits: Any) -> int | None:
+    return next((limit for one in limits if (limit := integer(one)) is not None), None)
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        config = obj(body.get(self.config)) if self.config else body
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.MAX_TOKENS: integer(config.get(self.max_tokens)),
-            names.TEMPERATURE: number(config.get("temperature")),
-            names.TOP_P: number(config.get(self.top_p)),
-            names.TOP_K: number(config.get(self.top_k)),
-            names.STOP_SEQUENCES: strings(config.get(self.stop)),
-        }
 
-    def request_content(self, body: Body) -> Content:
-        """Return the prompt."""
-        messages: list[Part] = []
-        prompt = next((text for name in self.prompt if (text := string(body.get(name)))), None)
-        if prompt is not None:
-            messages.append({"role": "user", "parts": [parts.text(prompt)]})
-        config = [(self.config, self._sampling())] if self.config else []
-        known = self._sampling() if not self.config else {self.config}
-        return {
-            names.INPUT_MESSAGES: messages,
-            **parameters(body, {"model", "stream", *self.prompt, *known}, *config),
-        }
+def _top_p(older: Any, newer: Any) -> float | None:
+    return number(older if older is not None else newer)
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the texts, their finish reasons, and the counts."""
-        results = objects(_at(body, self.results)) if self.results else [body]
-        reasons = [_reason(_at(result, self.reason)) for result in results]
-        known = [reason for reason in reasons if reason is not None]
-        counted = [integer(_at(result, self.output_tokens)) for result in results] if self.output_tokens else []
-        outputs = [count for count in counted if count is not None]
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("generation_id")) or string(body.get("id")),
-            names.FINISH_REASONS: known or None,
-            names.INPUT_TOKENS: integer(_at(body, self.input_tokens)) if self.input_tokens else None,
-            names.OUTPUT_TOKENS: sum(outputs) if outputs else None,
-        }
-        messages = [self._message(result, reason) for result, reason in zip(results, reasons, strict=True)]
-        told = [message for message in messages if message["parts"] or message["finish_reason"] != UNFINISHED]
-        content: Content = {}
-        if with_content:
-            content = {names.OUTPUT_MESSAGES: told, **beside(body, self._answered(), {})}
-        return Answer(attributes=attributes, content=content)
+
+def _results(body: Object) -> list[Object]:
+    return next((found for name in _LISTS if (found := objects(body.get(name)))), [body])
+
+
+def _text(result: Object) -> str:
+    return next((text for name in _TEXTS if (text := string(result.get(name)))), "")
+
+
+def _reason(result: Object) -> str | None:
+    return next((reason.lower() for name in _REASONS if (reason := string(result.get(name)))), None)
+
+
+class Prompt(DescribedEndpoint):
+    """A prompt and its continuation, by Llama and by older models of Mistral and DeepSeek.
+
+    It also reads the bodies of unknown models: their members are kept as parameters, and with the other data.
+    """
+
+    operation = "text_completion"
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "stream": (names.STREAM, true),
+        ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, _limit),
+        "temperature": (names.TEMPERATURE, number),
+        ("top_p", "topP"): (names.TOP_P, _top_p),
+        "top_k": (names.TOP_K, number),
+        "stop": (names.STOP_SEQUENCES, strings),
+    }
+    input = {("prompt", "inputPrompt"): (names.INPUT_MESSAGES, _prompt)}
+    response = {
+        "id": (names.RESPONSE_ID, string),
+        "prompt_token_count": (names.INPUT_TOKENS, integer),
+        "generation_token_count": (names.OUTPUT_TOKENS, integer),
+    }
+    empty = (*_LISTS, *_TEXTS, *_REASONS, "prompt", METRICS)
+
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the reason of the first answer."""
+        return _reason(_results(body)[0])
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the texts and the other data."""
+        messages = [
+            with_rest(message, result, _RESULT) if result is not body else message
+            for result in _results(body)
+            for message in parts.answer_message(parts.texts(_text(result)), _reason(result))
+        ]
+        return {names.OUTPUT_MESSAGES: messages, **self.other_data(body)}
 
     def merged(self, events: Events) -> Body:
         """Return the chunks as one answer: each has a piece of the text, and the last ones have the other members."""
-        text = ""
+        texts: list[str] = []
         whole: dict[str, Any] = {}
         for event in events.items:
             chunk = obj(event.data)
-            result = next(iter(objects(_at(chunk, self.results))), chunk) if self.results else chunk
-            text += string(_at(result, self.text)) or ""
-            whole.update(_known(chunk))
-            whole.update(_known(result))
-        return self._as_answer(whole, text)
+            result = _results(chunk)[0]
+            texts.append(_text(result))
+            whole.update((name, value) for one in (chunk, result) for name, value in one.items() if value is not None)
+        return {**{name: value for name, value in whole.items() if name not in _LISTS}, _TEXTS[0]: "".join(texts)}
 
     def is_output(self, event: Event) -> bool:
         """Return True: every chunk is output."""
         return True
 
-    def _as_answer(self, whole: Mapping[str, Any], text: str) -> Body:
-        result: dict[str, Any] = {**whole}
-        _put(result, self.text, text)
-        if not self.results:
-            return result
-        answer = {**whole}
-        _put(answer, self.results, [result])
-        return answer
 
-    def _message(self, result: Object, reason: str | None) -> Part:
-        text = string(_at(result, self.text))
-        found = [parts.text(text)] if text else []
-        message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
-        return with_rest(message, result, self._answered()) if self.results else message
-
-    def _sampling(self) -> set[str]:
-        return {"temperature", self.max_tokens, self.top_p, self.top_k, self.stop}
-
-    def _answered(self) -> set[str]:
-        paths = (self.results, self.text, self.reason, self.input_tokens, self.output_tokens)
-        return {"id", "generation_id", "prompt", METRICS, *(path.partition(".")[0] for path in paths)}
-
-
-def _at(thing: Any, path: str) -> Any:
-    for name in path.split("."):
-        thing = obj(thing).get(name)
-    return thing
-
-
-def _put(thing: dict[str, Any], path: str, value: Any) -> None:
-    *way, last = path.split(".")
-    for name in way:
-        thing = thing.setdefault(name, {})
-    thing[last] = value
-
-
-def _known(chunk: Object) -> dict[str, Any]:
-    return {key: value for key, value in chunk.items() if value is not None}
-
-
-def _reason(given: Any) -> str | None:
-    text = string(given)
-    return _REASONS.get(text.lower(), text.lower()) if text is not None else None
-
-
-TITAN: Final = TextModel(
-    prompt=("inputText",),
-    config="textGenerationConfig",
-    max_tokens="maxTokenCount",
-    top_p="topP",
-    stop="stopSequences",
-    results="results",
-    text="outputText",
-    reason="completionReason",
-    input_tokens="inputTextTokenCount",
-    output_tokens="tokenCount",
-)
-LLAMA: Final = TextModel(
-    max_tokens="max_gen_len",
-    text="generation",
-    input_tokens="prompt_token_count",
-    output_tokens="generation_token_count",
-)
-MISTRAL: Final = TextModel(results="outputs")
-DEEPSEEK: Final = TextModel(results="choices")
-COHERE: Final = TextModel(top_p="p", top_k="k", stop="stop_sequences", results="generations", reason="finish_reason")
-PEGASUS: Final = TextModel(
-    operation="chat",
-    prompt=("inputPrompt",),
-    max_tokens="maxOutputTokens",
-    top_p="topP",
-    text="message",
-    reason="finishReason",
-)
-
-
-_COUNTS: Final = {
-    "inputTokenCount": "inputTokens",
-    "outputTokenCount": "outputTokens",
-    "cacheReadInputTokenCount": "cacheReadInputTokenCount",
-    "cacheWriteInputTokenCount": "cacheWriteInputTokenCount",
-}
-"""Counts in the metrics, by their names elsewhere."""
 _METRICS_NAME: Final = METRICS.encode()
 _HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
 _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
@@ -336,7 +160,7 @@ class Invocation:
         """Return the model's answer, with Bedrock's counts if the answer has none."""
         answer = self.model.answer(body, with_content=with_content)
         if METRICS in body:
-            for name, count in _metered(obj(body[METRICS])).items():
+            for name, count in usage_attributes(body[METRICS]).items():
                 if answer.attributes.get(name) is None:
                     answer.attributes[name] = count
         failure = failure_in(body["error"]) if "error" in body else None
@@ -352,10 +176,6 @@ class Invocation:
         """Return whether the chunk is output, as decided by the model's reader."""
         chunk = _chunk(event)
         return chunk is not None and self.model.is_output(chunk)
-
-
-def _metered(metrics: Object) -> Attributes:
-    return usage_attributes({_COUNTS[name]: count for name, count in metrics.items() if name in _COUNTS})
 
 
 def _chunk(event: Event) -> Event | None:
@@ -487,7 +307,7 @@ def _dimensions(embedding: Any, embeddings: Any) -> int | None:
     return len(items(embedding) or items(next(iter(items(several)), None))) or None
 
 
-_TEXTS: Final = ("inputText", "texts", "inputImage", "images", "inputs")
+_EMBEDDED: Final = ("inputText", "texts", "inputImage", "images", "inputs")
 
 
 class Embeddings(DescribedEndpoint):
@@ -498,8 +318,8 @@ class Embeddings(DescribedEndpoint):
         "model": (names.REQUEST_MODEL, string),
         ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _size),
     }
-    input = {(*_TEXTS, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, _embedded)}
-    elsewhere = (*_TEXTS, "stream")
+    input = {(*_EMBEDDED, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, _embedded)}
+    elsewhere = (*_EMBEDDED, "stream")
     response = {
         ("embedding", "embeddings"): (names.DIMENSION_COUNT, _dimensions),
         "inputTextTokenCount": (names.INPUT_TOKENS, integer),
@@ -507,58 +327,30 @@ class Embeddings(DescribedEndpoint):
     empty = ("id", "embeddingsByType", "data", "texts", "images", "response_type", METRICS)
 
 
-_CHAT: Final = Chat()
-_COHERE: Final = Invocation(CohereChat())
-_PICTURES: Final = Invocation(Pictures())
-_VIDEOS: Final = Invocation(Videos())
+_EMBED: Final = Invocation(Embeddings())
 _RERANK: Final = Invocation(BedrockRerank())
-_PEGASUS: Final = Invocation(PEGASUS)
-_BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
-    ("embed", Invocation(Embeddings())),
-    ("rerank", _RERANK),
-    ("titan-image", _PICTURES),
-    ("nova-canvas", _PICTURES),
-    ("stability.", _PICTURES),
-    ("nova-reel", _VIDEOS),
-    ("luma.", _VIDEOS),
-    ("twelvelabs.pegasus", _PEGASUS),
-    ("amazon.titan", Invocation(TITAN)),
-    ("amazon.nova", Invocation(Nova())),
-    ("meta.llama", Invocation(LLAMA)),
-    ("cohere.command-r", Invocation(ChatV1())),
-    ("cohere.command", Invocation(COHERE)),
+_NOVA: Final = Invocation(Nova())
+_INVOCATIONS: Final[Sequence[tuple[str, str, Invocation]]] = (
+    ("embed", "", _EMBED),
+    ("rerank", "", _RERANK),
+    ("", "anthropic_version", Invocation(Messages())),
+    ("cohere.", "messages", Invocation(CohereChat())),
+    ("amazon.nova", "messages", _NOVA),
+    ("", "schemaVersion", _NOVA),
+    ("", "inferenceConfig", _NOVA),
+    ("", "messages", Invocation(Chat())),
+    ("", "message", Invocation(ChatV1())),
+    ("", "query", _RERANK),
+    ("", "inputText", _EMBED),
+    ("", "texts", _EMBED),
+    ("", "", Invocation(Prompt())),
 )
-"""Readers by a piece of the model's identifier. An inference profile has a longer identifier with the same piece."""
-_BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
-    ("anthropic_version", Invocation(Messages())),
-    ("schemaVersion", Invocation(Nova())),
-    ("inferenceConfig", Invocation(Nova())),
-    ("messages", Invocation(_CHAT)),
-    ("textGenerationConfig", Invocation(TITAN)),
-    ("max_gen_len", Invocation(LLAMA)),
-    ("message", Invocation(ChatV1())),
-    ("taskType", _PICTURES),
-    ("text_prompts", _PICTURES),
-    ("query", _RERANK),
-    ("inputPrompt", _PEGASUS),
-    ("inputText", Invocation(Embeddings())),
-    ("texts", Invocation(Embeddings())),
-)
-"""Readers by a member of the request, for models without a telling name: provisioned, imported and newer ones."""
-_PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
-    ("deepseek", Invocation(DEEPSEEK)),
-    ("mistral", Invocation(MISTRAL)),
-)
+"""Readers by a piece of the model's identifier and a member of the request: the first row with both counts.
+
+Provisioned, imported and newer models have identifiers without a telling name.
+"""
 
 
 def invocation(model_id: str, body: Body) -> Invocation:
     """Return the reader of requests to this model and their answers."""
-    if "messages" in body and "cohere." in model_id:
-        return _COHERE
-    for piece, model in _BY_NAME:
-        if piece in model_id:
-            return model
-    for member, model in _BY_MEMBER:
-        if member in body:
-            return model
-    return next((model for piece, model in _PROMPT if piece in model_id), _PROMPT[0][1])
+    return next(found for piece, member, found in _INVOCATIONS if piece in model_id and (not member or member in body))

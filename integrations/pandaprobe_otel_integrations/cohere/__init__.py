@@ -23,9 +23,8 @@ from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at, provider_of
-from pandaprobe_otel_integrations.cohere.chat import Chat
+from pandaprobe_otel_integrations.cohere.chat import Chat, Embed
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
-from pandaprobe_otel_integrations.cohere.texts import Embed, Parse
 
 __all__ = ["CohereInstrumentor"]
 
@@ -36,7 +35,6 @@ ENDPOINTS: Final = PostedEndpoints(
     {
         "v2/chat": Chat(),
         "chat": ChatV1(),
-        "v2/parse": Parse(),
         "audio/transcriptions": Transcription(),
         "embed": Embed(),
         "rerank": Rerank(),
@@ -126,7 +124,7 @@ _HTTP = "cohere.core.http_client"
 
 
 class CohereInstrumentor(Integration):
-    """Chat, embeddings, reranking, transcription and document parsing.
+    """Chat, embeddings, reranking and transcription.
 
     Both versions of the API are recorded, sync and async, streamed or not, and with the clients for Bedrock, SageMaker
     and OCI. A long list of texts is embedded in several requests, each with its own span. See `Integration` for the

@@ -1,4 +1,4 @@
-"""`POST /v2/chat`. Its messages are like OpenAI's; its events have their own form."""
+"""`POST /v2/chat` and `/embed`. A chat's messages are like OpenAI's; its events have their own form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from pandaprobe_otel_integrations._endpoint import (
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
+    content_parts,
+    input_message,
+    output_messages,
+    tool_definition,
+)
 from pandaprobe_otel_integrations._other_members import Counts, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -296,3 +301,39 @@ def _found(piece: Object) -> Any:
     if (members := obj(data)) and document.get("data") is not None:
         return with_rest({**members}, document, {"data"})  # its id, to which citations refer
     return data
+
+
+# -- `POST /embed` of both versions. Vectors are never recorded --------------------------------------------------------
+
+
+def _embedded(texts: Any, images: Any, inputs: Any) -> list[Part]:
+    found = [parts.text(text) for text in strings(texts) or []]
+    found += [parts.media(image, "image") for image in strings(images) or []]
+    return parts.user_message(found + [part for one in objects(inputs) for part in content_parts(one.get("content"))])
+
+
+def _dimensions(embeddings: Any) -> int | None:
+    """Return the length of the first vector, in the first encoding that has one number per dimension."""
+    if vectors := items(embeddings):
+        return len(items(vectors[0])) or None
+    by_type = obj(embeddings)
+    return next((_dimensions(by_type[name]) for name in ("float", "int8", "uint8") if by_type.get(name)), None)
+
+
+def _input_usage(meta: Any) -> Attributes:
+    return {name: count for name, count in usage_attributes(meta).items() if name != names.OUTPUT_TOKENS}
+
+
+class Embed(DescribedEndpoint):
+    """`POST /embed` of both versions: texts, or inputs with images."""
+
+    operation = "embeddings"
+    service = Service(usage=_input_usage, counted=COUNTED, member="meta")
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "output_dimension": (names.DIMENSION_COUNT, integer),
+        "embedding_types": (names.ENCODING_FORMATS, strings),
+    }
+    input = {("texts", "images", "inputs"): (names.INPUT_MESSAGES, _embedded)}
+    response = {"id": (names.RESPONSE_ID, string), "embeddings": (names.DIMENSION_COUNT, _dimensions)}
+    empty = ("response_type", "texts", "images", "inputs")

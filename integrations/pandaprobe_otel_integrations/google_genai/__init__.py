@@ -24,10 +24,9 @@ from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
 from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
-from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
+from pandaprobe_otel_integrations.google_genai.generate import Embeddings, GenerateContent
 from pandaprobe_otel_integrations.google_genai.interact import Interactions
 from pandaprobe_otel_integrations.google_genai.live_sessions import PROVIDERS, LiveHooks
-from pandaprobe_otel_integrations.google_genai.other_calls import Embeddings, GoogleDecisions, Images, Videos
 
 __all__ = ["GoogleGenAIInstrumentor"]
 
@@ -36,14 +35,12 @@ __all__ = ["GoogleGenAIInstrumentor"]
 
 _GENERATE: Final = GenerateContent()
 _EMBED: Final = Embeddings()
-_IMAGES: Final = Images()
-_POSTED: Final = PostedEndpoints({"/interactions": Interactions(), "/decisions": GoogleDecisions()})
+_POSTED: Final = PostedEndpoints({"/interactions": Interactions()})
 _METHODS: Final[dict[str, Endpoint]] = {
     "generateContent": _GENERATE,
     "streamGenerateContent": _GENERATE,
     "embedContent": _EMBED,
     "batchEmbedContents": _EMBED,
-    "predictLongRunning": Videos(),
 }
 
 
@@ -60,9 +57,7 @@ def target(url: str) -> Target | None:
     """Return the call of a request to `url`; None for a request that is not a model call (files, caches, ...)."""
     path, _, method = unquote(urlsplit(url).path).rpartition(":")
     model = _model(path)
-    endpoint = _METHODS.get(method)
-    if endpoint is None and method == "predict":
-        endpoint = _EMBED if "embedding" in model else _IMAGES
+    endpoint = _EMBED if method == "predict" and "embedding" in model else _METHODS.get(method)
     return Target(endpoint, model, method == "streamGenerateContent") if endpoint is not None else None
 
 
@@ -223,9 +218,9 @@ _FUNCTIONS: Final = "google.genai._extra_utils"
 
 
 class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling, interactions, live sessions, embeddings, pictures and videos.
+    """Contents, chats, automatic function calling, interactions, live sessions and embeddings.
 
-    Decisions are recorded too. See `Integration` for the options of `instrument()`.
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "google_genai"

@@ -1,4 +1,4 @@
-"""`generateContent` and `streamGenerateContent`, of the Gemini API and of Vertex AI."""
+"""`generateContent`, `streamGenerateContent` and embeddings, of the Gemini API and of Vertex AI."""
 
 from __future__ import annotations
 
@@ -437,3 +437,69 @@ class GenerateContent(GoogleEndpoint):
     def growing(self, event: Event) -> Place | None:
         """Return the text of a chunk."""
         return growing_text(obj(event.data))
+
+
+# -- `embedContent` and `batchEmbedContents`, and embeddings by Vertex AI's `predict`. Vectors are never recorded ------
+
+_INSTANCE: Final = frozenset({"model", "content", "outputDimensionality"})
+
+
+def _size(own: Any, requests: Any) -> int | None:
+    sizes = (own, *(one.get("outputDimensionality") for one in objects(requests)))
+    return next((size for each in sizes if (size := integer(each)) is not None), None)
+
+
+def _embedded(content: Any, requests: Any, instances: Any) -> list[Part]:
+    contents = [content, *(one.get("content") for one in objects(requests))]
+    found = [part for one in contents for part in content_parts(objects(obj(one).get("parts")))]
+    texts = [string(one.get("content")) for one in objects(instances)]
+    return parts.user_message(found + [parts.text(text) for text in texts if text])
+
+
+def _predicted(predictions: Any) -> list[Object]:
+    return [obj(one.get("embeddings")) for one in objects(predictions)]
+
+
+def _vector_size(embeddings: Any, predictions: Any, embedding: Any) -> int | None:
+    vectors = [*objects(embeddings), *_predicted(predictions), obj(embedding)]
+    return next((size for vector in vectors if (size := len(items(vector.get("values"))))), None)
+
+
+def _embedded_tokens(usage: Any, predictions: Any) -> int | None:
+    return integer(obj(usage).get("promptTokenCount")) or _summed(_predicted(predictions))
+
+
+def _summed(predicted: Iterable[Object]) -> int | None:
+    found: list[Any] = [integer(obj(one.get("statistics")).get("token_count")) for one in predicted]
+    counts = [count for count in found if count is not None]
+    return sum(counts) if counts else None
+
+
+class Embeddings(GoogleEndpoint):
+    """Embeddings of one or several contents, in each of the three forms of Google's services."""
+
+    operation = "embeddings"
+    service = Service(
+        counted=dict.fromkeys(("promptTokenCount", "totalTokenCount")), member="usageMetadata", failure=failure_in
+    )
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "parameters": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
+        "embedContentConfig": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
+        ("outputDimensionality", "requests"): (names.DIMENSION_COUNT, _size),
+    }
+    input = {("content", "requests", "instances"): (names.INPUT_MESSAGES, _embedded)}
+    response = {
+        ("embeddings", "predictions", "embedding"): (names.DIMENSION_COUNT, _vector_size),
+        ("usageMetadata", "predictions"): (names.INPUT_TOKENS, _embedded_tokens),
+    }
+    empty = ("sdkHttpResponse",)
+
+    def other_parameters(self, body: Body) -> Content:
+        """Return the parameters. If they differ between several contents, return those of each content."""
+        found = super().other_parameters(body)
+        of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
+        if not any(of_each):
+            return found
+        same = of_each[0] if all(one == of_each[0] for one in of_each) else {"requests": of_each}
+        return {PARAMETERS: {**obj(found.get(PARAMETERS)), **{in_python(key): value for key, value in same.items()}}}

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.mapping import attributes as ours
-from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, DescribedEndpoint, Endpoint
-from pandaprobe_otel_integrations._json import integer, obj, string
-from pandaprobe_otel_integrations._model_call import SeenIds
+from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
+from pandaprobe_otel_integrations._json import obj, string
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
-from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions, Embeddings, Moderations, PostedEndpoints
-from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, REMIX, VIDEOS
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, Moderations, PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, usage_attributes
-from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import (
     LangfuseModule,
@@ -35,60 +29,6 @@ from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
 from . import sockets
 
 __all__ = ["OpenAIInstrumentor"]
-
-
-# -- batches: `POST /batches` submits a file of requests, and `GET /batches/{id}` finally reports the usage ------------
-
-_DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-_COUNTS: Final = frozenset({"completed", "failed"})
-_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
-_seen: Final = SeenIds()
-
-
-class CreatedBatch(DescribedEndpoint):
-    """The submission of a batch. The requests are in the file that it names."""
-
-    operation = "create_batch"
-    service = replace(OPENAI, usage=None)
-    request = {
-        "endpoint": (names.BATCH_ENDPOINT, string),
-        "input_file_id": (names.BATCH_INPUT_FILE, string),
-    }
-    response = {"id": (names.RESPONSE_ID, string), "status": (names.RESPONSE_STATUS, string)}
-    empty = ("endpoint", "input_file_id", "object", "usage")
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the batch's id and status."""
-        return replace(super().answer(body, with_content=with_content), goes_on=string(body.get("id")))
-
-
-class FetchedBatch(CreatedBatch):
-    """A request for an existing batch.
-
-    It is recorded once, when the batch is done: apps poll many times, but the batch costs once.
-    """
-
-    operation = "fetch_batch"
-
-    def is_news(self, body: Body) -> bool:
-        """Return whether the batch is done, and this process sees that for the first time."""
-        return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the batch's status, the number of requests by result, and all their tokens."""
-        counts = obj(body.get("request_counts"))
-        left = {**body, "request_counts": rest(counts, _COUNTS)}
-        return Answer(
-            attributes={
-                **self.request_attributes(body),
-                **self.response_attributes(body),
-                **usage_attributes(body.get("usage")),
-                names.BATCH_COMPLETED: integer(counts.get("completed")),
-                names.BATCH_FAILED: integer(counts.get("failed")),
-                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
-            },
-            content=self.other_data(left) if with_content else {},
-        )
 
 
 # -- the tool runner in `openai.lib`: it calls the model, runs the app's functions, and calls the model again ----------
@@ -138,14 +78,11 @@ _POSTED: Final = PostedEndpoints(
         "/embeddings": Embeddings(),
         "/responses": Responses(),
         "/responses/compact": CompactedResponse(),
-        "/decisions": Decisions(),
         **MEDIA,
         "/moderations": Moderations(),
-        "/batches": CreatedBatch(),
     }
 )
-_FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
-_FETCHED_BATCH: Final = FetchedBatch()
+_FETCHED: Final = re.compile(r"/responses/([^/?]+)/?(?:\?.*)?$")
 _CLOUDS: Final = {
     "AzureOpenAI": "azure.ai.openai",
     "BedrockOpenAI": "aws.bedrock",
@@ -160,12 +97,10 @@ class OpenAIApi:
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
-        if method.lower() == "get":
-            return _fetched(path)
-        found = _POSTED.endpoint(method, path)
-        if found is not None or method.lower() != "post":
-            return found
-        return VIDEOS if REMIX.search(path) else None
+        if method.lower() != "get":
+            return _POSTED.endpoint(method, path)
+        fetched = _FETCHED.search(path)
+        return FetchedResponse(fetched[1]) if fetched is not None else None
 
     def place(self, client: Any) -> Attributes:
         """Return provider and server from the client's base URL."""
@@ -175,18 +110,11 @@ class OpenAIApi:
         return place_of(url, cloud or provider_of(url.host, "openai"))
 
 
-def _fetched(path: str) -> Endpoint | None:
-    fetched = _FETCHED.search(path)
-    if fetched is None:
-        return None
-    return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH
-
-
 class OpenAIInstrumentor(StainlessIntegration):
-    """Chat completions, responses, embeddings, pictures, videos, sound, moderation, decisions and batches.
+    """Chat completions, responses, embeddings, pictures, sound and moderation.
 
-    They are recorded sync and async, in every form they are called. Legacy completions, realtime sessions, calls that
-    live sessions delegate, responses over WebSockets, and the client's tool runner are recorded too. The app receives
+    They are recorded sync and async, in every form they are called. Legacy completions, realtime sessions, responses
+    over WebSockets, and the client's tool runner are recorded too. The app receives
     the same types and objects at the same time as without the integration. See `Integration` for the options of
     `instrument()`.
     """

@@ -1,13 +1,12 @@
-"""Anthropic's messages, whole and streamed, and batches of messages."""
+"""Anthropic's messages, whole and streamed."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from typing import Any, Final
 
 from anthropic_traffic import events
-from provider_server import Reply, events_reply, json_reply
+from provider_server import Reply, events_reply
 
 from .rows import refused, row
 
@@ -146,16 +145,6 @@ def _deltas(block: Json) -> list[Json]:
     return [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}] if "input" in block else []
 
 
-def _results(lines: list[Json]) -> list[Reply]:
-    ended = {"id": "b", "type": "message_batch", "processing_status": "ended"}
-    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    replies = [
-        json_reply({**ended, "results_url": "/v1/messages/batches/b/results"}),
-        Reply(chunks=(text,), content_type="application/x-jsonl"),
-    ]
-    return replies * 2
-
-
 row("anthropic", "messages.create", _REQUEST, MESSAGE)
 row("anthropic", "messages.create", {**_REQUEST, "stream": True}, MESSAGE, replies=_message_stream, name="streamed")
 row(
@@ -165,33 +154,4 @@ row(
     {"type": "error", "error": {"type": "~", "message": "~"}, "request_id": "~"},
     replies=refused,
     name="refused",
-)
-row(
-    "anthropic",
-    "messages.batches.create",
-    {"requests": [{"custom_id": "~", "params": BODY}]},
-    {
-        "id": "~",
-        "type": "message_batch",
-        "processing_status": "in_progress",
-        "request_counts": {"processing": "#"},
-    },
-    operation="create_batch",
-)
-row(
-    "anthropic",
-    "messages.batches.results",
-    {"message_batch_id": uuid.uuid4().hex},
-    [
-        {"custom_id": "~", "result": {"type": "succeeded", "message": MESSAGE}},
-        {
-            "custom_id": "~",
-            "result": {
-                "type": "errored",
-                "error": {"type": "error", "error": {"type": "invalid_request_error", "message": "~"}},
-            },
-        },
-    ],
-    replies=_results,
-    operation="fetch_batch_results",
 )

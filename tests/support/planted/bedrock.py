@@ -139,40 +139,6 @@ _FAMILIES: Final[dict[str, tuple[str, Json, Json]]] = {
             "new": "~",
         },
     ),
-    "amazon.nova-canvas-v1:0": (
-        "generate_content",
-        {
-            "taskType": "TEXT_IMAGE",
-            "textToImageParams": {"text": "~question", "negativeText": "~", "conditionImage": "%"},
-            "imageGenerationConfig": {"seed": "#", "quality": "~"},
-        },
-        {"images": ["%"]},
-    ),
-    "amazon.titan-image-generator-v2:0": (
-        "generate_content",
-        {
-            "taskType": "INPAINTING",
-            "inPaintingParams": {"text": "~question", "image": "%", "maskImage": "%"},
-            "imageGenerationConfig": {"cfgScale": "#"},
-        },
-        {"images": [], "error": "~"},
-    ),
-    "stability.sd3-5-large-v1:0": (
-        "generate_content",
-        {
-            "prompt": "~question",
-            "negative_prompt": "~",
-            "image": "%",
-            "mode": "image-to-image",
-            "style_preset": "~",
-        },
-        {"seeds": ["#"], "finish_reasons": ["~"], "images": ["%"]},
-    ),
-    "stability.stable-diffusion-xl-v1": (
-        "generate_content",
-        {"text_prompts": [{"text": "~question", "weight": "#"}], "steps": "#"},
-        {"result": "success", "artifacts": [{"base64": "%", "finishReason": "~", "seed": 1}]},
-    ),
     "cohere.rerank-v3-5:0": (
         "retrieval",
         {"query": "~", "documents": ["~"], "api_version": "#"},
@@ -230,7 +196,7 @@ _FAMILIES: Final[dict[str, tuple[str, Json, Json]]] = {
         },
     ),
     "us.twelvelabs.pegasus-1-2-v1:0": (
-        "chat",
+        "text_completion",
         {
             "inputPrompt": "~question",
             "mediaSource": {"s3Location": {"uri": "~"}},
@@ -270,21 +236,3 @@ for _model, (_operation, _body, _whole) in _FAMILIES.items():
         operation=_operation,
         name=_model,
     )
-row(
-    "Bedrock InvokeModel",
-    "start_async_invoke",
-    {
-        "modelId": "amazon.nova-reel-v1:1",
-        "modelInput": {
-            "taskType": "TEXT_VIDEO",
-            "textToVideoParams": {
-                "text": "~question",
-                "images": [{"format": "png", "source": {"bytes": "%"}}],
-            },
-            "videoGenerationConfig": {"seed": "#"},
-        },
-        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "~"}},
-    },
-    {"invocationArn": "~"},
-    operation="generate_content",
-)

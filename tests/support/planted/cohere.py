@@ -160,30 +160,6 @@ row(
 )
 row(
     "cohere v1",
-    "v2.parse",
-    {
-        "model": "m",
-        "document": {"type": "image_url", "image_url": "x"},
-        "request_options": {
-            "additional_body_parameters": {
-                "document": {"type": "image_url", "image_url": {"url": "~question", "detail": "~"}},
-                "dpi": "#",
-            }
-        },
-    },
-    {
-        "id": "~",
-        "pages": [
-            {"type": "markdown", "index": 0, "markdown": {"content": "~answer", "images": [{"id": "~"}]}},
-            {"type": "blocks", "index": 1, "blocks": [{"text": "~"}]},
-        ],
-        "meta": {"billed_units": {"pages": "#"}},
-        "finish_reason": "COMPLETE",
-    },
-    operation="generate_content",
-)
-row(
-    "cohere v1",
     "audio.transcriptions.create",
     {"model": "aya", "language": "en", "file": ("a.mp3", b"ID3")},
     {"text": "~answer"},

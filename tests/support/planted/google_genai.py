@@ -135,29 +135,6 @@ row(
     operation="embeddings",
 )
 row(
-    "google-genai on Vertex",
-    "models.generate_images",
-    {"model": "imagen-4", "prompt": "~question", "config": {"aspect_ratio": "~", "guidance_scale": "#"}},
-    {
-        "predictions": [
-            {
-                "bytesBase64Encoded": "%",
-                "mimeType": "image/png",
-                "prompt": "~",
-                "safetyAttributes": {"categories": ["~"], "scores": [0.5]},
-            }
-        ]
-    },
-    operation="generate_content",
-)
-row(
-    "google-genai on Vertex",
-    "models.generate_videos",
-    {"model": "veo-3", "prompt": "~question", "config": {"negative_prompt": "~", "aspect_ratio": "~"}},
-    {"name": "~", "metadata": {"state": "~"}},
-    operation="generate_content",
-)
-row(
     "google-genai",
     "interactions.create",
     {
@@ -187,17 +164,6 @@ row(
             "total_output_tokens": "#out",
             "input_tokens_by_modality": [{"modality": "image", "tokens": "#"}],
         },
-    },
-    operation="generate_content",
-)
-row(
-    "google-genai",
-    "decisions.create",
-    {"model": "g", "input": "~question", "questions": {"polite": {"type": "noul", "instructions": "~"}}},
-    {
-        "answers": {"polite": {"type": "noul", "noul": 0.9, "because": "~answer"}},
-        "usage": {"total_input_tokens": "#in", "total_output_tokens": "#out"},
-        "beside": "~",
     },
     operation="generate_content",
 )

@@ -223,24 +223,6 @@ row(
 )
 row(
     "openai",
-    "decisions.create",
-    {
-        "model": "m",
-        "input": "~question",
-        "questions": [{"type": "predicate", "name": "sunny", "instructions": "~"}],
-        "extra_body": {"temper": "~"},
-    },
-    {
-        "id": "~",
-        "model": "m",
-        "answers": [{"type": "predicate", "name": "sunny", "score": 0.9, "because": "~answer"}],
-        "usage": USAGE,
-        "beside": "~",
-    },
-    operation="generate_content",
-)
-row(
-    "openai",
     "completions.create",
     {"model": "m", "prompt": "~question", "extra_body": {"suffix": "~", "best_of": "#", "echo": False}},
     {
@@ -312,56 +294,4 @@ row(
         "results": [{"flagged": True, "categories": {"hate": True}, "category_scores": {"hate": "#"}}],
     },
     operation="moderation",
-)
-_VIDEO: Final[Json] = {
-    "id": "~",
-    "object": "video",
-    "model": "~",
-    "status": "~",
-    "progress": "#",
-    "size": "~",
-}
-row(
-    "openai",
-    "videos.create",
-    {"model": "sora-2", "prompt": "~question", "extra_body": {"seconds": "~", "quality": "~"}},
-    _VIDEO,
-    operation="generate_content",
-)
-_BATCH: Final[Json] = {
-    "id": "~",
-    "object": "batch",
-    "endpoint": "/v1/responses",
-    "completion_window": "24h",
-    "created_at": 1,
-}
-row(
-    "openai",
-    "batches.create",
-    {
-        "input_file_id": "~",
-        "endpoint": "/v1/responses",
-        "completion_window": "24h",
-        "metadata": {"deal": "~"},
-    },
-    {**_BATCH, "status": "validating", "input_file_id": "f", "new": "~"},
-    operation="create_batch",
-)
-row(
-    "openai",
-    "batches.retrieve",
-    {"batch_id": "batch_1"},
-    {
-        **_BATCH,
-        "status": "completed",
-        "endpoint": "~",
-        "input_file_id": "~",
-        "output_file_id": "~",
-        "error_file_id": "~",
-        "errors": {"data": [{"message": "~", "line": "#"}]},
-        "request_counts": {"total": "#", "completed": "#", "failed": 7},
-        "metadata": {"deal": "~"},
-        "usage": USAGE,
-    },
-    operation="fetch_batch",
 )

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from provider_server import Reply, events_reply
 
-from .openai import USAGE
 from .openai_protocol import BARE_CHAT, COUNTS, EMBEDDED, TOOL
 from .rows import refused, row
 
@@ -133,8 +132,8 @@ row(
 )
 row(
     "mistralai",
-    "classifiers.moderate_chat",
-    {"model": "m", "inputs": [{"role": "user", "content": "~question"}]},
+    "classifiers.moderate",
+    {"model": "m", "inputs": ["~question"]},
     {
         "id": "~",
         "model": "m",
@@ -142,19 +141,6 @@ row(
         "beside": "~",
     },
     operation="moderation",
-)
-row(
-    "mistralai",
-    "classifiers.classify",
-    {"model": "m", "inputs": ["~question"]},
-    {
-        "id": "~",
-        "model": "m",
-        "results": [{"mood": {"scores": {"~answer": 0.9}}}],
-        "usage": {"prompt_tokens": "#", "completion_tokens": 0, "total_tokens": 3},
-        "beside": "~",
-    },
-    operation="classification",
 )
 _HEARD: Final[Json] = {
     "model": "m",
@@ -273,16 +259,4 @@ row(
     {"model": "m", "input": ["~question"], "truncate": False, "options": {"num_ctx": "#"}},
     {"model": "~", "embeddings": [[0.5, 0.25]], "total_duration": "#", "prompt_eval_count": "#in"},
     operation="embeddings",
-)
-row(
-    "ollama",
-    "systemone",
-    {"model": "m", "state": "~question", "questions": {"polite": {"type": "noul", "instructions": "~"}}},
-    {
-        "model": "m",
-        "answers": {"polite": {"type": "noul", "noul": 0.9, "confidence": 1.0, "because": "~answer"}},
-        "usage": USAGE,
-        "new": "~",
-    },
-    operation="generate_content",
 )
