@@ -54,7 +54,6 @@ def main(names: Sequence[str]) -> None:
 
     with LocalServer(limit=None, scripted_judge=True) as server, chromium() as browser:
         shop.fill(server, days=DAYS, releases=RELEASES)
-        server.services.failure_reader.read_now()
         ids = [shop.trace_id(NEWEST + number) for number in range(6)]
         for name in names or SCREENSHOTS:
             path, theme, (width, height) = SCREENSHOTS[name]

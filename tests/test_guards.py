@@ -22,8 +22,7 @@ REPORTS = PASS_ON | {"guarded", "say", "_report", "dropped", "debug", "info", "w
 IN_OUR_THREADS = {
     ("delivery/spool/store.py", "SpoolStore._guarded"),
     ("local/evaluation/worker.py", "Worker._evaluate"),
-    ("local/store/failure_reader.py", "FailureReader._findings"),
-    ("local/store/failure_reader.py", "FailureReader._read_some"),
+    ("local/store/failures.py", "find_anew"),
 }
 """Guards that never run in a thread of the app, by module and function."""
 

@@ -11,20 +11,12 @@ from pandaprobe_otel.cli.options import print_json, with_connection
 from pandaprobe_otel.cli.show import show_rows
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolved")
 
 
 @click.command("failures")
 @click.option("--since", default="", metavar="AGE", help="Earliest start: 7d, 24h, or 2026-01-31.")
 @click.option(
     "--query", default="", metavar="QUERY", help="Only traces that this search finds: 'tool:refund release:2.3*'."
-)
-@click.option(
-    "--state",
-    type=click.Choice(_STATES),
-    default="open",
-    show_default=True,
-    help="State of the groups. Needs a local PandaProbe.",
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of groups to show.")
 @click.option(
@@ -39,8 +31,8 @@ _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolv
 def failures(connect: Callable[..., Any], output_format: str, **wanted: Any) -> None:
     """Show failures: traces that failed alike are one group.
 
-    A local PandaProbe keeps groups with states and names, and these are shown. From any other server, the newest failed
-    traces are read and grouped by the same rules.
+    A local PandaProbe keeps groups, and these are shown. From any other server, the newest failed traces are read and
+    grouped by the same rules.
     """
     from pandaprobe_otel.local.search.searchable_fields import SearchError
     from pandaprobe_otel.mcp_server.searching import NotFiltered, SearchingClient
@@ -68,7 +60,6 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
         "first_seen": _moment(one["first_seen"]),
         "last_seen": _moment(one["last_seen"]),
         "releases": ", ".join(one["releases"]) or None,
-        "state": one["state"],
         "example": one["example"]["trace_id"],
         "fingerprint": one["fingerprint"],
     }
@@ -87,10 +78,6 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
     if found["total"] > len(found["items"]):
         notes.append(f"{len(found['items'])} of {found['total']} groups; --limit shows more")
-    if hidden := found.get("other_states"):
-        notes.append(f"{hidden} more in other states; --state all shows them")
-    if unread := found.get("unread_traces"):
-        notes.append(f"{unread} traces are not grouped yet")
     if (read := found.get("traces_read")) is not None:
         notes.append(f"the newest {read} of {found['traces_failed']} traces with status ERROR were read")
     return notes

@@ -47,64 +47,41 @@ class _Window:
     hits: int
 
 
-class FixedWindows:
-    """Counts of hits per bucket. Sweeping closed windows bounds the memory."""
-
-    def __init__(self, *, window_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._window_s = window_s
-        self._monotonic = monotonic
-        self._windows: dict[tuple[str, str, int], _Window] = {}
-        self._lock = threading.Lock()
-
-    def hit(self, credential: str, path: str, limit: int) -> None:
-        """Count one request. Raises RateLimitedError if the bucket was full already."""
-        now = self._monotonic()
-        with self._lock:
-            window = self._windows.get((credential, path, limit))
-            if window is None or now - window.opened >= self._window_s:
-                if len(self._windows) > _SWEEP_ABOVE:
-                    self._sweep(now)
-                self._windows[(credential, path, limit)] = _Window(now, 1)
-                return
-            window.hits += 1
-            if window.hits > limit:
-                raise RateLimitedError(limit, window.opened + self._window_s - now)
-
-    def __len__(self) -> int:
-        """Return the number of stored windows."""
-        return len(self._windows)
-
-    def clear(self) -> None:
-        """Forget all windows."""
-        with self._lock:
-            self._windows.clear()
-
-    def _sweep(self, now: float) -> None:
-        closed = [key for key, window in self._windows.items() if now - window.opened >= self._window_s]
-        for key in closed:
-            del self._windows[key]
-
-
 class RateLimits:
-    """The server's table of limits, on top of one set of windows.
+    """The server's table of limits, and the counts of requests. Sweeping closed windows bounds the memory.
 
     `traces_per_minute` replaces the 100 of `POST /traces`. None disables every limit.
     """
 
-    def __init__(self, windows: FixedWindows, *, traces_per_minute: int | None = 100) -> None:
-        self._windows = windows
-        self.traces_per_minute = traces_per_minute
-
-    def clear(self) -> None:
-        """Forget every request counted so far."""
-        self._windows.clear()
+    def __init__(
+        self,
+        *,
+        window_s: float = 60.0,
+        traces_per_minute: int | None = 100,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._window_s = window_s
+        self._traces_per_minute = traces_per_minute
+        self._monotonic = monotonic
+        self._windows: dict[tuple[str, str, int], _Window] = {}
+        self._lock = threading.Lock()
 
     def spend(self, request: Request, route: tuple[str, str]) -> None:
-        """Count a request of a route. Raises RateLimitedError."""
-        if self.traces_per_minute is None:
+        """Count a request of a route. Raises RateLimitedError if its bucket was full already."""
+        if self._traces_per_minute is None:
             return
-        limit = self.traces_per_minute if route == ("POST", "/traces") else OWN_LIMITS.get(route, DEFAULT_LIMIT)
-        self._windows.hit(credential_of(request), request.url.path, limit)
+        limit = self._traces_per_minute if route == ("POST", "/traces") else OWN_LIMITS.get(route, DEFAULT_LIMIT)
+        key, now = (credential_of(request), request.url.path, limit), self._monotonic()
+        with self._lock:
+            window = self._windows.get(key)
+            if window is None or now - window.opened >= self._window_s:
+                if len(self._windows) > _SWEEP_ABOVE:
+                    self._windows = {at: one for at, one in self._windows.items() if now - one.opened < self._window_s}
+                self._windows[key] = _Window(now, 1)
+                return
+            window.hits += 1
+            if window.hits > limit:
+                raise RateLimitedError(limit, window.opened + self._window_s - now)
 
 
 def credential_of(request: Request) -> str:

@@ -77,7 +77,7 @@ class OtlpReceivers:
 
     def _bucket(self) -> Callable[[], LeasedBucket] | None:
         """Return an unlimited budget if the server has no limit; None for the usual budget."""
-        if self.settings.traces_per_minute is not None:
+        if self.settings.limit is not None:
             return None
         from pandaprobe_otel.delivery.budget import LeasedBucket
 

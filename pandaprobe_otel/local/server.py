@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import secrets
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local.auth import LOCAL_API_KEY
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.services import Services, build_services
-from pandaprobe_otel.local.settings import LocalSettings
-from pandaprobe_otel.local.store.database import MEMORY, Database
+from pandaprobe_otel.local.settings import MEMORY, LocalSettings
+from pandaprobe_otel.local.store.database import Database
 
 DEFAULT_PORT: Final = 8787
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _STOP_WITHIN_S: Final = 5.0
 
 
-class LocalServer:
+class LocalServer(LocalSettings):
     """A PandaProbe in a background thread, as a context manager.
 
     `with LocalServer() as server:` provides `server.url` and `server.api_key`. `start()` returns once requests can be
@@ -51,57 +48,18 @@ class LocalServer:
     evaluations behave as on a server without a provider.
     """
 
-    def __init__(
-        self,
-        db: str | os.PathLike[str] = MEMORY,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        *,
-        api_keys: Sequence[str] = (),
-        auth: bool = False,
-        token: str | None = None,
-        limit: int | None = 100,
-        window_s: float = 60.0,
-        retry_after: bool = True,
-        fail: float = 0.0,
-        slow_s: float = 0.0,
-        scripted_judge: bool = False,
-        judge_url: str | None = None,
-        judge_key: str | None = None,
-        judge_model: str | None = None,
-        embedding_model: str | None = None,
-    ) -> None:
-        if host not in _LOOPBACK and not auth:
-            raise ConfigError(
-                f"other machines can reach host={host!r}: pass auth=True (--auth), so that keys are checked."
-            )
-        self._db = db
-        self._host = host
-        self._port = port
-        self._given_key = api_keys[0] if api_keys else None
-        self.token = token or (secrets.token_urlsafe(24) if auth else None)
-        self.settings = LocalSettings(
-            auth=auth,
-            token=self.token,
-            api_keys=tuple(api_keys),
-            traces_per_minute=limit,
-            window_s=window_s,
-            retry_after=retry_after,
-            allowed_hosts=_LOOPBACK if host in _LOOPBACK else frozenset({"*"}),
-            scripted_judge=scripted_judge,
-            judge_url=judge_url,
-            judge_key=judge_key,
-            judge_model=judge_model,
-            embedding_model=embedding_model,
-        )
-        self.faults = Faults(fail=fail, slow_s=slow_s)
-        self._running: _Running | None = None
-        self._api_key: str | None = None
+    _running: _Running | None = None
+    _api_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self.faults = Faults(fail=self.fail, slow_s=self.slow_s)
 
     def start(self) -> Self:
         """Open the database and start listening. Raises DatabaseInUseError, or OSError if the port is in use."""
         if self._running is None:
-            self._running = _Running(self._db, self._host, self._port, self.settings, self.faults)
+            self._running = _Running(self, self.faults)
             self._api_key = self._choose_key(self._running.services)
         return self
 
@@ -115,7 +73,7 @@ class LocalServer:
     def url(self) -> str:
         """Base URL, such as `http://127.0.0.1:43817`."""
         running = self._started()
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{running.port}"
 
     @property
@@ -138,7 +96,7 @@ class LocalServer:
     @property
     def database_path(self) -> str:
         """The database file, or `:memory:`."""
-        return os.fspath(self._db)
+        return os.fspath(self.db)
 
     @property
     def services(self) -> Services:
@@ -188,9 +146,9 @@ class LocalServer:
         return self._running
 
     def _choose_key(self, services: Services) -> str:
-        if self._given_key is not None:
-            return self._given_key
-        if not self.settings.auth:
+        if self.api_keys:
+            return self.api_keys[0]
+        if not self.auth:
             return LOCAL_API_KEY
         _, secret = services.accounts.add_key(services.accounts.home.id, "made at start")
         return secret
@@ -199,16 +157,13 @@ class LocalServer:
 class _Running:
     """A database, a socket and the thread that serves them."""
 
-    def __init__(
-        self, db: str | os.PathLike[str], host: str, port: int, settings: LocalSettings, faults: Faults
-    ) -> None:
+    def __init__(self, settings: LocalSettings, faults: Faults) -> None:
         with contextlib.ExitStack() as opened:
-            self._socket = opened.enter_context(_listen(host, port))
-            self._database = opened.enter_context(contextlib.closing(Database(db)))
+            self._socket = opened.enter_context(_listen(settings.host, settings.port))
+            self._database = opened.enter_context(contextlib.closing(Database(settings.db)))
             self.services = build_services(settings, self._database, faults)
             self._server = _uvicorn_server(self.services)
             self.services.evaluation.resume()
-            self.services.failure_reader.resume()
             self.services.accounts.sweep()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
@@ -268,47 +223,13 @@ def _uvicorn_server(services: Services) -> Any:
     return uvicorn.Server(config)
 
 
-def serve(
-    *,
-    db: str | os.PathLike[str] = MEMORY,
-    host: str = "127.0.0.1",
-    port: int = DEFAULT_PORT,
-    api_keys: Sequence[str] = (),
-    auth: bool = False,
-    token: str | None = None,
-    limit: int | None = 100,
-    retry_after: bool = True,
-    fail: float = 0.0,
-    slow_s: float = 0.0,
-    scripted_judge: bool = False,
-    judge_url: str | None = None,
-    judge_key: str | None = None,
-    judge_model: str | None = None,
-    embedding_model: str | None = None,
-    out: IO[str] | None = None,
-) -> None:
-    """Serve until Ctrl-C or SIGTERM. The parameters are those of `LocalServer`.
+def serve(*, port: int = DEFAULT_PORT, out: IO[str] | None = None, **options: Any) -> None:
+    """Serve until Ctrl-C or SIGTERM. The options are those of `LocalServer`.
 
     Prints the address of the pages, an API key and the two environment variables to set, to `out` (standard output).
     Raises ConfigError, DatabaseInUseError, or OSError if the port is in use.
     """
-    server = LocalServer(
-        db,
-        host,
-        port,
-        api_keys=api_keys,
-        auth=auth,
-        token=token,
-        limit=limit,
-        retry_after=retry_after,
-        fail=fail,
-        slow_s=slow_s,
-        scripted_judge=scripted_judge,
-        judge_url=judge_url,
-        judge_key=judge_key,
-        judge_model=judge_model,
-        embedding_model=embedding_model,
-    )
+    server = LocalServer(port=port, **options)
     with server:
         # A full collection takes 45 ms to visit the objects of all modules, and a page would wait for it.
         gc.freeze()

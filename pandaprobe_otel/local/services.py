@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -12,15 +12,14 @@ from pandaprobe_otel.local.evaluation.judge import Judge, NoJudge
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.injected_faults import Faults
-from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.limits import RateLimits
 from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.failure_groups import FailureGroups
-from pandaprobe_otel.local.store.failure_reader import FailureReader
+from pandaprobe_otel.local.store.failures import Failures
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
@@ -53,30 +52,25 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
-    failure_reader: FailureReader
-    failure_groups: FailureGroups
+    failures: Failures
     live: LiveTraces
-
-    def now(self) -> int:
-        """Return the current moment in microseconds."""
-        return (self.settings.now_micros or now_micros)()
+    now: Callable[[], int]
+    """The clock, in microseconds."""
 
     def close(self, timeout_s: float) -> None:
         """End the threads of the server's own work, and close all open resources."""
         self.accounts.stop(timeout_s)
         self.evaluation.worker.stop(timeout_s)
-        self.failure_reader.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
 
 def build_services(settings: LocalSettings, database: Database, faults: Faults) -> Services:
     """Create the parts of one server for a database."""
-    now = settings.now_micros or now_micros
+    now = now_micros
     accounts = Accounts(database, now)
     for secret in settings.api_keys:
         accounts.add_key(accounts.home.id, "given at start", secret=secret)
-    windows = FixedWindows(window_s=settings.window_s, monotonic=settings.monotonic or time.monotonic)
     scripted, over_http = ScriptedJudge(), _http_judge(settings)
 
     def judge() -> Judge:
@@ -84,8 +78,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
             return scripted
         return over_http or _NO_JUDGE
 
-    failure_reader = FailureReader(database)
-    traces, queries, quota = TraceStore(database, failure_reader), Queries(database), QuotaBook(accounts, faults)
+    traces, queries, quota = TraceStore(database), Queries(database), QuotaBook(accounts, faults)
     evaluation = Evaluation(
         database, accounts=accounts, traces=traces, queries=queries, quota=quota, judge=judge, now=now
     )
@@ -95,7 +88,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         accounts=accounts,
         traces=traces,
         queries=queries,
-        limits=RateLimits(windows, traces_per_minute=settings.traces_per_minute),
+        limits=RateLimits(window_s=settings.window_s, traces_per_minute=settings.limit),
         faults=faults,
         quota=quota,
         evaluation=evaluation,
@@ -105,9 +98,9 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
-        failure_reader=failure_reader,
-        failure_groups=FailureGroups(database),
+        failures=Failures(database),
         live=LiveTraces(now),
+        now=now,
     )
 
 

@@ -139,9 +139,8 @@ class ReaderTools:
         clean = self._reading.scrubber.text
         name, text = one_line(clean(one["name"])), one_line(clean(str(one["example"]["text"] or "")))
         known = ", ".join(map(one_line, one["releases"]))
-        kind = f"{one['state']} {one['kind']}" if one["state"] else one["kind"]
         parts = [
-            f"{one['fingerprint']} {one['count']}× {kind}: {clipped(name, 40)}",
+            f"{one['fingerprint']} {one['count']}× {one['kind']}: {clipped(name, 40)}",
             clipped(text, 40) if text and text not in name else "",
             f"last {str(one['last_seen'])[:16]}",
             f"releases {clipped(known, 20)}" if known else "",

@@ -55,7 +55,6 @@ class FailureQuery(Paging, total=False):
 
     query: str
     since: str
-    state: str
 
 
 _SEARCH: Final = Endpoint(method="GET", path="/local/traces", query=SearchQuery, answer=FoundPage)
@@ -96,7 +95,6 @@ class SearchingClient(Client):
         query: str = "",
         *,
         since: str = "",
-        state: str = "open",
         limit: int = 50,
         offset: int = 0,
         most: int = MOST_FAILED,
@@ -111,14 +109,12 @@ class SearchingClient(Client):
         parsed = parse(narrowed(query, f"after:{since}" if since else ""))
         if self._is_local:
             try:
-                return self.kept_failures(
-                    {"query": query, "since": since, "state": state, "limit": limit, "offset": offset}
-                )
+                return self.kept_failures({"query": query, "since": since, "limit": limit, "offset": offset})
             except NotFound:
                 self._is_local = False
         now = datetime.now(UTC)
         filters = filters_of(parsed.query, now)
-        if state not in ("open", "all") or filters.setdefault("status", TraceStatus.ERROR) != TraceStatus.ERROR:
+        if filters.setdefault("status", TraceStatus.ERROR) != TraceStatus.ERROR:
             raise NotFiltered
         page = self.traces.list(**filters, limit=most, offset=offset)
         traces = [*self._read(page.items)]
@@ -178,9 +174,7 @@ def _record(group: Group, start: datetime, end: datetime) -> dict[str, Any]:
     return {
         "fingerprint": group.fingerprint,
         "name": group.first.title,
-        "title": group.first.title,
         "kind": group.first.kind.value,
-        "state": None,
         "count": len(group.members),
         "trend": trend,
         "first_seen": moments[0].isoformat(),

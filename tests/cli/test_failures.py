@@ -104,13 +104,12 @@ def test_the_commands_of_a_group_work(tmp_path: Path, server: LocalServer) -> No
     assert [one["name"] for one in json.loads(listed.stdout)["items"]] == ["LookupError in look_up"]
 
 
-def test_a_search_and_a_state_choose(tmp_path: Path, server: LocalServer) -> None:
-    """`--query`, `--since`, `--state` and `--limit` choose groups; an unreadable query ends with code 4."""
+def test_a_search_chooses(tmp_path: Path, server: LocalServer) -> None:
+    """`--query`, `--since` and `--limit` choose groups; an unreadable query ends with code 4."""
     variables = server.environment("shop")
     for chosen in (("--query", "tool:search"), ("--since", "2026-11-20")):
         shown = _run(tmp_path, *chosen, **variables).stdout
         assert ("Loop of search" in shown, "LookupError" in shown) == (True, False)
-    assert "3 more in other states" in _run(tmp_path, "--state", "resolved", **variables).stderr
     wrong = _run(tmp_path, "--query", "latency>5x", **variables)
     assert (wrong.returncode, "latency has no unit" in wrong.stderr) == (4, True)
     assert "1 of 3 groups" in _run(tmp_path, "--limit", "1", **variables).stderr
@@ -144,7 +143,6 @@ def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -
     for other in ("tool:refund", "a OR b", "-error", "name:a*", "user:a user:b", "status:completed"):
         refused = _hosted(tmp_path, api, "--query", other)
         assert (refused.returncode, "need a local PandaProbe" in refused.stderr) == (4, True), other
-    assert _hosted(tmp_path, api, "--state", "muted").returncode == 4
     assert api.requests("GET /traces") == []
 
 

@@ -49,7 +49,6 @@ def _without_limit(config: Config, *, counts_starts: bool) -> ExportPipeline:
 def traces(server: LocalServer, traced: pandaprobe_otel.PandaProbe) -> SentTraces:
     """The test's traces, read back from the server. A test must request this fixture to be traced."""
     traced.flush(30)  # send what earlier tests have traced and not flushed
-    server.services.failure_reader.read_now()  # stop the thread that would disturb tests that count objects
     return SentTraces(server, traced)
 
 

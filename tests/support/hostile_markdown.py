@@ -182,7 +182,7 @@ def trace_of(trace_id: str, contents: Sequence[Any]) -> dict[str, Any]:
 def addresses(server: LocalServer, session: str) -> list[str]:
     """Return the addresses of all pages that show the trace."""
     with http_of(server) as http:
-        groups = [one["fingerprint"] for one in http.get("/local/failures?state=all").json()["items"]]
+        groups = [one["fingerprint"] for one in http.get("/local/failures").json()["items"]]
     spans = [str(UUID(int=UUID(TRACE).int << 64 | UUID(span).int)) for span in SPANS]
     columns = "&".join(f"show={one}" for one in ("tags", "scores", "user", "release", "environment", "answer"))
     return [
@@ -196,6 +196,6 @@ def addresses(server: LocalServer, session: str) -> list[str]:
         f"/ui/annotate?trace={TRACE}",
         "/ui/overview",
         "/ui/evaluations",
-        "/ui/failures?state=all",
+        "/ui/failures",
         *(f"/ui/failures/{group}" for group in groups),
     ]

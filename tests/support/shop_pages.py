@@ -48,7 +48,6 @@ def open_shop() -> Generator[LocalServer]:
     """Yield a server with three days of conversations and scores, an evaluation run and a monitor."""
     with LocalServer(limit=None, scripted_judge=True) as server:
         shop.fill(server, days=DAYS)
-        server.services.failure_reader.read_now()
         with http_of(server, shop.PROJECT) as http:
             body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
             wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
@@ -79,7 +78,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
     with http_of(server, shop.PROJECT) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
-        failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
+        failure = http.get("/local/failures").json()["items"][0]["fingerprint"]
     failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
     return {
         "traces": "/ui",
@@ -97,7 +96,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
         "evaluations": "/ui/evaluations?by=day",
         "run": f"/ui/runs/{run}",
         "monitors": "/ui/monitors",
-        "failures": "/ui/failures?state=all",
+        "failures": "/ui/failures",
         "failure": f"/ui/failures/{failure}",
         "sign in": "/ui/sign-in",
     }
@@ -116,7 +115,6 @@ def stock(server: LocalServer) -> None:
         run = http.post("/evaluations/trace-runs/batch", json={"trace_ids": newest()[:1], "metrics": ["confidence"]})
         run_id = run.raise_for_status().json()["id"]
         wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] in ("COMPLETED", "FAILED"))
-    server.services.failure_reader.read_now()
 
 
 def more_states(server: LocalServer) -> dict[str, str]:
@@ -124,7 +122,7 @@ def more_states(server: LocalServer) -> dict[str, str]:
     with http_of(server, shop.PROJECT) as http:
         runs = http.get("/evaluations/trace-runs").json()["items"]
         failed = next(run["id"] for run in runs if run["failed_count"] or run["status"] == "FAILED")
-        kinds = {one["kind"]: one["fingerprint"] for one in http.get("/local/failures?state=all").json()["items"]}
+        kinds = {one["kind"]: one["fingerprint"] for one in http.get("/local/failures").json()["items"]}
         tagged = _act(http, "tag", add="seen")
     accounts = server.services.accounts
     empty = accounts.add_project(accounts.home.id, "nothing yet", "").id

@@ -21,7 +21,7 @@ from pandaprobe_otel.local.payloads import loads
 from pandaprobe_otel.local.quota import Counter, QuotaBook
 from pandaprobe_otel.local.store.accounts import Accounts, Organization
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.failure_reader import judge_findings_anew
+from pandaprobe_otel.local.store.failures import find_anew
 from pandaprobe_otel.local.store.monitors import MonitorStore
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.runs import NewRun, RunStore
@@ -70,7 +70,7 @@ class Evaluation:
         self._now = now
         self.runs = RunStore(database)
         self.monitors = MonitorStore(database)
-        self.trace_scores: ScoreStore = trace_scores(database, judge_findings_anew)
+        self.trace_scores: ScoreStore = trace_scores(database, find_anew)
         self.session_scores: ScoreStore = session_scores(database)
         self.selection = Selection(database)
         execution = Execution(

@@ -129,7 +129,7 @@ def show_trace(
         axis_ms=record.length_ms if loaded.live is None else stepped(record.length_ms),
         facts=facts_of(record),
         scores=loaded.scores,
-        failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
+        failures=loaded.context.services.failures.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
         hits=_hits(record, q),

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.local.settings import MEMORY
 from pandaprobe_otel.local.store.blocks import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
-MEMORY = ":memory:"
 AT_ONCE = 5
 """Traces that a transaction derives or deletes, since requests wait for it. The words of a trace take milliseconds."""
 

@@ -211,16 +211,7 @@ _TABLES: Final = f"""
 
     -- Labels of traces (store/labels.py).
     {labels.SCHEMA}
-    -- Traces whose failures are not known yet, with a counter of their changes (store/failure_reader.py).
-    CREATE TABLE unread (
-        trace_seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
-        project_id TEXT NOT NULL,
-        changes INTEGER NOT NULL DEFAULT 0
-    );
-    CREATE INDEX unread_by_project ON unread (project_id, trace_seq);
-
-    -- Findings of traces, and the groups of findings with the same fingerprint. A group keeps its name and state when
-    -- its traces are deleted. Releases are stored with the start of their first trace, which gives their order.
+    -- Findings of traces, and the groups of findings with the same fingerprint (store/failures.py).
     CREATE TABLE failure_groups (
         project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL,
@@ -228,22 +219,13 @@ _TABLES: Final = f"""
         title TEXT NOT NULL,
         parts TEXT NOT NULL,
         marked INTEGER NOT NULL,
-        rules INTEGER NOT NULL,
         first_at INTEGER NOT NULL,
-        name TEXT,
-        merged_into TEXT,
-        action TEXT,
-        acted_at INTEGER,
-        until_at INTEGER,
-        until_count INTEGER,
-        resolved_in TEXT,
         PRIMARY KEY (project_id, fingerprint)
     ) WITHOUT ROWID;
     CREATE TABLE findings (
         project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
         trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL,
-        kind TEXT NOT NULL,
         position INTEGER NOT NULL,
         recovered INTEGER NOT NULL,
         started_at INTEGER NOT NULL,
@@ -252,15 +234,9 @@ _TABLES: Final = f"""
         text TEXT NOT NULL
     );
     CREATE INDEX findings_by_group ON findings (
-        project_id, recovered, fingerprint, started_at, trace_seq, release
+        project_id, fingerprint, recovered, started_at, trace_seq, release
     );
     CREATE INDEX findings_by_trace ON findings (trace_seq);
-    CREATE TABLE releases (
-        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
-        release TEXT NOT NULL,
-        first_at INTEGER NOT NULL,
-        PRIMARY KEY (project_id, release)
-    ) WITHOUT ROWID;
 
     -- The latest score of each name of a trace, for searches, because scores are stored by the text of the trace's id.
     CREATE TABLE latest_scores (

@@ -15,7 +15,7 @@ from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCre
 from pandaprobe_otel.local.payloads import dumps, encode, loads, merge_objects
 from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.database import AT_ONCE, Database
-from pandaprobe_otel.local.store.failure_reader import FailureReader
+from pandaprobe_otel.local.store.failures import find_anew
 from pandaprobe_otel.local.store.labels import label
 from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
 from pandaprobe_otel.local.store.spans import patch_span, save_spans, spans_of
@@ -50,9 +50,8 @@ class ForeignTraceError(Exception):
 class TraceStore:
     """Writer of traces and reader of single ones. Lists are in `queries`."""
 
-    def __init__(self, database: Database, failures: FailureReader) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._failures = failures
 
     def save(self, connection: sqlite3.Connection, project_id: str, trace: TraceCreate, *, now: int) -> None:
         """Insert or merge a trace with its spans, inside the caller's transaction.
@@ -76,7 +75,7 @@ class TraceStore:
             connection.execute(_MERGE, row)
         blocks.keep_trace(connection, seq, (trace.name, None, row["input"], row["output"]))
         save_spans(connection, seq, trace.spans, fresh=known is None)
-        self._changed(connection, seq)
+        _changed(connection, seq, row["trace_id"])
 
     def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
         """Insert or merge spans of a stored trace. Return False if the project does not have the trace."""
@@ -85,7 +84,7 @@ class TraceStore:
             if row is None:
                 return False
             save_spans(connection, row["seq"], spans, fresh=False)
-            self._changed(connection, row["seq"])
+            _changed(connection, row["seq"], trace_id)
             return True
 
     def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
@@ -98,7 +97,7 @@ class TraceStore:
             _update(connection, row["seq"], columns.keys() - _CONTENTS, columns)
             name, given, answered = ({**dict(row), **columns}[field] for field in ("name", "input", "output"))
             blocks.keep_trace(connection, row["seq"], (name, None, given, answered))
-            self._changed(connection, row["seq"])
+            _changed(connection, row["seq"], trace_id)
             return True
 
     def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
@@ -109,7 +108,7 @@ class TraceStore:
             if trace is None or row is None:
                 return False
             patch_span(connection, row, update)
-            self._changed(connection, trace["seq"])
+            _changed(connection, trace["seq"], trace_id)
             return True
 
     def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
@@ -146,20 +145,22 @@ class TraceStore:
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
             rows = connection.execute(
-                "SELECT seq, tags FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
+                "SELECT seq, trace_id, tags FROM traces WHERE project_id = ?"
+                " AND trace_id IN (SELECT value FROM json_each(?))",
                 (project_id, ids),
             ).fetchall()
             for row in rows:
                 kept: list[str] = [tag for tag in loads(row["tags"]) if tag not in removed]
                 tags = sorted({*kept, *added}) if added else kept
                 connection.execute("UPDATE traces SET tags = ? WHERE seq = ?", (encode(tags), row["seq"]))
-                self._changed(connection, row["seq"])
+                _changed(connection, row["seq"], row["trace_id"])
             return len(rows)
 
-    def _changed(self, connection: sqlite3.Connection, seq: int) -> None:
-        """Derive again what depends on a trace, inside the transaction that has changed it."""
-        label(connection, seq)
-        self._failures.note(connection, seq)
+
+def _changed(connection: sqlite3.Connection, seq: int, trace_id: str) -> None:
+    """Derive again what depends on a trace, inside the transaction that has changed it."""
+    label(connection, seq)
+    find_anew(connection, trace_id)
 
 
 def _row(project_id: str, trace: TraceCreate, now: int) -> dict[str, Any]:

@@ -75,7 +75,6 @@ def test_no_page_runs_or_loads_it(browser: Browser, tmp_path: Path, place: Calla
         reason = "\n\n".join(one for one in contents if isinstance(one, str))[:4000]
         score = {"trace_id": TRACE, "name": bodies[0]["name"], "value": "0.1", "reason": reason}
         http.post("/evaluations/trace-scores", json={**score, "metadata": bodies[0]["metadata"]}).raise_for_status()
-        server.services.failure_reader.read_now()
         context = browser.new_context(base_url=server.url, bypass_csp=True, accept_downloads=True)
         with Watched(context) as tab:
             for path in addresses(server, bodies[0]["session_id"]):

@@ -32,8 +32,6 @@ def server() -> Iterator[LocalServer]:
                 http.post("/traces", json=_trace(number)).raise_for_status()
                 for score in _scores(number):
                     http.post("/evaluations/trace-scores", json=score).raise_for_status()
-                if number == 120:
-                    running.services.failure_reader.read_now()
         yield running
 
 
