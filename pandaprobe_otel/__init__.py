@@ -26,6 +26,17 @@ if TYPE_CHECKING:
         tool,
         trace,
     )
+    from pandaprobe_otel.capture.official_names import get_client as get_client
+    from pandaprobe_otel.capture.official_names import reset_current_session_id as reset_current_session_id
+    from pandaprobe_otel.capture.official_names import reset_current_user_id as reset_current_user_id
+    from pandaprobe_otel.capture.official_names import set_current_session_id as set_current_session_id
+    from pandaprobe_otel.capture.official_names import set_current_user_id as set_current_user_id
+    from pandaprobe_otel.capture.official_names import wrap_anthropic as wrap_anthropic
+    from pandaprobe_otel.capture.official_names import wrap_bedrock as wrap_bedrock
+    from pandaprobe_otel.capture.official_names import wrap_gemini as wrap_gemini
+    from pandaprobe_otel.capture.official_names import wrap_litellm as wrap_litellm
+    from pandaprobe_otel.capture.official_names import wrap_mistral as wrap_mistral
+    from pandaprobe_otel.capture.official_names import wrap_openai as wrap_openai
     from pandaprobe_otel.capture.scores import score
     from pandaprobe_otel.capture.trace_context import (
         context,
@@ -36,17 +47,6 @@ if TYPE_CHECKING:
         set_user,
         user,
     )
-    from pandaprobe_otel.compat.official import get_client as get_client
-    from pandaprobe_otel.compat.official import reset_current_session_id as reset_current_session_id
-    from pandaprobe_otel.compat.official import reset_current_user_id as reset_current_user_id
-    from pandaprobe_otel.compat.official import set_current_session_id as set_current_session_id
-    from pandaprobe_otel.compat.official import set_current_user_id as set_current_user_id
-    from pandaprobe_otel.compat.official import wrap_anthropic as wrap_anthropic
-    from pandaprobe_otel.compat.official import wrap_bedrock as wrap_bedrock
-    from pandaprobe_otel.compat.official import wrap_gemini as wrap_gemini
-    from pandaprobe_otel.compat.official import wrap_litellm as wrap_litellm
-    from pandaprobe_otel.compat.official import wrap_mistral as wrap_mistral
-    from pandaprobe_otel.compat.official import wrap_openai as wrap_openai
     from pandaprobe_otel.enums import ScoreDataType as ScoreDataType
     from pandaprobe_otel.enums import SpanKind as SpanKind
     from pandaprobe_otel.enums import SpanStatusCode as SpanStatusCode
@@ -74,7 +74,7 @@ _HOMES = {
     "sdk.processor": "PandaProbeSpanProcessor",
     # Names that only the official SDK has. They work, but are not in `__all__`.
     "enums": "ScoreDataType SpanKind SpanStatusCode TraceStatus",
-    "compat.official": (
+    "capture.official_names": (
         "get_client set_current_session_id reset_current_session_id set_current_user_id reset_current_user_id "
         "wrap_anthropic wrap_bedrock wrap_gemini wrap_litellm wrap_mistral wrap_openai"
     ),

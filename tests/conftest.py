@@ -55,7 +55,6 @@ OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
         "api/test_tables.py",  # needs pandas
-        "compat/test_reflect.py",  # needs bashkit, in which Reflect works
         "delivery/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "integrations/conformance/test_forgotten_streams.py",  # scans every object of the process

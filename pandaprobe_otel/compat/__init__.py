@@ -1,1 +1,0 @@
-"""Pieces that make this library work with parts of the official SDK."""
