@@ -138,8 +138,6 @@ class Parcel:
     """Server errors that came right after another request had succeeded."""
     in_doubt: bool = field(default=False, init=False)
     """True for a score and for a create without an answer: look the trace up before (re)sending."""
-    may_be_scored: bool = field(default=False, init=False)
-    """True for a score whose answer may not have been its own: look the score up before sending it again."""
     repairs: int = field(default=0, init=False)
     not_found_since: float | None = field(default=None, init=False)
     came_in_overload: bool = field(default=False, init=False)
@@ -163,9 +161,7 @@ class Parcel:
     @property
     def tried(self) -> str:
         """HTTP method and path of the newest attempt, which may be a look-up."""
-        if not self.is_check:
-            return self.target
-        return f"GET {'/evaluations/trace-scores' if self.may_be_scored else '/traces'}/{self.trace_id}"
+        return f"GET /traces/{self.trace_id}" if self.is_check else self.target
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """Return the HTTP request of the newest attempt."""

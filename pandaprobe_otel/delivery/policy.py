@@ -38,8 +38,6 @@ FINISH_AFTER_DOUBT_S: Final = 10.0
 """Delay of a trace's end after a doubtful create: two copies of a create may be applied in any order."""
 MISSING_AFTER_S: Final = 300.0
 POISON_AFTER_ERRORS: Final = 5
-_ENDS_OF_CONNECTIONS: Final = frozenset({401, 408})
-"""Statuses with which servers end idle connections. Those from 500 on leave the outcome open in any case."""
 _FEWEST_RESERVED: Final = 5
 _MOST_RESERVED: Final = 20
 _OVERLOAD: Final = 100
@@ -296,7 +294,7 @@ class DeliveryPolicy:
                 return
             if parcel.lease is not None:
                 self._bucket.release(parcel.lease, now, answered=isinstance(outcome, Answer))
-            verdict = _judged(outcome, parcel)
+            verdict = judge(outcome)
             is_delivered = verdict.kind is VerdictKind.DELIVERED
             if self.blockage.may_block or not is_delivered:
                 self.blockage.answered(verdict, now, is_create=parcel.lease is not None, is_check=parcel.is_check)
@@ -347,13 +345,7 @@ class DeliveryPolicy:
 
     def _after_check(self, parcel: Parcel, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = parcel.step is Step.SCORE
-        if parcel.may_be_scored and verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
-            parcel.may_be_scored = False
-            if _has_score(outcome, parcel):
-                self._delivered(parcel, now)
-            else:
-                self.outbox.retry(parcel, now)
-        elif verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, parcel):
+        if verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, parcel):
             self._delivered(parcel, now)
         elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
             self._not_there_yet(parcel, now)
@@ -372,17 +364,13 @@ class DeliveryPolicy:
             self._delivered(parcel, now)
 
     def _after_failure(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
-        is_unknown_score = verdict.kind is VerdictKind.UNKNOWN and parcel.step is Step.SCORE
         if verdict.kind is VerdictKind.NOT_FOUND and parcel.step is not Step.CREATE:
             self._not_there_yet(parcel, now)
         elif verdict.kind is VerdictKind.INVALID:
             self._mend(parcel, verdict, now)
         elif verdict.kind is VerdictKind.TOO_LARGE:
             self._shrink(parcel, verdict, now)
-        elif is_unknown_score and verdict.status in _ENDS_OF_CONNECTIONS:
-            parcel.in_doubt = parcel.may_be_scored = True
-            self.outbox.retry(parcel, now)
-        elif is_unknown_score:
+        elif verdict.kind is VerdictKind.UNKNOWN and parcel.step is Step.SCORE:
             self._give_up(parcel, "outcome_unknown", verdict, now)  # a score that is sent twice may be recorded twice
         else:
             self._refused(parcel, verdict, now)
@@ -542,33 +530,9 @@ class DeliveryPolicy:
         return self._uniform(0.0, min(60.0, 2.0 ** min(parcel.attempts, 6)))
 
 
-def _judged(outcome: Outcome, parcel: Parcel) -> Verdict:
-    """Return the verdict; a refusal of a trace or score that may be the end of an idle connection leaves it unknown.
-
-    It is looked up before it is posted again. The look-up has a connection of its own, so its answer counts.
-    """
-    verdict = judge(outcome)
-    is_post = parcel.step in (Step.CREATE, Step.SCORE) and not parcel.is_check
-    if is_post and isinstance(outcome, Answer) and not outcome.is_first and outcome.status in _ENDS_OF_CONNECTIONS:
-        return replace(verdict, kind=VerdictKind.UNKNOWN)
-    return verdict
-
-
 def _is_unposted(parcel: Parcel) -> bool:
     """Return whether the trace cannot be on the server, so that nothing more of it needs to be sent."""
     return parcel.step is Step.CREATE and not parcel.in_doubt
-
-
-def _has_score(outcome: Outcome, parcel: Parcel) -> bool:
-    """Return whether the newest scores of the trace contain this one."""
-    try:
-        stored: Any = orjson.loads(outcome.body) if isinstance(outcome, Answer) else None
-        sent: Any = orjson.loads(parcel.body())
-        return any(
-            all(str(one.get(key)) == str(sent.get(key)) for key in ("name", "value", "reason")) for one in stored
-        )
-    except (ValueError, TypeError, AttributeError):
-        return False
 
 
 def _lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:

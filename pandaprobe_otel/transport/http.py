@@ -13,7 +13,6 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -85,7 +84,12 @@ class HttpTransport:
 
     def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
-        opening = _Opening(request)
+
+        def step(event: str, info: object) -> None:
+            """Raise before the headers are sent if no time is left; httpcore calls this."""
+            if event.endswith("send_request_headers.started") and request.time_left_s() <= 0:
+                raise _TooLateError
+
         try:
             with _Quiet():
                 exchange = self._connected().stream(
@@ -94,11 +98,10 @@ class HttpTransport:
                     content=request.body,
                     headers=self._headers | ({PROJECT_HEADER: request.project} if request.project else {}),
                     timeout=_timeout(request),
-                    extensions={"trace": opening.step},
+                    extensions={"trace": step},
                 )
                 with exchange as response:
-                    answer = _answer(response, _read(response, request, deadline))
-                    return replace(answer, is_first=opening.is_first)
+                    return _answer(response, _read(response, request, deadline))
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except _failures as error:
@@ -178,22 +181,6 @@ class AsyncHttpTransport:
 
 class _TooLateError(Exception):
     """The token that allowed the request had expired by the time a connection was ready."""
-
-
-class _Opening:
-    """Connection of a request, as far as the steps show that httpcore reports."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self.is_first = False
-        """True if a connection was opened for this request."""
-
-    def step(self, event: str, info: object) -> None:
-        """Note an opened connection, and raise before the headers are sent if no time is left."""
-        if event.startswith("connection.connect"):
-            self.is_first = True
-        if event.endswith("send_request_headers.started") and self._request.time_left_s() <= 0:
-            raise _TooLateError
 
 
 def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:

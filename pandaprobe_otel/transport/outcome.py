@@ -67,9 +67,6 @@ class Answer:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    is_first: bool = True
-    """False if its connection had carried another request. Then a server that ends idle connections with an answer may
-    have written this one before it read the request (RFC 9110, 15.5.9)."""
 
     @property
     def is_success(self) -> bool:

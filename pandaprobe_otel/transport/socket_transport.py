@@ -234,7 +234,6 @@ class Connection:
         self._head_bytes = self._body_bytes = 0
         self.is_reusable = True
         """True if the connection may carry another request."""
-        self._is_first = True
         self.idle_since = time.monotonic()
 
     @classmethod
@@ -306,8 +305,7 @@ class Connection:
                 raise NotHttpError("the answer is too large")
         self.idle_since = time.monotonic()
         body, self._body = b"".join(self._body), []  # while the connection is idle, it holds no answer
-        is_first, self._is_first = self._is_first, False
-        return Answer(status=self._status, body=body, headers=self._headers, is_first=is_first)
+        return Answer(status=self._status, body=body, headers=self._headers)
 
     def on_message_begin(self) -> None:
         """Note an unrequested second answer. After an interim answer, another message is expected."""

@@ -33,7 +33,6 @@ LATE = NoAnswer(reason="late", may_have_arrived=False, is_late=True)
 DOUBTFUL: tuple[Response, ...] = (
     *(500, 502, 503, 504, RESET),
     Answer(status=200, body=b"<html><title>Sign in</title></html>"),
-    *(Answer(status=status, body=b"no", is_first=False) for status in (401, 408)),  # written before the request came
 )
 """Answers after which the server may or may not have stored the trace."""
 CLEAR: tuple[Response, ...] = (

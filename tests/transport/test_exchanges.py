@@ -168,22 +168,6 @@ def test_with_another_version_of_httpx_alone_the_reason_names_it() -> None:
 
 
 @both_kinds
-def test_only_the_first_answer_of_a_connection_is_surely_about_its_request(
-    kind: Kind,
-) -> None:
-    """One connection carries many requests, and answers after the first one are marked."""
-    with StrictPandaProbe() as server:
-        transport = kind(server.url, HEADERS)
-        request = Request(method="POST", path="/traces", body=BODY, timeout_s=60.0)
-        answers = [transport.send(request) for _ in range(2)]
-        transport.close()
-        answers.append(transport.send(request))
-        transport.close()
-
-    assert [isinstance(answer, Answer) and answer.is_first for answer in answers] == [True, False, True]
-
-
-@both_kinds
 def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
     """A request without time left is not sent; the time is checked after connecting, right before the first byte."""
     accepted: list[socket.socket] = []
