@@ -52,7 +52,7 @@ class Worker:
 
     def take(self, now: float) -> float:
         """Send the next trace; return the time at which it was completed."""
-        parcel = self.outbox.next_create(now)
+        parcel, _ = self.outbox.next(now)
         assert parcel is not None
         self.outbox.start(parcel, now)
         self.outbox.finish(parcel, now)

@@ -21,12 +21,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from pandaprobe_otel.delivery.parcel import OBJECTS, Parcel, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.drafts import Draft
     from pandaprobe_otel.delivery.spool.store import SpoolStore
-    from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait uncompressed. Beyond that, traces arrive faster than they are sent and will wait for a while."""
@@ -180,13 +179,9 @@ class Outbox:
         self._unsaved: dict[Parcel, None] = {}
         """Parcels whose state on disk is not that in memory; all that only the memory has are among them."""
         self.bytes = 0
-        """Bytes of memory of the waiting parcels."""
+        """Bytes of memory of the parcels as they wait. Content that is loaded or unpacked to be sent does not count."""
         self._count = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self._unpacked: dict[Parcel, None] = {}
-        """Parcels that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of these."""
-        self._loaded: dict[Parcel, None] = {}
-        """Parcels that were loaded from the store for sending. Dropping waiting parcels frees none of their bytes."""
         self._due: list[_Ranked] = []
         self._errors: list[_Ranked] = []
         """Lines of traces with errors that wait for a token, lowest rank first. `_ordinary`: the others that do."""
@@ -233,14 +228,11 @@ class Outbox:
         A create is added before parcels that wait for its trace to be stored.
         """
         store = self.store
-        if is_crowded := store is None and self.bytes > PACK_ABOVE:
+        if store is None and self.bytes > PACK_ABOVE:
             parcel.pack()
-            self._pack_one()
         parcel.since, parcel.in_doubt = now, parcel.step is Step.SCORE
         self._insert(parcel, now, now)
         if store is None:
-            if not is_crowded:
-                self._unpacked[parcel] = None
             return self._evict() if self.bytes > self._max_bytes else []
         self._unsaved[parcel] = None
         return [] if store.works else self._evict()  # else it is about to take the content out of memory
@@ -261,17 +253,13 @@ class Outbox:
 
     def open(self, parcel: Parcel, now: float) -> bool:
         """Load the content in the form to send; return False if the parcel must wait for its content."""
-        if parcel.packed:
-            before = parcel.size
-            parcel.unpack()
-            self.bytes += parcel.size - before
-        elif parcel.is_bare:
+        parcel.unpack()
+        if parcel.is_bare:
             content = None if self.store is None else self.store.read(parcel)
             if content is None:  # `inspect` will find out whether it is lost
                 self.retry(parcel, now + _READ_AGAIN_S)
                 return False
-            self._loaded[parcel] = None
-            self._exchange(parcel, *content)
+            parcel.take_content(*content)
         return True
 
     def retry(self, parcel: Parcel, at: float) -> None:
@@ -305,9 +293,7 @@ class Outbox:
             self._unqueue(line)
         line.parcels.remove(parcel)
         parcel.line = None
-        self._unpacked.pop(parcel, None)
-        self._loaded.pop(parcel, None)
-        self.bytes -= parcel.size
+        self.bytes -= parcel.counted
         self._count -= 1
         self._unsaved.pop(parcel, None)
         if parcel.file is not None:
@@ -321,7 +307,7 @@ class Outbox:
         """Replace a parcel's content by parts of it: the first takes its place, the others follow it."""
         if parcel.line is None:
             return
-        self._exchange(parcel, pieces[0].fields, pieces[0].spans)
+        parcel.take_content(pieces[0].fields, pieces[0].spans)
         if parcel.file is not None:
             parcel.is_rewritten = True
             self._unsaved[parcel] = None
@@ -334,7 +320,7 @@ class Outbox:
 
     def amend(self, parcel: Parcel, fields: bytes) -> None:
         """Change the fields sent for a parcel this time; its content on disk stays unchanged."""
-        self._exchange(parcel, fields, parcel.spans)
+        parcel.take_content(fields, parcel.spans)
 
     def adopt(self, parcel: Parcel, project: str, now: float) -> None:
         """Make a trace's waiting spans a separate trace under a derived id, because its root is not coming."""
@@ -348,31 +334,31 @@ class Outbox:
 
     # -- whose turn it is ---------------------------------------------------------------------------------------------
 
-    def settle(self, now: float) -> float:
-        """Let the lines that are due wait for their turns; return the time at which the next one is due."""
+    def next(self, now: float) -> tuple[Parcel | None, float]:
+        """Return the parcel whose turn it is, and the time at which the next line is due.
+
+        What needs no token comes first. The parcel is None if there is none.
+        """
+        due_at = math.inf
         while self._due:
             at, ticket, line = self._due[0]
             if line.ticket == ticket and at > now:
-                return at
+                due_at = at
+                break
             heapq.heappop(self._due)
             if line.ticket == ticket:
                 self._let_wait(line, at)
-        return math.inf
-
-    def next_other(self, now: float) -> Parcel | None:
-        """Return the append, finish or score that is due, or None."""
-        self.settle(now)
-        return self._free[-1][2].parcels[0] if self._free else None
-
-    def next_create(self, now: float) -> Parcel | None:
-        """Return the create whose turn it is to take a token, or None."""
-        self.settle(now)
-        if not (self._errors or self._ordinary):
-            return None
-        if self.keeps_all and self._turn == 0:
-            return (self._ordinary or self._errors)[0][2].parcels[0]
-        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._ordinary
-        return (self._errors if self._errors and errors_have_it else self._ordinary)[-1][2].parcels[0]
+        errors, ordinary = self._errors, self._ordinary
+        if self._free:
+            line = self._free[-1][2]
+        elif not (errors or ordinary):
+            return None, due_at
+        elif self.keeps_all and self._turn == 0:
+            line = (ordinary or errors)[0][2]
+        else:
+            is_for_errors = errors and (self._recent_errors < _MOST_ERRORS or not ordinary)
+            line = (errors if is_for_errors else ordinary)[-1][2]
+        return line.parcels[0], due_at
 
     def hasten(self, now: float) -> None:
         """Make all lines due now, except those whose first one is in doubt: the server may still be storing it."""
@@ -452,29 +438,18 @@ class Outbox:
 
     @property
     def _is_heavy(self) -> bool:
-        return self.bytes - sum(parcel.size - OBJECTS for parcel in self._loaded) > self._max_bytes
+        return self.bytes > self._max_bytes
 
     def _close(self, parcel: Parcel) -> None:
-        """Drop the parcel's content from memory if the disk has it."""
-        is_needed = parcel.in_flight or parcel.is_rewritten
-        if parcel.file is not None and not (is_needed or parcel.is_bare) and parcel.line is not None:
-            self.bytes += OBJECTS - parcel.size
+        """Drop the content of a waiting parcel from memory if the disk has it, or pack it again."""
+        if parcel.in_flight or parcel.line is None:
+            return
+        if parcel.file is not None and not parcel.is_rewritten:
             parcel.drop_content()
-            self._loaded.pop(parcel, None)
-
-    def _exchange(self, parcel: Parcel, fields: bytes, spans: EncodedSpans) -> None:
-        before = parcel.size
-        parcel.take_content(fields, spans)
-        self.bytes += parcel.size - before
-
-    def _pack_one(self) -> None:
-        while self._unpacked:
-            parcel, _ = self._unpacked.popitem()
-            if not parcel.in_flight:
-                before = parcel.size
-                parcel.pack()
-                self.bytes += parcel.size - before
-                return
+        elif parcel.file is None and parcel.size > parcel.counted:
+            parcel.pack()
+        self.bytes += parcel.size - parcel.counted
+        parcel.counted = parcel.size
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -490,7 +465,8 @@ class Outbox:
             index = int(parcels[0].in_flight) if is_first else len(parcels)
         parcels.insert(index, parcel)
         parcel.line = line
-        self.bytes += parcel.size
+        parcel.counted = parcel.size
+        self.bytes += parcel.counted
         self._count += 1
         if index == 0:
             self._queue(line, at, now)

@@ -107,6 +107,8 @@ class Parcel:
     """True if fields and spans are on disk only."""
     closed_spans: int = field(default=0, init=False)
     """Number of spans while they are packed or on disk."""
+    counted: int = field(default=0, init=False)
+    """Bytes of memory that it counts for in the outbox."""
     file: SpoolFile | None = field(default=None, init=False)
     """File of the spool that has it; None if it is in memory only. `row`: its row. `stored`: the bytes that it counts
     for there.

@@ -205,10 +205,7 @@ class DeliveryPolicy:
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Parcel | float = blocked_until
             if blocked_until <= now:
-                if (other := outbox.next_other(now)) is None:
-                    step = self._next_create(now)
-                else:
-                    step = self._start(other, now, is_check=other.in_doubt) if self._is_opened(other, now) else now
+                step = self._next(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
             if isinstance(step, Parcel):
@@ -223,13 +220,12 @@ class DeliveryPolicy:
     def _heartbeat(self, now: float) -> None:
         self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
-    def _next_create(self, now: float) -> Parcel | float:
-        due_at = self.outbox.settle(now)
-        parcel = self.outbox.next_create(now)
+    def _next(self, now: float) -> Parcel | float:
+        parcel, due_at = self.outbox.next(now)
         if parcel is None:
             return due_at
-        if parcel.in_doubt:
-            return self._start(parcel, now, is_check=True) if self._is_opened(parcel, now) else now
+        if parcel.in_doubt or parcel.step is not Step.CREATE:
+            return self._start(parcel, now, is_check=parcel.in_doubt) if self._is_opened(parcel, now) else now
         if self.blockage.may_block and (free_at := self.blockage.creates_from(now)) > now:
             return min(due_at, free_at)
         leave = self._left_to_errors(parcel, now)

@@ -282,7 +282,7 @@ class Process:
     @property
     def is_balanced(self) -> bool:
         """Return whether the counts of pending spans and of bytes are those of the waiting requests."""
-        is_right = self.outbox.bytes == sum(parcel.size for parcel in self.outbox)
+        is_right = self.outbox.bytes == sum(parcel.counted for parcel in self.outbox)
         return is_right and self.counts.pending == self.held() + sum(parcel.span_count for parcel in self.outbox)
 
     def _look_at(self, time: float) -> None:

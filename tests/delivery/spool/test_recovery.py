@@ -59,9 +59,9 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
     second.look_around()
     assert {parcel.trace_id[-1]: parcel.in_doubt for parcel in second.outbox} == {"1": True, "2": False}
     (other,) = (parcel for parcel in second.outbox if not parcel.in_doubt)
-    assert second.outbox.next_create(0.0) is other
+    assert second.outbox.next(0.0)[0] is other
     second.start(other)
-    turns = [second.outbox.next_create(now) for now in (4.9, 5.0)]
+    turns = [second.outbox.next(now)[0] for now in (4.9, 5.0)]
     assert [None if turn is None else turn.trace_id[-1] for turn in turns] == [None, "1"]
 
 
