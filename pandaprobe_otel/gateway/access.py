@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.gateway.errors import UNAUTHENTICATED, RefusedError
+from pandaprobe_otel.gateway.refusals import UNAUTHENTICATED, RefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from pandaprobe_otel.gateway.access import Access
-from pandaprobe_otel.gateway.arrivals import Arrivals
-from pandaprobe_otel.gateway.errors import (
+from pandaprobe_otel.gateway.intake import Arrivals, RequestThreads, Taken
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.refusals import (
     DEADLINE_EXCEEDED,
     INVALID_ARGUMENT,
     RESOURCE_EXHAUSTED,
@@ -24,9 +25,6 @@ from pandaprobe_otel.gateway.errors import (
     RefusedError,
     unreadable,
 )
-from pandaprobe_otel.gateway.intake import Taken
-from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
-from pandaprobe_otel.gateway.request_threads import RequestThreads
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32

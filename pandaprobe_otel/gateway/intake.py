@@ -1,18 +1,127 @@
-"""Delivery of requests to the pipeline, and the condition for answering them with success."""
+"""The way of a request: its body arrives, waits for its turn, and is passed on to the pipeline.
+
+Slow bodies are refused, and the oldest are refused if new ones need room. Small requests never wait for large ones.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from pandaprobe_otel.gateway.bounds import Allowance
-from pandaprobe_otel.gateway.errors import busy, unreadable
 from pandaprobe_otel.gateway.otlp_spans import Found
-from pandaprobe_otel.gateway.rejections import Rejected, Rejections
+from pandaprobe_otel.gateway.refusals import (
+    Allowance,
+    RefusedError,
+    Rejected,
+    Rejections,
+    TooLargeError,
+    busy,
+    too_slow,
+    unreadable,
+)
+
+IDLE_S: Final = 5.0
+WITHIN_S: Final = 30.0
+_RETRY_S: Final = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class Room:
+    """Room for one request. The body must arrive before `timeout`."""
+
+    size: int = 0
+    gave_way: bool = False
+    timeout: asyncio.Timeout | None = None
+    idle_s: float = WITHIN_S
+    until: float = 0.0
+
+
+class Arrivals:
+    """Requests of one protocol, all in one loop.
+
+    most_arriving: bound on requests whose bodies are incomplete.
+    most, most_bytes: bounds on all requests, including those that wait for their turn.
+    """
+
+    def __init__(self, *, most_arriving: int, most: int, most_bytes: int) -> None:
+        self._most_arriving = most_arriving
+        self._most = most
+        self._most_bytes = most_bytes
+        self._count = 0
+        self._bytes = 0
+        self._arriving: dict[Room, None] = {}  # oldest first
+
+    @contextmanager
+    def room(self) -> Generator[Room]:
+        """Reserve room for one request until its body is no longer needed."""
+        room = Room()
+        self._count += 1
+        try:
+            yield room
+        finally:
+            if not room.gave_way:
+                self._leave(room)
+
+    @asynccontextmanager
+    async def arriving(self, room: Room, *, idle_s: float = WITHIN_S) -> AsyncGenerator[None]:
+        """Read the body inside this block. Each part must arrive within `idle_s` seconds, and all within 30. Otherwise
+        raise RefusedError.
+        """
+        now = asyncio.get_running_loop().time()
+        room.idle_s, room.until = idle_s, now + WITHIN_S
+        try:
+            async with asyncio.timeout_at(min(now + idle_s, room.until)) as room.timeout:
+                self._arriving[room] = None
+                self._make_room()
+                yield
+        except TimeoutError as error:
+            if room.gave_way:
+                raise busy("the body arrived too slowly while other requests needed its memory", _RETRY_S) from error
+            raise too_slow(
+                f"no part of the body arrived for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
+            ) from error
+        finally:
+            self._arriving.pop(room, None)
+
+    def grew(self, room: Room, size: int) -> None:
+        """Count `size` more bytes of the body."""
+        if room.gave_way or room.timeout is None or room.timeout.expired():
+            return  # its body is about to be complete
+        room.size += size
+        self._bytes += size
+        now = asyncio.get_running_loop().time()
+        room.timeout.reschedule(min(now + room.idle_s, room.until))
+        self._make_room()
+
+    def end(self) -> None:
+        """Refuse incomplete bodies from now on, because the server is stopping."""
+        self._most_arriving = 0
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self._arriving and (
+            len(self._arriving) > self._most_arriving or self._count > self._most or self._bytes > self._most_bytes
+        ):
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            self._leave(oldest)
+            oldest.gave_way = True
+            if oldest.timeout is not None and not oldest.timeout.expired():
+                oldest.timeout.reschedule(asyncio.get_running_loop().time())
+
+    def _leave(self, room: Room) -> None:
+        self._count -= 1
+        self._bytes -= room.size
+
 
 FULL: Final = 0.9
 """Fill level from which senders must wait, so that no accepted spans are lost."""
@@ -101,3 +210,67 @@ def _slices(all_found: Iterator[Found], allowance: Allowance, rejections: Reject
             spans, left = [], allowance.left
     if spans:
         yield spans
+
+
+Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
+
+_WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
+_SMALL: Final = 1 << 20
+"""Largest small body in bytes, after decompression. It takes at most a tenth of a second of CPU."""
+_SMALL_AT_ONCE: Final = 4
+_LARGE_AT_ONCE: Final = 1
+"""Maximum number of large requests at once. More would only delay small ones: reading holds the interpreter lock."""
+
+
+class RequestThreads:
+    """Threads that process requests, of any protocol and from any loop."""
+
+    def __init__(self, intake: Intake, *, max_body: int) -> None:
+        self.intake = intake
+        self.max_body = max_body
+        self._small = ThreadPoolExecutor(_SMALL_AT_ONCE, thread_name_prefix="pandaprobe-small")
+        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="pandaprobe-large")
+
+    async def take(self, body: bytes | bytearray, encoding: str, read: Read) -> Taken:
+        """Process a request when it is its turn. Raises RefusedError if it is refused."""
+        loop = asyncio.get_running_loop()
+        small = min(_SMALL, self.max_body)
+        if len(body) <= small:
+            try:
+                return await loop.run_in_executor(self._small, self._take, body, encoding, read, small)
+            except TooLargeError:
+                if small == self.max_body:
+                    raise
+        return await loop.run_in_executor(self._large, self._take, body, encoding, read, self.max_body)
+
+    def close(self) -> None:
+        """Stop after the current requests."""
+        self._small.shutdown(cancel_futures=True)
+        self._large.shutdown(cancel_futures=True)
+
+    def _take(self, body: bytes | bytearray, encoding: str, read: Read, most: int) -> Taken:
+        return self.intake.take(partial(read, inflate(body, encoding, most)))
+
+
+def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | bytearray:
+    """Return the body without its Content-Encoding. Raises RefusedError if it is damaged, too large or unknown."""
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        if len(body) > max_bytes:
+            raise TooLargeError(max_bytes)
+        return body
+    bits = _WINDOW_BITS.get(name)
+    if bits is None:
+        raise RefusedError(f"Content-Encoding {name:.40} is not supported; use gzip or deflate", http_status=415)
+    inflater = zlib.decompressobj(bits)
+    try:
+        plain = inflater.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise RefusedError(f"the body is not {name}: {error}", http_status=400) from error
+    if len(plain) > max_bytes:
+        raise TooLargeError(max_bytes)
+    if not inflater.eof:
+        raise RefusedError(f"the {name} body ends too early", http_status=400)
+    if inflater.unused_data:
+        raise RefusedError(f"there are bytes after the {name} body", http_status=400)
+    return plain

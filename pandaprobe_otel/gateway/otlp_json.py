@@ -19,10 +19,19 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from pandaprobe_otel.gateway.bounds import JSON_BYTES_A_VALUE, JSON_VALUES, MOST_FRAMES, Allowance
-from pandaprobe_otel.gateway.errors import RefusedError, too_many, unreadable
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
-from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
+from pandaprobe_otel.gateway.refusals import (
+    BEYOND,
+    JSON_BYTES_A_VALUE,
+    JSON_VALUES,
+    MOST_FRAMES,
+    UNREADABLE,
+    Allowance,
+    RefusedError,
+    Rejected,
+    too_many,
+    unreadable,
+)
 from pandaprobe_otel.mapping.values import type_of
 
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}

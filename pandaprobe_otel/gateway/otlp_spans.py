@@ -13,8 +13,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from pandaprobe_otel.assembly.remote_parents import state_of
-from pandaprobe_otel.gateway.bounds import MOST_ITEMS, Allowance
-from pandaprobe_otel.gateway.rejections import NO_IDS, TOO_MANY_ITEMS, Rejected
+from pandaprobe_otel.gateway.refusals import MOST_ITEMS, NO_IDS, TOO_MANY_ITEMS, Allowance, Rejected
 from pandaprobe_otel.mapping.sdk_span import bounded_attributes, bounded_list
 
 Found = ReadableSpan | Rejected

@@ -18,8 +18,7 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
-from pandaprobe_otel.gateway.intake import Intake
-from pandaprobe_otel.gateway.request_threads import RequestThreads
+from pandaprobe_otel.gateway.intake import Intake, RequestThreads
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 
@@ -161,7 +160,7 @@ class Gateway:
     async def _http(self, threads: RequestThreads, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
-        from pandaprobe_otel.gateway.idle_connections import connections
+        from pandaprobe_otel.gateway.http_app import connections
 
         app = make_app(threads, self._access, counts=self.counts)
         with _listen(self._host, port) as listener:

@@ -58,8 +58,7 @@ class OtlpReceivers:
         try:
             from pandaprobe_otel.gateway.access import Access
             from pandaprobe_otel.gateway.http_app import make_app
-            from pandaprobe_otel.gateway.intake import Intake
-            from pandaprobe_otel.gateway.request_threads import RequestThreads
+            from pandaprobe_otel.gateway.intake import Intake, RequestThreads
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config

@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 
-from pandaprobe_otel.gateway.bounds import Allowance
 from pandaprobe_otel.gateway.otlp_json import MISFITS, message_of, read_json
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.refusals import Allowance
 from rings import IN_FULL
 
 IDS: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}

@@ -18,7 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from otlp_senders import agent_trace, body_of, post
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.gateway.idle_connections import MOST_SILENT, connections
+from pandaprobe_otel.gateway.http_app import MOST_SILENT, connections
 from pandaprobe_otel.local import LocalServer
 
 BODY = body_of(agent_trace(3))
