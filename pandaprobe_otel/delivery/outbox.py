@@ -446,7 +446,7 @@ class Outbox:
             return
         if parcel.file is not None and not parcel.is_rewritten:
             parcel.drop_content()
-        elif parcel.file is None and parcel.size > parcel.counted:
+        elif self.store is None and parcel.size > parcel.counted:
             parcel.pack()
         self.bytes += parcel.size - parcel.counted
         parcel.counted = parcel.size
