@@ -11,22 +11,22 @@ import sys
 import textwrap
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
-import anthropic_traffic
-import bedrock_traffic
-import gemini_traffic
-import ollama_traffic
-import openai_traffic
-from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
+from conformance import libraries
+from conformance.cases import CASES
+from provider_server import ProviderServer
 from redis_server import RedisServer, require_redis
 from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 from waiting import PATIENCE_S
 
+SUPPORT = Path(__file__).parents[1] / "support"
 LATE = """
 import asyncio, atexit, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
@@ -170,96 +170,26 @@ def test_nothing_is_imported_after_another_start(start: str, tmp_path: Path) -> 
     assert len(server.traces) >= 4
 
 
-CLIENTS = {
-    "openai": (
-        "import openai; client = openai.OpenAI(base_url=url + '/v1', api_key='k', max_retries=0)",
-        (
-            "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))\n"
-            "client.responses.create(model='m', input='Hi'); "
-            "list(client.responses.create(model='m', input='Hi', stream=True))"
-        ),
-    ),
-    "cerebras": (
-        "from cerebras.cloud.sdk import Cerebras; client = Cerebras(base_url=url, api_key='k', max_retries=0)",
-        "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))",
-    ),
-    "groq": (
-        "import groq; client = groq.Groq(base_url=url, api_key='k', max_retries=0)",
-        "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))",
-    ),
-    "together": (
-        "import together; client = together.Together(base_url=url, api_key='k', max_retries=0)",
-        "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))",
-    ),
-    "mistralai": (
-        "from mistralai.client import Mistral; client = Mistral(server_url=url, api_key='k')",
-        "client.chat.complete(**CHAT); list(client.chat.stream(**CHAT))",
-    ),
-    "litellm": (
-        "import litellm; options = {**CHAT, 'model': 'openai/m', 'api_base': url, 'api_key': 'k'}",
-        "litellm.completion(**options); list(litellm.completion(**options, stream=True))",
-    ),
-    "anthropic": (
-        "import anthropic; client = anthropic.Anthropic(base_url=url, api_key='k', max_retries=0)",
-        "client.messages.create(**CHAT, max_tokens=9); list(client.messages.create(**CHAT, max_tokens=9, stream=True))",
-    ),
-    "google_genai": (
-        "from google import genai; client = genai.Client(api_key='k', http_options={'base_url': url})",
-        (
-            "client.models.generate_content(model='m', contents='Hi')\n"
-            "list(client.models.generate_content_stream(model='m', contents='Hi'))"
-        ),
-    ),
-    "ollama": (
-        "import ollama; client = ollama.Client(host=url)",
-        "client.chat(**CHAT); list(client.chat(**CHAT, stream=True))",
-    ),
-    "cohere": (
-        "import cohere; client = cohere.ClientV2(base_url=url, api_key='k')",
-        "client.chat(**CHAT); list(client.chat_stream(**CHAT))",
-    ),
-    "bedrock": (
-        (
-            "import boto3; client = boto3.client('bedrock-runtime', region_name='us-east-1', endpoint_url=url,"
-            " aws_access_key_id='k', aws_secret_access_key='k')\n"
-            "options = {'modelId': 'm', 'messages': [{'role': 'user', 'content': [{'text': 'Hi'}]}]}"
-        ),
-        "client.converse(**options); list(client.converse_stream(**options)['stream'])",
-    ),
-}
-"""By integration: the construction of a client, and one plain and one streamed call."""
-
-
-def _provider(received: Received) -> Reply:
-    """Answer as the provider whose path this is."""
-    path = received.path.partition("?")[0]
-    streams = "tream" in path or received.json.get("stream")
-    if path.endswith("/converse-stream"):
-        return Reply(chunks=bedrock_traffic.converse_events(), content_type="application/vnd.amazon.eventstream")
-    if path.endswith("/converse"):
-        return json_reply(bedrock_traffic.conversed({"text": "Hi"}))
-    if "enerateContent" in path:
-        return events_reply(gemini_traffic.chunks(), done=False) if streams else json_reply(gemini_traffic.answer())
-    if path.endswith("/messages"):
-        plain = json_reply(anthropic_traffic.message({"type": "text", "text": "Hi"}))
-        return events_reply(anthropic_traffic.events(), named=True, done=False) if streams else plain
-    if path.endswith("/api/chat"):
-        lines = ollama_traffic.lines_reply(ollama_traffic.chat_lines())
-        return lines if streams else json_reply(ollama_traffic.chatted("Hi"))
-    if path.endswith("/v2/chat"):
-        message = {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
-        end = {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}}
-        start = {"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}}
-        whole = json_reply({"id": "1", "finish_reason": "COMPLETE", "message": message})
-        return events_reply([start, end], named=True, done=False) if streams else whole
-    if path.endswith("/responses"):
-        events = events_reply(openai_traffic.response_events(), named=True, done=False)
-        return events if streams else json_reply(openai_traffic.response(openai_traffic.message_item()))
-    return events_reply(openai_traffic.chat_chunks()) if streams else json_reply(openai_traffic.completion())
-
-
 SAMPLES = ("anthropic", "google_genai", "mistralai")
 """Clients of CI; the others are tried at night."""
+LIBRARIES = [module.name for module in iter_modules(libraries.__path__)]
+CLIENT = """
+import sys
+sys.path.insert(0, SUPPORT)
+pp.init()
+from conformance.cases import look_at_call
+from conformance.libraries.LIBRARY import ADAPTERS
+from streamed_forms import finished, sighted
+clients = [adapter.client(url, 60.0) for adapter in ADAPTERS]
+opened = [client.__enter__() for client in clients]
+"""
+CALLS = """
+only_ours = True
+for adapter, client in zip(ADAPTERS, opened):
+    assert finished(look_at_call(adapter.calls["plain"], client)).raised is None
+    assert finished(sighted(adapter.forms["stream"], client)).raised is None
+assert pp.flush(60)
+"""
 
 
 @pytest.mark.parametrize(
@@ -267,23 +197,19 @@ SAMPLES = ("anthropic", "google_genai", "mistralai")
     [
         ("openai", "br"),
         pytest.param("openai", "zstd", marks=pytest.mark.outer),
-        *(pytest.param(one, "identity", marks=pytest.mark.outer if one in SAMPLES else IN_FULL) for one in CLIENTS),
+        *(pytest.param(one, "identity", marks=pytest.mark.outer if one in SAMPLES else IN_FULL) for one in LIBRARIES),
     ],
 )
 def test_nothing_is_imported_by_calls_of_a_model(library: str, encoding: str, tmp_path: Path) -> None:
     """No call, stream or compressed answer makes an integration import a module once a client exists."""
-    construct, call = CLIENTS[library]
+    adapters = import_module(f"{libraries.__name__}.{library}").ADAPTERS
+    answers = [CASES[0].reply(adapter, streamed) for adapter in adapters for streamed in (False, True)]
     with StrictPandaProbe() as server, ProviderServer() as provider:
-        provider.script = lambda received: replace(_provider(received), headers={"content-encoding": encoding})
-        start = f"""
-url, CHAT = {provider.url!r}, {{"model": "m", "messages": [{{"role": "user", "content": "Hi"}}]}}
-pp.init()
-{construct}
-"""
-        more = f"only_ours = True\n{call}\nassert pp.flush(60)"
-        result = run_watched(tmp_path, start, more, environment(server.url))
+        provider.replies(*(replace(one, headers={**one.headers, "content-encoding": encoding}) for one in answers))
+        start = f"url, SUPPORT = {provider.url!r}, {str(SUPPORT)!r}\n" + CLIENT.replace("LIBRARY", library)
+        result = run_watched(tmp_path, start, CALLS, environment(server.url))
 
     assert (result.returncode, [line for line in result.stderr.splitlines() if " by " in line]) == (0, []), (
         result.stderr
     )
-    assert len(server.traces) >= 2
+    assert len(server.traces) == len(answers)
