@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 
-from hosted_answers import HostedAnswers
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.mcp_server.writer_tools import ServerOptions
@@ -77,19 +76,6 @@ def connect(client: SearchingClient) -> Connect:
         return McpClient(server_of(Reading(client), ServerOptions(**options)))
 
     return connected
-
-
-@pytest.fixture
-def replayed(sent_requests: SentRequests, monkeypatch: pytest.MonkeyPatch) -> SentRequests:
-    """Answer all requests from recordings of a hosted PandaProbe, and record them."""
-    answers = HostedAnswers()
-
-    def answering(_transport: HttpTransport, request: Request) -> Outcome:
-        sent_requests.requests.append((request.method, request.path.partition("?")[0]))
-        return answers.to(request)
-
-    monkeypatch.setattr(HttpTransport, "send", answering)
-    return sent_requests
 
 
 @pytest.fixture

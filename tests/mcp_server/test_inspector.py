@@ -14,9 +14,11 @@ from typing import Any, Final
 import pytest
 
 from command_line import COMMAND
-from hosted_answers import GIVES, SESSION, TRACE
-from mcp_calls import EVERY, READERS, arguments_of, everything_allowed
+from mcp_calls import EVERY, READERS, everything_allowed
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mcp_server.searching import SearchingClient
+from planted_traces import trace_of
+from sent_traces import send_traces, with_new_ids
 
 from .conftest import SentRequests
 
@@ -35,16 +37,18 @@ def names(server: list[str], *options: str) -> set[str]:
 
 
 def test_the_inspector_reads_a_trace_over_the_newest_protocol(
-    serve: Callable[..., str], replayed: SentRequests, tmp_path: Path
+    serve: Callable[..., str], client: SearchingClient, sent_requests: SentRequests, tmp_path: Path
 ) -> None:
-    """Every tool has a portable schema over HTTP, and one of them reads a recorded answer; nothing is written."""
+    """Every tool has a portable schema over HTTP, and one of them reads a trace; nothing is written."""
     server, era = [serve(**everything_allowed(tmp_path))], ("--protocol-era", "modern")
     assert names(server, *era) == {*EVERY}
-    given = json.dumps(arguments_of("get_trace", TRACE, SESSION))
+    (trace_id,) = send_traces(client, [with_new_ids(trace_of(3))])
+    sent_requests.requests.clear()
+    given = json.dumps({"trace_id": trace_id})
     call = ("--method", "tools/call", "--tool-name", "get_trace", "--tool-args-json", given)
     result = inspected(server, *call, *era)[1]["result"]
-    assert GIVES["get_trace"](result["structuredContent"]), result
-    assert replayed.writes == []
+    assert result["structuredContent"] == {"spans": 3, "shown": 3, "failed": [], "next": None}, result
+    assert sent_requests.writes == []
 
 
 def test_a_server_that_reads_is_started_by_the_inspector(pandaprobe: LocalServer, tmp_path: Path) -> None:

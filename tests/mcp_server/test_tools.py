@@ -162,6 +162,7 @@ async def test_poisoned_traces_are_data(
     if scored:
         made = [score for each in traces.ids for score in client.scores.of_trace(each) if score.name == "right"]
         assert [(score.value, score.reason) for score in made] == [("0.5", "it went wrong")] * count
+        assert result.structured_content == {"id": str(made[-1].id)}
     written = {"test_made.py", "test_made.yaml"} if allowed and tool == "capture_test" else set()
     assert {file.name for file in files_in(tmp_path)} <= written
 
