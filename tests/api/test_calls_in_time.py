@@ -415,11 +415,11 @@ async def test_pages_are_requested_when_they_are_needed(connect: Connect) -> Non
     """No request is sent before the first row is read, nor for a page beyond the last row read."""
     pages = [[row(number) for number in range(first, first + 2)] for first in (1, 3, 5)]
     with ScriptedApi() as api:
-        api.tell("GET /traces", *[{"items": page, "total": 6, "limit": 2, "offset": 0} for page in pages])
+        api.serve("GET /traces", *[{"items": page, "total": 6, "limit": 2, "offset": 0} for page in pages])
         rows = connect(api.url).traces.iter(page_size=2, session_id="s")
-        before = len(api.asked)
+        before = len(api.received)
         taken = await rows_of(rows, at_most=3)
-        queries = [asked.query for asked in api.asked]
+        queries = [one.query for one in api.received]
         if hasattr(rows, "aclose"):
             await rows.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from pandaprobe_otel.errors import (
     ServerError,
 )
 from pandaprobe_otel.local import LocalServer
-from scripted_api import FAILED, ScriptedApi, Told
+from provider_server import Reply, json_reply
+from scripted_api import FAILED, ScriptedApi
 
 SCOPE = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."
 TRACES = "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
@@ -34,9 +36,9 @@ NOW = datetime.now(UTC)
 NO_INTEGER = {"field": "query -> limit", "message": "Input should be a valid integer"}
 
 
-def refused(status: int, detail: Any, **more: Any) -> Told:
+def refused(status: int, detail: Any, **more: Any) -> Reply:
     """Return an answer in the form that the server uses."""
-    return Told(status=status, body={"detail": detail, **more}, headers={"X-Request-ID": "r-1"})
+    return json_reply({"detail": detail, **more}, status=status, X_Request_ID="r-1")
 
 
 @pytest.mark.parametrize(
@@ -59,21 +61,21 @@ def refused(status: int, detail: Any, **more: Any) -> Told:
             "Monitoring",
         ),
         (refused(429, MEMBERS), PermissionDenied, "2 member(s)"),
-        (Told(status=429, body={"error": "Rate limit exceeded: 200 per 1 minute"}), RateLimited, "in this minute"),
+        (json_reply({"error": "Rate limit exceeded: 200 per 1 minute"}, status=429), RateLimited, "in this minute"),
         (FAILED, ServerError, "the server failed (500 Internal Server Error)"),
-        (Told(status=503, body="<html>down</html>"), ServerError, "503 down"),
-        (Told(status=307, headers={"Location": "https://x.example/traces"}), ConfigError, "https://x.example/traces"),
-        (Told(status=200, body="<html>a page</html>"), ServerError, "base URL"),
-        (Told(status=200, body={"items": [{}], "total": 1, "limit": 1, "offset": 0}), ServerError, "items -> 0"),
+        (json_reply("<html>down</html>", status=503), ServerError, "503 down"),
+        (json_reply(None, status=307, Location="https://x.example/traces"), ConfigError, "https://x.example/traces"),
+        (json_reply("<html>a page</html>"), ServerError, "base URL"),
+        (json_reply({"items": [{}], "total": 1, "limit": 1, "offset": 0}), ServerError, "items -> 0"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 async def test_each_answer_has_its_error(
-    connect: Connect, answer: Told, kind: type[PandaProbeError], words: str
+    connect: Connect, answer: Reply, kind: type[PandaProbeError], words: str
 ) -> None:
     """Each answer raises its own exception, whose message has the server's words, the call and the remedy."""
     with ScriptedApi() as api:
-        api.tell("GET /traces", answer)
+        api.serve("GET /traces", answer)
         client = connect(api.url, retries=0, timeout_s=2.0)
         with pytest.raises(kind) as raised:
             await settled(client.traces.list())
@@ -85,14 +87,14 @@ async def test_each_answer_has_its_error(
     assert "sk_pp_test" not in f"{error} {error!r} {vars(error)}"
     if answer.headers.get("X-Request-ID"):
         assert (error.status, error.request_id) == (answer.status, "r-1")
-        assert error.detail == answer.body["detail"]
+        assert error.detail == json.loads(answer.chunks[0])["detail"]
     fields = [(each.field, each.message) for each in error.errors] if isinstance(error, InvalidRequest) else []
     assert fields == ([tuple(NO_INTEGER.values())] if "query -> limit" in words else [])
 
 
 async def test_a_local_server_that_requires_a_key(connect: Connect) -> None:
     """Without a key, the server's refusal of the project means the missing key."""
-    with ScriptedApi().tell("GET /traces", refused(422, SCOPE)) as api:
+    with ScriptedApi().serve("GET /traces", refused(422, SCOPE)) as api:
         client = connect(api.url, api_key=None)
         with pytest.raises(AuthError, match="set PANDAPROBE_API_KEY"):
             await settled(client.traces.list())
@@ -107,7 +109,7 @@ async def test_management_needs_a_token(connect: Connect) -> None:
         with pytest.raises(InvalidRequest, match="organization_id: is missing"):
             await settled(client.projects.list())
 
-    assert api.asked == []
+    assert api.received == []
 
 
 async def test_nobody_listens(connect: Connect) -> None:
@@ -146,7 +148,7 @@ async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connec
                 await settled(call())
             assert [error.field for error in raised.value.errors][:1] == [field], raised.value
 
-    assert api.asked == []
+    assert api.received == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from both_clients import Connect, settled, unblocked
 from pandaprobe_otel.api import AsyncClient, Client
 from pandaprobe_otel.local import LocalServer
-from scripted_api import ScriptedApi, Told, served_run
+from provider_server import json_reply
+from scripted_api import ScriptedApi, served_run
 from subprocesses import environment, run_python
 
 RUN = served_run(status="RUNNING")
@@ -30,7 +31,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_one_async_client_in_two_event_loops() -> None:
     """An async client in a second event loop opens new connections, since connections belong to a loop."""
     with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY)
+        api.serve("GET /traces", EMPTY)
         client = AsyncClient("sk_pp_loops", "p", api.url)
 
         async def ask() -> int:
@@ -41,13 +42,13 @@ def test_one_async_client_in_two_event_loops() -> None:
         totals = [asyncio.run(ask()) for _ in range(3)]
         gc.collect()
 
-    assert (totals, len(api.asked)) == ([0, 0, 0], 3)
+    assert (totals, len(api.received)) == ([0, 0, 0], 3)
 
 
 async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
     """A cancelled wait for a run ends at once, and a second wait for the same run succeeds."""
     with ScriptedApi() as api:
-        api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", RUN)
+        api.serve(f"GET /evaluations/trace-runs/{RUN['id']}", RUN)
         async with AsyncClient("sk_pp_cancel", "p", api.url) as client:
             run = await client.evaluations.get(str(RUN["id"]))
             waiting = asyncio.create_task(run.wait(timeout=60))
@@ -55,18 +56,18 @@ async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", {**RUN, "status": "COMPLETED"})
-            api.tell(f"GET /evaluations/trace-runs/{RUN['id']}/scores", [])
+            api.serve(f"GET /evaluations/trace-runs/{RUN['id']}", {**RUN, "status": "COMPLETED"})
+            api.serve(f"GET /evaluations/trace-runs/{RUN['id']}/scores", [])
             result = await run.wait(timeout=5)
 
     assert result.run.status == "COMPLETED"
-    assert {asked.method for asked in api.asked} == {"GET"}
+    assert {one.method for one in api.received} == {"GET"}
 
 
 async def test_a_timeout_of_the_caller_is_kept_to() -> None:
     """`asyncio.timeout` around a call ends the call while the server is silent."""
     with ScriptedApi() as api:
-        api.tell("GET /traces", Told(body=EMPTY, delay_s=1.0))
+        api.serve("GET /traces", json_reply(EMPTY, waits_s=1.0))
         async with AsyncClient("sk_pp_timeout", "p", api.url) as client:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
@@ -76,7 +77,7 @@ async def test_a_timeout_of_the_caller_is_kept_to() -> None:
 def test_a_forked_child_has_connections_of_its_own() -> None:
     """Parent and child use the same client after a fork, and neither gets the other's answer."""
     with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY)
+        api.serve("GET /traces", EMPTY)
         code = f"""
         import os
         from pandaprobe_otel.api import Client
@@ -94,7 +95,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
         done = run_python(code, environment(), set_up=False)
 
     assert (done.stdout, done.stderr) == ("done\n", "")
-    assert [asked.query for asked in api.asked] == ["", "limit=2", "limit=3"]
+    assert [one.query for one in api.received] == ["", "limit=2", "limit=3"]
 
 
 def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
@@ -102,7 +103,7 @@ def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
     with client:
         call(client)
     names = ("x-api-key", "x-project-name", "authorization", "x-project-id", "x-organization-id")
-    sent = api.asked[-1].headers
+    sent = api.received[-1].headers
     return {name: sent[name] for name in names if name in sent}
 
 
@@ -110,7 +111,7 @@ def test_the_ways_to_authenticate() -> None:
     """A key is sent with a project name, and a token with ids; where both are accepted, the key is sent."""
     project, organization = uuid4(), uuid4()
     with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY).tell("GET /organizations", [])
+        api.serve("GET /traces", EMPTY).serve("GET /organizations", [])
         key = headers_of(Client("sk_pp_k", "shop", api.url), lambda client: client.traces.list(), api)
         both = Client("sk_pp_k", "shop", api.url, token="tok", project_id=project, organization_id=organization)
         by_key = headers_of(both, lambda client: client.traces.list(), api)
@@ -132,7 +133,7 @@ def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monke
     project = uuid4()
     monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_of_the_environment")
     with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY)
+        api.serve("GET /traces", EMPTY)
         given = headers_of(
             Client(endpoint=api.url, token="tok", project_id=project), lambda client: client.traces.list(), api
         )

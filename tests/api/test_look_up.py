@@ -11,7 +11,8 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InvalidRequest, OutcomeUnknown
-from scripted_api import FAILED, RESET, ScriptedApi, Told, served_monitor, served_run, served_score
+from provider_server import json_reply
+from scripted_api import FAILED, RESET, ScriptedApi, served_monitor, served_run, served_score
 
 TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
 
@@ -123,8 +124,8 @@ async def test_a_request_whose_answer_was_lost_is_looked_up(
     """A resource counts as made by the request if it has the same content and was made since the request."""
     right, wrong = make(**wanted), [make(**{**wanted, **other}) for other in others]
     with ScriptedApi() as api:
-        api.tell(f"POST {route}", RESET)
-        api.tell(f"GET {listed}", page(*wrong[:1], right, *wrong[1:]), page(*wrong))
+        api.serve(f"POST {route}", RESET)
+        api.serve(f"GET {listed}", page(*wrong[:1], right, *wrong[1:]), page(*wrong))
         client = connect(api.url)
         error = await lost(lambda: call(client))
         found = [await settled(client.look_up(error)) for _ in range(2)]
@@ -137,7 +138,7 @@ async def test_an_operation_that_cannot_be_looked_up_raises(connect: Connect) ->
     """An operation that cannot be looked up, such as a new organization, raises an error."""
     with ScriptedApi() as api:
         client = connect(api.url, token="t")
-        api.tell("POST /organizations", RESET)
+        api.serve("POST /organizations", RESET)
         error = await lost(lambda: client.organizations.create("o"))
         with pytest.raises(InvalidRequest, match="cannot be looked up"):
             await settled(client.look_up(error))
@@ -157,9 +158,9 @@ async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
     }
     for stored, posts in ((page(given), 1), (page(), 2)):
         with ScriptedApi() as api:
-            api.tell("POST /evaluations/trace-scores", FAILED, Told(status=201, body=given))
-            api.tell(f"GET /traces/{TRACE}", trace)
-            api.tell("GET /evaluations/trace-scores", stored)
+            api.serve("POST /evaluations/trace-scores", FAILED, json_reply(given, status=201))
+            api.serve(f"GET /traces/{TRACE}", trace)
+            api.serve("GET /evaluations/trace-scores", stored)
             made = await settled(connect(api.url).score(TRACE, "good", 0.5))
             assert str(made.id) == given["id"]
             assert len(api.requests("POST /evaluations/trace-scores")) == posts

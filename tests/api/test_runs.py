@@ -136,13 +136,13 @@ def test_full_scores_without_evidence(name: str, fields: dict[str, Any], vacuous
 async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, Any], words: str) -> None:
     """Invalid runs raise before any evaluation, since each evaluation is billed."""
     with ScriptedApi() as api:
-        api.tell("GET /evaluations/trace-metrics", METRICS)
-        api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
+        api.serve("GET /evaluations/trace-metrics", METRICS)
+        api.serve("GET /evaluations/session-metrics", SESSION_METRICS)
         with pytest.raises(InvalidRequest) as refused:
             await settled(connect(api.url).evaluations.run(**arguments))
 
     assert words in str(refused.value)
-    assert not [asked for asked in api.asked if asked.method == "POST"]
+    assert not [one for one in api.received if one.method == "POST"]
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ async def test_each_choice_of_targets_has_its_own_request(
 ) -> None:
     """Each way to choose targets is sent with its own route and body."""
     with ScriptedApi() as api:
-        api.tell("GET /evaluations/trace-metrics", METRICS)
-        api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
-        api.tell(f"POST /evaluations/{route}", run_in("PENDING"))
+        api.serve("GET /evaluations/trace-metrics", METRICS)
+        api.serve("GET /evaluations/session-metrics", SESSION_METRICS)
+        api.serve(f"POST /evaluations/{route}", run_in("PENDING"))
         await settled(connect(api.url).evaluations.run(**arguments))
         (posted,) = api.requests(f"POST /evaluations/{route}")
 
-    assert posted.body == body
+    assert posted.json == body
 
 
 async def test_metrics_are_requested_once_and_runs_of_newer_servers_are_read(connect: Connect) -> None:
@@ -194,9 +194,9 @@ async def test_metrics_are_requested_once_and_runs_of_newer_servers_are_read(con
     newer = {**run_in("QUEUED"), "total_traces": 7, "colour": "blue"}
     del newer["total_targets"]
     with ScriptedApi() as api:
-        api.tell("GET /evaluations/trace-metrics", METRICS)
-        api.tell("POST /evaluations/trace-runs/batch", run_in("PENDING"))
-        api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", newer, run_in("RUNNING"))
+        api.serve("GET /evaluations/trace-metrics", METRICS)
+        api.serve("POST /evaluations/trace-runs/batch", run_in("PENDING"))
+        api.serve(f"GET /evaluations/trace-runs/{RUN['id']}", newer, run_in("RUNNING"))
         evaluations, trace = connect(api.url).evaluations, uuid4()
         for _ in range(3):
             await settled(evaluations.run("coherence", traces=[trace, trace]))
@@ -204,7 +204,7 @@ async def test_metrics_are_requested_once_and_runs_of_newer_servers_are_read(con
         posts = api.requests("POST /evaluations/trace-runs/batch")
 
     assert len(api.requests("GET /evaluations/trace-metrics")) == 1
-    assert [post.body["trace_ids"] for post in posts] == [[str(trace)]] * 3
+    assert [post.json["trace_ids"] for post in posts] == [[str(trace)]] * 3
     assert (unknown.total_targets, unknown.model_extra) == (7, {"colour": "blue"})
     assert (unknown.status, type(unknown.status)) == ("QUEUED", str)
     assert known.status == "RUNNING"

@@ -16,7 +16,7 @@ import pytest
 from command_line import COMMAND, clean_environment, run_here
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
-from scripted_api import ScriptedApi, Told
+from scripted_api import ScriptedApi, served_run
 from terminal import Terminal
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
@@ -158,51 +158,21 @@ def test_an_error_of_the_api_is_one_line(
     assert environment["PANDAPROBE_API_KEY"] not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("answer", "code", "words"),
-    [
-        (Told(status=429, body={"detail": "You've reached the traces limit"}), 5, "Upgrade the plan"),
-        (Told(status=401, body={"detail": "API key has expired. Please generate a new one."}), 2, "Make a new key"),
-        (Told(status=403, body={"detail": "no"}), 2, "403 no"),
-        (Told(body="<html>"), 5, "Is the endpoint the base URL of a PandaProbe?"),
-    ],
-)
-def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:
-    """Each kind of refusal has its exit code and a message with the remedy."""
-    with ScriptedApi() as api:
-        api.tell("GET /traces", answer)
-        environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
-        done = run_here("traces", "list", environment=environment)
-
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
-    assert words in done.stderr
-
-
 def test_waiting_for_a_run(tmp_path: Path) -> None:
     """On a terminal `wait` shows a progress bar, which a pipe does not get; Ctrl-C ends it, not the run."""
-    run = {
-        "id": str(uuid4()),
-        "status": "RUNNING",
-        "metric_names": ["coherence"],
-        "total_targets": 4,
-        "evaluated_count": 3,
-        "failed_count": 0,
-        "created_at": "2026-01-02T03:04:05+00:00",
-        "project_id": str(uuid4()),
-        "target_type": "TRACE",
-    }
+    run = served_run(status="RUNNING", total_targets=4, evaluated_count=3)
     done = {**run, "status": "COMPLETED", "evaluated_count": 4}
     with ScriptedApi() as api:
-        api.tell(f"GET /evaluations/trace-runs/{run['id']}", run)
-        api.tell(f"GET /evaluations/trace-runs/{run['id']}/scores", [])
+        api.serve(f"GET /evaluations/trace-runs/{run['id']}", run)
+        api.serve(f"GET /evaluations/trace-runs/{run['id']}/scores", [])
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
         arguments = ("evals", "runs", "wait", str(run["id"]))
         with Terminal(COMMAND, *arguments, environment=environment) as terminal:
             terminal.wait_for("running.*3/4")
             terminal.type(CTRL_C)
             code = terminal.end()
-        assert {asked.method for asked in api.asked} == {"GET"}
-        api.tell(f"GET /evaluations/trace-runs/{run['id']}", run, done)
+        assert {one.method for one in api.received} == {"GET"}
+        api.serve(f"GET /evaluations/trace-runs/{run['id']}", run, done)
         piped = run_here(*arguments, environment=environment)
 
     assert code == 130

@@ -75,6 +75,10 @@ def test_a_missing_extra_is_named(tmp_path: Path, missing: str, arguments: list[
     ("raised", "code", "words"),
     [
         (errors.NotFound("no such trace"), ExitCode.NOT_FOUND, "pandaprobe-otel: no such trace"),
+        (errors.KeyExpired("expired"), ExitCode.AUTH, "expired"),
+        (errors.PermissionDenied("403 no"), ExitCode.AUTH, "403 no"),
+        (errors.QuotaExceeded("used up"), ExitCode.API, "used up"),
+        (errors.ServerError("not JSON"), ExitCode.API, "not JSON"),
         (click.Abort(), ExitCode.INTERRUPTED, ""),
         (OSError("disk full"), ExitCode.GENERAL, "pandaprobe-otel: OSError: disk full"),
         (ZeroDivisionError("oops"), ExitCode.GENERAL, "PANDAPROBE_DEBUG=true"),

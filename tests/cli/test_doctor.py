@@ -14,7 +14,8 @@ from command_line import clean_environment, run_here
 from local_http import traces_of
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.local import LocalServer
-from scripted_api import Asked, ScriptedApi, Told
+from provider_server import Received, Reply, json_reply
+from scripted_api import ScriptedApi
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
 SCOPE = {"detail": "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}
@@ -115,7 +116,7 @@ def test_other_answers_have_their_exit_code(
     """
     given = {} if isinstance(body, dict) else {"PANDAPROBE_API_KEY": KEY}
     with ScriptedApi() as server:
-        server.tell("GET /traces", Told(status=status, body=body))
+        server.serve("GET /traces", json_reply(body, status=status))
         code, report = doctor(home=tmp_path, PANDAPROBE_ENDPOINT=server.url, **given)
 
     assert (code, report["key"]["state"]) == (exit_code, state)
@@ -184,11 +185,11 @@ def test_send_shows_whether_a_trace_arrives(tmp_path: Path) -> None:
 class AnyTrace(ScriptedApi):
     """Server that accepts every trace and has every trace."""
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, received: Received) -> Reply:
         """Return the answer to a request; `GET /traces` has the answer of a request without a project."""
-        if asked.path == "/traces":
-            return Told(status=202, body={}) if asked.method == "POST" else Told(status=422, body=SCOPE)
-        return Told(body={})
+        if received.route == "GET /traces":
+            return json_reply(SCOPE, status=422)
+        return json_reply({}, status=202 if received.route == "POST /traces" else 200)
 
 
 @pytest.mark.parametrize(("ahead_s", "found_s"), [(-4, 0), (600, -600)])

@@ -55,9 +55,9 @@ def api() -> Iterator[ScriptedApi]:
     with ScriptedApi() as running:
         answered = [{**one, "project_id": identity("p"), "spans": _answered(one)} for one in reversed(TRACES)]
         listed = [{**one, "spans": None} for one in answered]
-        running.tell("GET /traces", {"items": listed, "total": 3, "limit": 200, "offset": 0})
+        running.serve("GET /traces", {"items": listed, "total": 3, "limit": 200, "offset": 0})
         for one in answered:
-            running.tell(f"GET /traces/{one['trace_id']}", one)
+            running.serve(f"GET /traces/{one['trace_id']}", one)
         yield running
 
 
@@ -139,7 +139,7 @@ def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -
     query = api.requests("GET /traces")[0].query
     for part in ("session_id=s-1", "user_id=u-4", "tags=beta", "name=shop", "2026-11-01", "2026-12-01"):
         assert part in query
-    api.asked.clear()
+    api.received.clear()
     for other in ("tool:refund", "a OR b", "-error", "name:a*", "user:a user:b", "status:completed"):
         refused = _hosted(tmp_path, api, "--query", other)
         assert (refused.returncode, "need a local PandaProbe" in refused.stderr) == (4, True), other

@@ -26,8 +26,18 @@ class Received:
 
     @property
     def json(self) -> Any:
-        """Return the body's JSON."""
-        return json.loads(self.body)
+        """Return the body's JSON; None for an empty body."""
+        return json.loads(self.body) if self.body else None
+
+    @property
+    def route(self) -> str:
+        """Return the method and the path, such as "GET /traces"."""
+        return f"{self.method} {self.path.partition('?')[0]}"
+
+    @property
+    def query(self) -> str:
+        """Return the part of the path after the question mark."""
+        return self.path.partition("?")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +65,11 @@ fell_silent = threading.Event()
 """Set when a server of this process has sent all chunks and delays the end of the body."""
 
 
-def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0) -> Reply:
-    """Return a JSON document in one chunk."""
-    return Reply(chunks=(json.dumps(content).encode(),), status=status, waits_s=waits_s)
+def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0, **headers: str) -> Reply:
+    """Return a JSON document in one chunk, or a text as it is; header names have underscores here."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(chunks=(text.encode(),), status=status, waits_s=waits_s, headers=named)
 
 
 def events_reply(

@@ -1,110 +1,49 @@
-"""An HTTP server that gives scripted answers, each once, and records its requests."""
+"""An HTTP server that gives scripted answers, each once, and what PandaProbe's API describes."""
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any, Final, Self
 from uuid import uuid4
 
-from provider_server import ProviderServer, Received, Reply
+from provider_server import ProviderServer, Received, Reply, json_reply
 
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """An answer. A string body is sent as it is, any other body as JSON."""
-
-    status: int = 200
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-    after: Callable[[], object] = lambda: None
-    """Called before the answer is sent; it may wait, which delays the answer."""
-    reset: bool = False
-    """True if the connection is reset after the request was read, instead of an answer."""
-
-
-RESET: Final = Told(reset=True)
-FAILED: Final = Told(status=500, body="Internal Server Error", headers={"Content-Type": "text/plain"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A request; `at` is monotonic, in seconds, and header names are in lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: Any
-    at: float
+RESET: Final = Reply(reset=True)
+FAILED: Final = Reply(chunks=(b"Internal Server Error",), status=500, content_type="text/plain")
 
 
 class ScriptedApi(ProviderServer):
     """The server, as a context manager; `url` is the endpoint.
 
-    `tell("GET /me", answer, ...)` sets the answers of a route; the last one is repeated.
+    `serve("GET /me", answer, ...)` sets the answers of a route; the last one is repeated.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.script = self._reply
-        self._lock = threading.Lock()
-        self._answers: dict[str, list[Told]] = defaultdict(list)
-        self.asked: list[Asked] = []
+        self.script = self._dated
+        self._answers: dict[str, list[Reply]] = {}
         self.clock_ahead_s = 0.0
         """Lead of the clock that its Date headers show."""
 
-    def tell(self, route: str, *answers: Told | Any) -> Self:
+    def serve(self, route: str, *answers: Reply | Any) -> Self:
         """Answer a route with these answers in turn; a plain value is sent as JSON with status 200."""
-        with self._lock:
-            self._answers[route] = [each if isinstance(each, Told) else Told(body=each) for each in answers]
+        self._answers[route] = [each if isinstance(each, Reply) else json_reply(each) for each in answers]
         return self
 
-    def requests(self, route: str) -> list[Asked]:
+    def requests(self, route: str) -> list[Received]:
         """Return the requests of a route, in order."""
-        with self._lock:
-            return [asked for asked in self.asked if f"{asked.method} {asked.path}" == route]
+        return [received for received in self.received if received.route == route]
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, received: Received) -> Reply:
         """Return the answer to a request."""
-        with self._lock:
-            self.asked.append(asked)
-            answers = self._answers.get(f"{asked.method} {asked.path}")
-            if not answers:
-                return Told(status=404, body={"detail": "Not Found"})
-            return answers.pop(0) if len(answers) > 1 else answers[0]
+        answers = self._answers.get(received.route, [json_reply({"detail": "Not Found"}, status=404)])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def _reply(self, received: Received) -> Reply:
-        path, _, query = received.path.partition("?")
-        body = received.json if received.body else None
-        told = self.answer(
-            Asked(
-                method=received.method,
-                path=path,
-                query=query,
-                headers=received.headers,
-                body=body,
-                at=time.monotonic(),
-            )
-        )
-        time.sleep(told.delay_s)
-        told.after()
-        headers = {"Date": formatdate(time.time() + self.clock_ahead_s, usegmt=True), **told.headers}
-        content_type = headers.pop("Content-Type", "application/json")
-        content = told.body if isinstance(told.body, str) else json.dumps(told.body)
-        return Reply(
-            chunks=(content.encode(),),
-            status=told.status,
-            content_type=content_type,
-            headers=headers,
-            reset=told.reset,
-        )
+    def _dated(self, received: Received) -> Reply:
+        reply, date = self.answer(received), formatdate(time.time() + self.clock_ahead_s, usegmt=True)
+        return replace(reply, headers={"Date": date, **reply.headers})
 
 
 # -- what the server describes -----------------------------------------------------------------------------------------
