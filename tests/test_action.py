@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import yaml
 
 from command_line import clean_environment
 from doc_blocks import blocks
+from doc_programs import Tools
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.verdicts import Evidence, Finding, Judgement, Repetition
@@ -41,7 +42,7 @@ def report(*values: float | None) -> Report:
 class Job:
     """A GitHub job that runs the action in its own folder."""
 
-    def __init__(self, folder: Path, github: GitHubApi, token: str) -> None:
+    def __init__(self, folder: Path, github: GitHubApi, token: str, tools: Tools) -> None:
         self.folder = folder
         self.given = {name: str(each.get("default", "")) for name, each in ACTION["inputs"].items()}
         self.outputs: dict[str, str] = {"pages.artifact-url": PAGES}
@@ -50,13 +51,15 @@ class Job:
         (folder / "temp").mkdir()
         gh = folder / "bin" / "gh"
         gh.parent.mkdir()
-        gh.write_text(f'#!/bin/sh\nexec {sys.executable} {GH} "$@"\n')
+        gh.write_text(f'#!/bin/sh\nexec {tools.folder}/python {GH} "$@"\n')
         gh.chmod(0o755)
         self.pull = "7"
         self._token = token
         self._environment = clean_environment(
             folder,
-            PATH=os.pathsep.join([str(gh.parent), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            PATH=os.pathsep.join(
+                [str(gh.parent), str(tools.folder), str(Path(sys.executable).parent), os.environ["PATH"]]
+            ),
             GITHUB_ACTION_PATH=str(ROOT),
             GITHUB_ACTIONS="true",
             GITHUB_API_URL=github.url,
@@ -114,6 +117,23 @@ class Job:
         return re.sub(r"\$\{\{ ([^}]+) \}\}", value, text)
 
 
+Start = Callable[[str], Job]
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
+    """Yield our command and Python, in forks of a process that has imported what they need."""
+    made = Tools(tmp_path_factory.mktemp("tools"), ("pandaprobe_otel.cli", "pandaprobe_otel.evals", "httpx"))
+    yield made
+    made.forks.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, github: GitHubApi, tools: Tools) -> Start:
+    """Return a function that sets up a job with a token."""
+    return lambda token: Job(tmp_path, github, token, tools)
+
+
 @pytest.fixture
 def github() -> Iterator[GitHubApi]:
     """Yield a stand-in for GitHub's API."""
@@ -121,11 +141,11 @@ def github() -> Iterator[GitHubApi]:
         yield api
 
 
-def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> None:
+def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi, start: Start) -> None:
     """The comment lists the regressions and links the pages of both runs; a repeated job updates it."""
     report(*[0.9] * 6).save(tmp_path / "base.json")
     report(*[0.2] * 6).save(tmp_path / "run.json")
-    job = Job(tmp_path, github, JOB)
+    job = start(JOB)
     for _ in range(2):
         assert job.run(run="run.json", baseline="base.json") == 1, job.said
     (comment,) = github.comments
@@ -136,10 +156,12 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> 
 
 
 @pytest.mark.parametrize(("token", "author"), [(JOB, BOT), pytest.param(PERSON, ANNA, marks=pytest.mark.outer)])
-def test_only_our_own_comment_is_updated(tmp_path: Path, github: GitHubApi, token: str, author: dict[str, str]) -> None:
+def test_only_our_own_comment_is_updated(
+    tmp_path: Path, github: GitHubApi, start: Start, token: str, author: dict[str, str]
+) -> None:
     """Our comment is found behind many others; one of another key, author or run is left alone."""
     report(0.9).save(tmp_path / "run.json")
-    job = Job(tmp_path, github, token)
+    job = start(token)
     assert job.run(run="run.json") == 0, job.said
     first = github.comments.pop()["body"]
     stranger = {"login": "eve", "type": "User"}
@@ -164,11 +186,11 @@ def test_only_our_own_comment_is_updated(tmp_path: Path, github: GitHubApi, toke
     ],
 )
 def test_the_inputs(
-    tmp_path: Path, github: GitHubApi, values: tuple[float | None, ...], inputs: dict[str, str], code: int
+    tmp_path: Path, github: GitHubApi, start: Start, values: tuple[float | None, ...], inputs: dict[str, str], code: int
 ) -> None:
     """Each input has the effect that its description states, and the comment states the gate's verdict."""
     report(*values).save(tmp_path / "run of main.json")
-    job = Job(tmp_path, github, JOB)
+    job = start(JOB)
     assert job.run(run="run of main.json", **inputs) == code, job.said
     verdict = {0: "passed", 1: "failed", 6: "no evidence"}.get(code)
     if code == 0 and "allow_no_evidence" in inputs:
@@ -179,12 +201,12 @@ def test_the_inputs(
 
 
 @pytest.mark.outer
-def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
+def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi, start: Start) -> None:
     """Inputs that a pull request chooses, and the name of a report, are never run as shell commands."""
     odd = '"; touch hacked; $(touch hacked) `touch hacked` #'
     name = f"{odd.replace('/', '')}.json"
     replace(report(0.9), name=odd).save(tmp_path / name)
-    job = Job(tmp_path, github, JOB)
+    job = start(JOB)
     assert job.run(run=name, baseline=odd, key=odd) == 0, job.said
     assert job.run(run=name, metrics=odd) == 4
     assert job.run(run=name, metrics="", pass_rate=odd) == 4
@@ -192,10 +214,10 @@ def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
     assert len(github.comments) == 1
 
 
-def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
+def test_a_pull_request_from_a_fork(tmp_path: Path, start: Start) -> None:
     """A fork's token may not write, so the comment goes to the job's summary; the verdict is unchanged."""
     report(0.9).save(tmp_path / "run.json")
-    job = Job(tmp_path, github, FORK)
+    job = start(FORK)
     assert job.run(run="run.json") == 0, job.said
     assert "(HTTP 403)" in job.said
     assert "::warning::No comment was written" in job.said
@@ -204,10 +226,10 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
 
 @pytest.mark.outer
 @pytest.mark.parametrize(("token", "pull", "said"), [("wrong", "7", "(HTTP 401)"), (JOB, "", "does not belong to")])
-def test_where_no_comment_can_be_written(tmp_path: Path, github: GitHubApi, token: str, pull: str, said: str) -> None:
+def test_where_no_comment_can_be_written(tmp_path: Path, start: Start, token: str, pull: str, said: str) -> None:
     """The summary has the comment, and a warning says why; the verdict is unchanged."""
     report(0.2).save(tmp_path / "run.json")
-    job = Job(tmp_path, github, token)
+    job = start(token)
     job.pull = pull
     assert job.run(run="run.json") == 1, job.said
     assert said in job.said

@@ -69,9 +69,9 @@ class Ran:
 class Tools:
     """The commands of the documentation, as scripts in `folder`, and the process that forks programs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modules: Sequence[str] = (*LOADED, *_LOADED)) -> None:
         self.folder = folder
-        self.forks = Forks(*LOADED, *_LOADED)
+        self.forks = Forks(*modules)
         python = sys.executable
         for name, code in _IN_A_FORK.items():
             asks = {"forks": _HERE / "forks.py", "socket": self.forks.path, "code": code}
