@@ -68,7 +68,7 @@ class KindRule:
     """
 
     attribute: str = ""
-    values: Mapping[str, str] = field(default_factory=dict[str, str])
+    values: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     decide: Callable[[Any, SpanView], str | None] | None = None
     states: bool = False
     note: str = ""
@@ -87,7 +87,7 @@ class Dialect:
     """Prefixes of attribute names that show that the span is about GenAI work."""
     scopes: tuple[str, ...] = ()
     """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever their attributes."""
-    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """By attribute, settings that the emitter writes with each call although nobody has set them."""
     note: str = ""
 

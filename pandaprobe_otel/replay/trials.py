@@ -69,6 +69,7 @@ class Program:
             model=self.model if faults else None,
             diverge=self.diverge if faults else "fail",
         )
+        result: Any = None
         with Recording(options):
             result = called(self.entry, self.arguments)
         if self.check is not None and self.check(result) is False:
