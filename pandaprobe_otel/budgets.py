@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import Context, set_value
@@ -86,36 +86,42 @@ class _Spending:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._used = Used()
+        self._amounts: dict[str, Any] = {"usd": 0.0, "tokens": 0, "calls": 0, "unknown": 0}
         self._span_name = ""
 
     def used(self) -> Used:
         """Return the use so far."""
         with self._lock:
-            return replace(self._used, seconds=time.monotonic() - self._began)
+            return self._now()
 
     def reserve(self, bounds: Mapping[str, float]) -> BudgetExceeded | None:
         """Count a call; return the refusal instead if a bound is reached."""
+        amounts = self._amounts
         with self._lock:
-            used = replace(self._used, seconds=time.monotonic() - self._began)
             for bound, limit in bounds.items():
-                if getattr(used, bound) >= limit:
-                    return BudgetExceeded(bound, limit, used, self._span_name)
-            self._used = replace(used, calls=used.calls + 1, unknown=used.unknown + 1)
+                if (time.monotonic() - self._began if bound == "seconds" else amounts[bound]) >= limit:
+                    return BudgetExceeded(bound, limit, self._now(), self._span_name)
+            amounts["calls"] += 1
+            amounts["unknown"] += 1
             return None
 
     def give_back(self) -> None:
         """Take back a counted call, which another budget has refused."""
         with self._lock:
-            self._used = replace(self._used, calls=self._used.calls - 1, unknown=self._used.unknown - 1)
+            self._amounts["calls"] -= 1
+            self._amounts["unknown"] -= 1
 
     def settle(self, span_name: str, tokens: int, usd: float | None, *, is_known: bool) -> None:
         """Count what a call has used."""
+        amounts = self._amounts
         with self._lock:
-            used, self._span_name = self._used, span_name
-            self._used = replace(
-                used, tokens=used.tokens + tokens, usd=used.usd + (usd or 0.0), unknown=max(used.unknown - is_known, 0)
-            )
+            self._span_name = span_name
+            amounts["tokens"] += tokens
+            amounts["usd"] += usd or 0.0
+            amounts["unknown"] = max(amounts["unknown"] - is_known, 0)
+
+    def _now(self) -> Used:
+        return Used(**self._amounts, seconds=time.monotonic() - self._began)
 
 
 @dataclass(frozen=True, slots=True)
