@@ -48,7 +48,7 @@ def _spool_option(command: _Command) -> _Command:
 
 @click.group("spool")
 def spool() -> None:
-    """Show or clear a spool directory, or let its requests be sent with another key. Safe while services run."""
+    """Show a spool directory, or let its requests be sent with another key. Safe while services run."""
 
 
 @spool.command("ls")
@@ -87,24 +87,6 @@ def adopt(directory: Path | None) -> int:
         raise click.UsageError("`spool adopt` needs the key to send with: set PANDAPROBE_API_KEY.")
     to = Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.fixed_key)
     click.echo(f"Moved to this key: {counted(take_to(folder, to), 'waiting request')}.")
-    return ExitCode.OK
-
-
-@spool.command("purge")
-@click.option("--refused", is_flag=True, help="Delete the refused requests.")
-@click.option("--waiting", is_flag=True, help="Delete the waiting requests of processes that have ended.")
-@_spool_option
-def purge(refused: bool, waiting: bool, directory: Path | None) -> int:
-    """Delete refused or waiting requests permanently."""
-    from pandaprobe_otel.delivery.spool.inspection import discard, discard_refused
-
-    if not refused and not waiting:
-        raise click.UsageError("pass --refused, --waiting or both.")
-    folder = _folder(directory)
-    if refused:
-        click.echo(f"Deleted {counted(discard_refused(folder), 'refused request')}.")
-    if waiting:
-        click.echo(f"Deleted {counted(discard(folder), 'waiting request')}.")
     return ExitCode.OK
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -47,7 +47,6 @@ _ERRORS_PER_TOKEN: Final = 40
 """Number of errors within ten minutes (four a minute) that reserve one more token."""
 LARGEST_BODY: Final = 4 << 20
 """Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
-STRANGER_AFTER_ADOPTIONS: Final = 3
 _REMEMBERED: Final = 10_000
 _AFTER_FAULT_S: Final = 1.0
 
@@ -383,8 +382,6 @@ class DeliveryPolicy:
             next_at = now + (FINISH_AFTER_DOUBT_S if parcel.in_doubt else FIRST_LOOK_S)
             for waiting in self.outbox.with_it(parcel):
                 waiting.not_found_since = None  # they waited for another process, and the trace is on its way
-        elif parcel.is_remote:
-            self._orphans.found(parcel)
         self._ledger.delivered(parcel.span_count, traces=int(is_new))
         self.outbox.finish(parcel, now, next_at=next_at)
 
@@ -490,11 +487,10 @@ class DeliveryPolicy:
 
         Under overload, the root's process may have left the trace out, or may send it late.
         """
-        is_strange = self._orphans.has_strange_root(parcel)  # then no other process decides
         longest_s = ADOPT_LATE_S if self._bucket.is_crowded(now, leave=_MOST_RESERVED) else ADOPT_AFTER_S
-        if not (is_strange or self.closing or waited_s >= longest_s):
+        if not self.closing and waited_s < longest_s:
             return False
-        if parcel.came_in_overload and not (parcel.is_error or is_strange or self.outbox.keeps_all):
+        if parcel.came_in_overload and not (parcel.is_error or self.outbox.keeps_all):
             for waiting in self.outbox.with_it(parcel):
                 self._drop(waiting, "overload", now)
         else:
@@ -553,15 +549,9 @@ class Orphans:
         """Derived id of each adopted trace."""
         self._is_posted: dict[str, bool] = {}
         """True for each derived id under which the server has accepted a create."""
-        self._in_a_row: Counter[str] = Counter()
-
-    def has_strange_root(self, parcel: Parcel) -> bool:
-        """Return whether the last roots above spans of this name never came: their processes do not send spans here."""
-        return self._in_a_row[parcel.name] >= STRANGER_AFTER_ADOPTIONS
 
     def adopted(self, parcel: Parcel) -> None:
         """Note that the parcel's trace is a separate trace from now on."""
-        self._in_a_row[parcel.name] += 1
         derived = adopted_id(parcel.trace_id, parcel.project or self._project)
         self.ids[parcel.trace_id] = derived
         self._is_posted.setdefault(derived, False)
@@ -576,7 +566,3 @@ class Orphans:
             return True
         self._is_posted[trace_id] = True
         return not is_posted
-
-    def found(self, parcel: Parcel) -> None:
-        """Note that the root above a parcel was on the server."""
-        self._in_a_row.pop(parcel.name, None)

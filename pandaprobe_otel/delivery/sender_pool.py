@@ -78,6 +78,8 @@ class SenderPool:
         self._is_watched = False
         """True if a sender is about to check whether the others keep up."""
         self._stopped = False
+        self.is_used = False
+        """True once there was something to send. Before that, nothing needs a spool, and no shared budget is asked."""
         self._deadline = self._patient_until = math.inf
         self._due_at = math.inf
         """Time at which the next job is due."""
@@ -104,7 +106,7 @@ class SenderPool:
         """
         if not self._threads and self._lock_maker.is_outdated:
             self._make_locks()
-        policy, is_written = self.policy, False
+        self.is_used, policy, is_written = True, self.policy, False
         with self._changed:
             now = self._monotonic()
             for parcel in parcels:
@@ -115,7 +117,10 @@ class SenderPool:
                 is_written = policy.outbox.save(drafts)
             self._due_at = 0.0  # unknown until the senders have looked again
             if not policy.outbox.is_done:
-                self._call_sender()
+                if self._waiting == 0 and len(self._threads) < MAX_SENDERS and not self._stopped:
+                    self._add_sender()  # even if the newest request is never answered, somebody takes these
+                if not self._is_watched:
+                    self._work.notify()
         return is_written
 
     def wait_idle(self, deadline: float) -> bool:
@@ -220,13 +225,6 @@ class SenderPool:
         return min(deadline, self._patient_until) if self.policy.blockage.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
-
-    def _call_sender(self) -> None:
-        """Ensure that a sender takes the new requests, even if the newest request is never answered."""
-        if self._waiting == 0 and len(self._threads) < MAX_SENDERS and not self._stopped:
-            self._add_sender()
-        if not self._is_watched:
-            self._work.notify()
 
     def _add_sender(self) -> None:
         name = f"pandaprobe-sender-{len(self._threads) + 1}"

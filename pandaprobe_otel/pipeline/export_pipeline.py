@@ -23,7 +23,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import Dropped
-from pandaprobe_otel.delivery.sender_pool import SenderPool, open_sender_pool
+from pandaprobe_otel.delivery.sender_pool import open_sender_pool
 from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_something_left
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping.clean import encode
@@ -81,7 +81,6 @@ class ExportPipeline:
         half = config.max_queue_bytes // 2
         self._timing = timing or Timing()
         self._is_gateway = is_gateway
-        self._delivers = False
         self._has_spool = config.spool is not None and can_keep_a_spool()
         self._inherits = self._has_spool and is_something_left(config)
         self._notices = Notices(monotonic, endpoint=config.endpoint, waiting=IN_SPOOL if self._has_spool else IN_MEMORY)
@@ -138,16 +137,12 @@ class ExportPipeline:
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
-            start_thread(self._delivery().begin, "pandaprobe-heir")
+            self._senders.is_used = True  # at once, because a flush must wait for what the thread finds
+            start_thread(self._senders.begin, "pandaprobe-heir")
 
     def begin(self) -> None:
         """Send what earlier processes have left in the spool."""
-        self._delivery().begin()
-
-    def _delivery(self) -> SenderPool:
-        """Return the senders, for use. An app that never traces neither writes a spool nor asks a shared budget."""
-        self._delivers = True
-        return self._senders
+        self._senders.begin()
 
     def _draft_encoder(self) -> SegmentEncoder:
         """Return an encoder that counts nothing. A local server gets no more than previews of content."""
@@ -155,7 +150,7 @@ class ExportPipeline:
         return encoder_for(self.config, options, Ledger(), is_marked=self._counts_starts)
 
     def _write_drafts(self, drafts: Sequence[Draft]) -> bool:
-        return self._delivery().put((), drafts)
+        return self._senders.put((), drafts)
 
     def _live_transport(self) -> Transport:
         # A function that gives the key is for the senders only.
@@ -177,7 +172,7 @@ class ExportPipeline:
             for observer in self._observers:  # before the senders own the requests
                 observer.note(requests)
         finally:
-            self._delivery().put(requests, self._drafts.replaced(segment, was_running=was_running))
+            self._senders.put(requests, self._drafts.replaced(segment, was_running=was_running))
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""
@@ -211,7 +206,7 @@ class ExportPipeline:
         return in_background(lambda: self._flush(deadline), name="flush", timeout_s=timeout_s, late=False)
 
     def _flush(self, deadline: float) -> bool:
-        return self._worker.flush(deadline) and (not self._delivers or self._senders.wait_idle(deadline))
+        return self._worker.flush(deadline) and (not self._senders.is_used or self._senders.wait_idle(deadline))
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver as much as possible before the timeout; return True if nothing was dropped.
@@ -241,14 +236,14 @@ class ExportPipeline:
     @property
     def _is_unused(self) -> bool:
         """True if there has been nothing to send, so that no thread is needed to find this out."""
-        return self._worker.is_unused and not self._delivers and not self._scores
+        return self._worker.is_unused and not self._senders.is_used and not self._scores
 
     def _finish(self, deadline: float) -> bool:
         late = self._worker.close(deadline)
         if self._drafts.live is not None:
             self._drafts.live.close()
         senders = self._senders
-        dropped = senders.close(deadline) if self._delivers else Dropped()
+        dropped = senders.close(deadline) if senders.is_used else Dropped()
         last_error = senders.policy.last_error
         if dropped is None:
             spans, scores, ends = max(late, self._ledger.read().pending), 0, 0
@@ -287,7 +282,7 @@ class ExportPipeline:
             return
         scores = [self._scores.popleft() for _ in range(len(self._scores))]
         try:
-            self._delivery().put(scores)
+            self._senders.put(scores)
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
@@ -333,7 +328,6 @@ class ExportPipeline:
         self._ledger.reset()
         self._notices.reset()
         self._senders.reset_after_fork()
-        self._delivers = False
         self._drafts.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()

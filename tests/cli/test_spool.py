@@ -65,7 +65,7 @@ def test_ls_shows_the_state_of_each_file(tmp_path: Path) -> None:
 
 
 def test_send_sends_the_refused_requests_again(tmp_path: Path) -> None:
-    """`ls` has the server's words; `send` sends the file again; `purge` deletes it and nothing of living processes."""
+    """`ls` has the server's words; and `send` sends the file again."""
     with refusing(tmp_path / "spool") as (server, folder):
         page = {"items": [], "total": 0}
         server.answer = lambda method, path: Reply(status=200, body=page) if method == "GET" else None
@@ -78,18 +78,6 @@ def test_send_sends_the_refused_requests_again(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert {trace.fields["name"] for trace in server.traces.values()} == {"first", "second"}
         assert all("refused" not in post.body for post in server.posts())
-    dead = Run(folder)
-    dead.put(create(1))
-    dead.die()
-    living = Run(folder, destination=Destination(endpoint="http://other", project="p", api_key="k"))
-    living.put(create(2))
-    code, output, _ = spool("purge", "--refused", "--waiting", "--spool", str(folder), home=tmp_path)
-
-    assert (code, output) == (0, "Deleted 2 refused requests.\nDeleted 1 waiting request.\n")
-    left = listing(folder, tmp_path)
-    assert left["refused"] == []
-    assert [file["state"] for file in left["files"]] == ["in use"]
-    living.die()
 
 
 def test_adopt_moves_requests_of_an_old_key(tmp_path: Path) -> None:
@@ -119,7 +107,6 @@ def test_adopt_moves_requests_of_an_old_key(tmp_path: Path) -> None:
     [
         (("ls",), 4, "PANDAPROBE_SPOOL_DIR"),
         (("ls", "--spool", "/nowhere/at/all"), 4, "is not a directory"),
-        (("purge", "--spool", "/tmp"), 4, "--refused"),
         (("adopt", "--spool", "/tmp"), 4, "PANDAPROBE_API_KEY"),
     ],
 )

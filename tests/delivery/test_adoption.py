@@ -101,18 +101,6 @@ def test_the_end_of_a_process_decides_about_spans_without_a_root_at_once(crowded
     assert (process.counts.delivered, process.counts.dropped) == (not left_out, left_out)
 
 
-def test_an_upstream_that_never_reports_is_learned() -> None:
-    """After three adoptions in a row, spans entered through the same name are adopted without waiting."""
-    process = simulated()
-    for number in range(3):
-        process.put(orphan(number))
-    process.world.run(400)
-    process.put(orphan(50))
-    process.world.run(5)
-
-    assert process.counts.delivered == 4
-
-
 def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     """A root that arrives after its spans were adopted joins them in one trace, as do later spans.
 

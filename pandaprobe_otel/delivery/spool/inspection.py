@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -91,28 +90,6 @@ def take_to(folder: Path, destination: Destination) -> int:
         file.lock.remove()
         moved += report.requests or 0
     return moved
-
-
-def discard(folder: Path) -> int:
-    """Delete all damaged files and those of dead processes; return the number of waiting requests deleted."""
-    gone = 0
-    for report in reports(folder):
-        path = folder / report.name
-        if report.state == "damaged":
-            with suppress(OSError):
-                path.unlink()
-        elif report.state != "in use" and (file := SpoolFile.take(path)) is not None:
-            gone += report.requests or 0
-            file.remove()
-    return gone
-
-
-def discard_refused(folder: Path) -> int:
-    """Delete all refused requests; return their number."""
-    gone = sum(1 for _ in refusals(folder))
-    for path in folder.glob(REFUSED):
-        path.unlink(missing_ok=True)
-    return gone
 
 
 def _report(path: Path) -> FileReport:

@@ -369,11 +369,6 @@ class SpoolStore:
             )
         if about.st_uid != os.geteuid():
             return f"belongs to another user (uid {about.st_uid}), who may add or read traces"
-        if self._path.is_symlink():
-            return f"is a link to {self._path.resolve()}: anybody who can change the link can move the traces"
-        with suppress(OSError):  # no permission to list it
-            if link := next((path.name for path in self._path.iterdir() if path.is_symlink()), None):
-                return f"has a link, which is not followed: remove {link}"
         return None
 
     def _claim(self, now: float, tended: Tended) -> None:
