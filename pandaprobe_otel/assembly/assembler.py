@@ -192,30 +192,6 @@ class TraceBuffer:
         self.log_bytes += size
         return size
 
-    def take(self, stage: Stage, now: float) -> TraceSegment:
-        """Return the spans that have ended since the last segment as a new segment."""
-        logs: tuple[Any, ...] = ()
-        if self.logs:
-            logs = tuple(record for span in self.ended for record in self.logs.pop(span[0].span_id, ()))
-            self.log_bytes -= sum(map(log_size, logs))
-        segment = TraceSegment(
-            trace_id=self.trace_id,
-            stage=stage,
-            ended=tuple(self.ended),
-            open=self._open_spans(),
-            is_remote=self.memory.is_remote,
-            memory=self.memory,
-            logs=logs,
-            abandoned=self.abandoned,
-            shown=self.open_entries.copy() if stage is Stage.FIRST else (),
-            drafted=self.drafted,
-        )
-        self.ended = self.abandoned = ()
-        self.drafted = None
-        self.bytes = 0
-        self.last_segment = now
-        return segment
-
     def begin_draft(self) -> Drafted:
         """Return the state of the draft, which begins anew if nothing of it was wanted or written."""
         memory = self.memory
@@ -230,7 +206,7 @@ class TraceBuffer:
 
         `shows_all`: open spans are new too, and so are roots before anything has ended.
         """
-        spans, wanted = self._open_spans(), self.open if shows_all else self.open_entries
+        spans, wanted = self.open_spans(), self.open if shows_all else self.open_entries
         shown = {
             span.context.span_id: len(span.attributes or ())
             for span in spans
@@ -252,7 +228,8 @@ class TraceBuffer:
             drafted=drafted,
         )
 
-    def _open_spans(self) -> tuple[ReadableSpan, ...]:
+    def open_spans(self) -> tuple[ReadableSpan, ...]:
+        """Return the spans that have not ended, as far as the app still has them."""
         return tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else ()
 
     def is_entry(self, parent: SpanContext | None) -> bool:
@@ -463,10 +440,9 @@ class Assembler:
             if (buffer.open or buffer.unreferenced) and self._let_go(buffer, now):
                 self._touched[buffer] = None
                 continue
-            if buffer.ended and by >= self._complete_at(buffer):
-                yield self._take(buffer, self._stage(buffer, buffer.memory, is_early=False), now)
-            elif buffer.ended and by >= self._early_at(buffer):
-                yield self._take(buffer, self._stage(buffer, buffer.memory), now)
+            complete_at, early_at = self._ready_at(buffer)
+            if buffer.ended and by >= min(complete_at, early_at):
+                yield self._take(buffer, now, is_early=by < complete_at)
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
@@ -493,14 +469,14 @@ class Assembler:
         for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
-                yield self._take(buffer, self._stage(buffer, buffer.memory, is_early=False), now)
+                yield self._take(buffer, now, is_early=False)
 
     def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
         self.look_for_dropped(now)
         for buffer in list(self._buffers.values()):
             if buffer.ended:
-                yield self._take(buffer, self._stage(buffer, buffer.memory), now)
+                yield self._take(buffer, now)
 
     @property
     def changed(self) -> Sequence[TraceBuffer]:
@@ -529,29 +505,30 @@ class Assembler:
         if buffer.unreferenced:
             return now
         if buffer.ended:
-            at = min(self._complete_at(buffer), self._early_at(buffer))
+            at = min(self._ready_at(buffer))
             return min(at, now + self._timing.linger_s) if buffer.open else at  # the app may have dropped its spans
         return now + self._timing.idle_look_s if buffer.open else now
 
-    def _complete_at(self, buffer: TraceBuffer) -> float:
-        """Return the time at which a trace counts as complete, if nothing changes before."""
-        timing = self._timing
-        if not self._counts_starts:
-            return buffer.last_change + (timing.rootless_s if buffer.entries_ended_at is None else timing.quiet_s)
-        if not buffer.open:
-            return buffer.last_change + timing.settle_s
-        if buffer.open_entries or buffer.entries_ended_at is None or buffer.memory.posted:
-            return math.inf
-        return buffer.entries_ended_at + timing.linger_s
+    def _ready_at(self, buffer: TraceBuffer) -> tuple[float, float]:
+        """Return the times at which a trace counts as complete, and at which its spans are sent in any case.
 
-    def _early_at(self, buffer: TraceBuffer) -> float:
-        """Return the time at which the spans so far are sent, even if others are still open."""
-        timing = self._timing
+        The first holds if nothing changes before.
+        """
+        timing, is_posted = self._timing, buffer.memory.posted
+        complete_at = math.inf
+        if not self._counts_starts:
+            complete_at = buffer.last_change + (
+                timing.rootless_s if buffer.entries_ended_at is None else timing.quiet_s
+            )
+        elif not buffer.open:
+            complete_at = buffer.last_change + timing.settle_s
+        elif not (buffer.open_entries or buffer.entries_ended_at is None or is_posted):
+            complete_at = buffer.entries_ended_at + timing.linger_s
         if len(buffer.ended) >= timing.checkpoint_spans or buffer.bytes >= timing.checkpoint_bytes:
-            return -math.inf
-        if buffer.memory.posted:
-            return buffer.last_segment + timing.append_every_s
-        return buffer.created_at + timing.checkpoint_after_s
+            return complete_at, -math.inf
+        if is_posted:
+            return complete_at, buffer.last_segment + timing.append_every_s
+        return complete_at, buffer.created_at + timing.checkpoint_after_s
 
     def _stage(self, buffer: TraceBuffer, memory: Memory, *, is_early: bool = True) -> Stage:
         """Return the stage of a segment. `is_early`: the trace has not been found complete."""
@@ -576,11 +553,32 @@ class Assembler:
         self._touched[buffer] = None
         return buffer
 
-    def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
-        before = buffer.log_bytes
+    def _take(self, buffer: TraceBuffer, now: float, *, is_early: bool = True) -> TraceSegment:
+        """Return the spans of a trace that have ended since its last segment as a new segment; see `_stage`."""
+        logs: tuple[Any, ...] = ()
+        if buffer.logs:
+            logs = tuple(record for span in buffer.ended for record in buffer.logs.pop(span[0].span_id, ()))
+            of_logs = sum(map(log_size, logs))
+            buffer.log_bytes -= of_logs
+            self._log_bytes -= of_logs
+        stage = self._stage(buffer, buffer.memory, is_early=is_early)
+        segment = TraceSegment(
+            trace_id=buffer.trace_id,
+            stage=stage,
+            ended=tuple(buffer.ended),
+            open=buffer.open_spans(),
+            is_remote=buffer.memory.is_remote,
+            memory=buffer.memory,
+            logs=logs,
+            abandoned=buffer.abandoned,
+            shown=buffer.open_entries.copy() if stage is Stage.FIRST else (),
+            drafted=buffer.drafted,
+        )
+        buffer.ended = buffer.abandoned = ()
+        buffer.drafted = None
         self.bytes -= buffer.bytes
-        segment = buffer.take(stage, now)
-        self._log_bytes -= before - buffer.log_bytes
+        buffer.bytes = 0
+        buffer.last_segment = now
         if buffer.open:
             self._touched[buffer] = None
         else:
@@ -605,7 +603,7 @@ class Assembler:
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            segment = self._take(buffer, self._stage(buffer, buffer.memory), now)
+            segment = self._take(buffer, now)
             if too_many and buffer.open:  # else `_take` has forgotten it
                 self.given_up += len(buffer.open)
                 self._forget(buffer)

@@ -62,11 +62,9 @@ class SpanFilter:
     def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
         """`is_marked`: a span processor tells other services which span replaces a span that is left out (`mark`)."""
         self._selection = selection
+        self.needs_work = selection == "agent"
+        """True if a trace needs a GenAI span, whether ended or open, to be sent."""
         self._is_marked = is_marked
-
-    def is_wanted(self, views: Sequence[SpanView]) -> bool:
-        """Return whether to send a trace with these spans, whether ended or open."""
-        return self._selection != "agent" or any(map(is_genai, views))
 
     def shown(self, views: Sequence[SpanView], memory: Memory) -> tuple[SpanView, ...]:
         """Return the local roots among open spans, and those that will be kept whatever attributes they still get."""
@@ -212,7 +210,7 @@ class SegmentEncoder:
 
     def encode(self, segment: TraceSegment) -> list[Parcel]:
         """Return the requests of a segment in sending order; none if no span is wanted."""
-        if randomness(segment.trace_id) < 1.0 - self._sample_rate:
+        if self._sample_rate < 1.0 and randomness(segment.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
         ended = segment.ended
@@ -224,7 +222,7 @@ class SegmentEncoder:
         for running in segment.open:
             view = read_span(running)
             open_views.append(joined(view, running.parent) if view.parent_is_remote else view)
-        if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
+        if not segment.memory.posted and self._filter.needs_work and not any(map(is_genai, views + open_views)):
             self._ledger.dropped("filtered", len(views))
             left_out = {view.span_id: view.parent_id for view in views}
             segment.memory.parents = {**(segment.memory.parents or {}), **left_out}
