@@ -32,8 +32,9 @@ def answer_mail(text: str, session: str) -> str:
         completion = OpenAI().chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": text}]
         )
-        run.output = completion.choices[0].message.content
-        return str(run.output)
+        found = str(completion.choices[0].message.content)
+        run.set_output(found)
+        return found
 
 
 def main() -> None:

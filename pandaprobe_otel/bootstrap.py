@@ -138,7 +138,7 @@ def init(
     replayable: bool | None = None,
     mask: Any = None,
     scrub: bool | Literal["all"] | None = None,
-    threads: bool | Literal["all"] | None = None,
+    threads: bool | None = None,
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     local: str | os.PathLike[str] | None = None,
@@ -190,7 +190,7 @@ def init(
         scrub: True replaces well-known credentials (API keys, tokens, passwords in URLs) in errors, URLs and headers;
             `all`: in every text; False: in none. Default: `True`.
         threads: True carries the context into the tasks of a `ThreadPoolExecutor`, so that their spans belong to the
-            caller's trace; `all`: also into each `threading.Thread`; False: into neither. Default: `True`.
+            caller's trace. Default: `True`.
         compute_cost: True computes missing costs from a price list (extra `cost`), and marks them as computed.
         sample_rate: Share of the traces to keep, 0 to 1, decided by the trace id. Default: `1.0`.
         local: File that traces are written to as JSON lines, without a key, instead of being sent; `send` sends them
@@ -322,7 +322,7 @@ def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvid
     if config.captures_content:
         _switch_content_on()
     connections.lead(pipeline, config, provider, has_processor=processor is not None)
-    carry_context(config.threads)
+    carry_context(threads=config.threads)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)

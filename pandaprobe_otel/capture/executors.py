@@ -1,14 +1,13 @@
-"""Executors and threads that carry the caller's context into their work."""
+"""Executors that carry the caller's context into their tasks."""
 
 from __future__ import annotations
 
 import functools
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from opentelemetry.context import Context, attach, detach, get_current
 
@@ -52,33 +51,25 @@ class ContextExecutor(Executor):
         return getattr(self._inner, name)
 
 
-def carry_context(threads: bool | Literal["all"]) -> None:
-    """Carry OpenTelemetry's context into the tasks of every thread pool, or no longer; `all`: into new threads too.
+def carry_context(*, threads: bool) -> None:
+    """Carry OpenTelemetry's context into the tasks of every thread pool, or no longer.
 
-    Nothing happens where `opentelemetry-instrumentation-threading` does the same, and in new threads where Python does
-    (3.14 without the GIL).
+    Nothing happens where `opentelemetry-instrumentation-threading` does the same.
     """
-    _carried.pools = bool(threads)
-    _carried.threads = threads == "all" and not getattr(sys.flags, "thread_inherit_context", False)
-    if _carried.pools and _carried.submit is None:
+    _carried.pools = threads
+    if threads and _carried.submit is None:
         from concurrent.futures import ThreadPoolExecutor  # only here, because decorators load this module
 
         replaced: Any = ThreadPoolExecutor
         _carried.submit = replaced.submit
         replaced.submit = functools.wraps(replaced.submit)(_submit)
-    if _carried.threads and _carried.start is None:
-        thread: Any = threading.Thread
-        _carried.start = thread.start
-        thread.start = functools.wraps(thread.start)(_start)
 
 
 class _Carried:
-    """The settings, and the methods that ours replace. Ours stay, because others may have wrapped them since."""
+    """The setting, and the method that ours replaces. Ours stays, because others may have wrapped it since."""
 
     pools = False
-    threads = False
     submit: Callable[..., Any] | None = None
-    start: Callable[..., Any] | None = None
 
 
 _carried: Final = _Carried()
@@ -89,16 +80,6 @@ def _submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **k
     if _carried.pools and not _is_carried_by_others() and not _pickles(self):
         fn = _within(get_current(), fn)  # an empty context as well: the thread may have an older one
     return _carried.submit(self, fn, *args, **kwargs)
-
-
-def _start(self: threading.Thread) -> None:
-    assert _carried.start is not None
-    if _carried.threads and not _is_carried_by_others() and not self.name.startswith(_OURS):
-        self.run = _within(get_current(), self.run)  # type: ignore[method-assign]
-    _carried.start(self)
-
-
-_OURS: Final = "pandaprobe-"
 
 
 def _within(context: Context, function: Callable[..., T]) -> Callable[..., T]:

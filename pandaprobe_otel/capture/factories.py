@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.capture.content import ArgumentReader, parameters_of
+from pandaprobe_otel.capture.content import ArgumentReader
 from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
 from pandaprobe_otel.capture.open_span import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
@@ -41,7 +40,7 @@ class SpanBlock(Block[H, H]):
         self._unused: object = unless_used(self, lambda: f"the span {plan.name!r}")
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, method or class."""
+        """Decorate a function or method."""
         self._unused = None
         if self._input is not NOT_GIVEN:
             name = getattr(function, "__qualname__", type(function).__qualname__)
@@ -85,12 +84,11 @@ class SpanFactory(Generic[H]):
         def search(query: str): ...             async def search(query: str, token: str): ...
 
         with tool("search") as s:               async with tool("search", input={"query": q}) as s:
-            s.set_output(...)                       s.output = ...
+            s.set_output(...)                       s.set_output(...)
 
     Functions, coroutine functions, generators, async generators and methods keep their type and signature. So do class
-    and static methods, in either order of the decorators. Decorating a class decorates the public methods that it
-    defines. The span of a generator lasts from its first step to its last, and its output is
-    the yielded items.
+    and static methods, in either order of the decorators. The span of a generator lasts from its first step to its
+    last, and its output is the yielded items.
 
     An exception passes unchanged and gives the span the status ERROR. Cancelled work and generators that are closed
     early are neither an error nor a success: their `outcome` is "cancelled" or "partial". A fault of tracing itself is
@@ -192,9 +190,10 @@ def _plan(
 
 
 def decorate(target: F, **options: Any) -> F:
-    """Return the function with a span around each call; for a class, return it with its methods replaced."""
+    """Return the function with a span around each call; a class stays as it is."""
     if isinstance(target, type):
-        return cast("F", _decorate_class(cast("type[Any]", target), **options))
+        mistake(f"the class {target.__qualname__} is not traced: decorate its methods.")
+        return target
     function = cast("Callable[..., Any]", getattr(target, "__func__", target))
     plan = _plan(function, has_receiver=not isinstance(target, staticmethod), **options)
     return wrap(_answered(target, plan) if plan.kind == "TOOL" else target, plan.open)
@@ -206,42 +205,6 @@ def _answered(target: F, plan: SpanPlan) -> F:
         method = cast("Any", target)
         return cast("F", method.__class__(_answered(method.__func__, plan)))
     return cast("F", answered(target, plan.name, plan.read))
-
-
-def _decorate_class(
-    target: type[Any],
-    *,
-    name: str | None = None,
-    ignore: Collection[str] = (),
-    capture: bool | Collection[str] = True,
-    **options: Any,
-) -> type[Any]:
-    members: dict[str, Any] = {
-        name: member
-        for name, member in vars(target).items()
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod)))
-    }
-    named = {
-        name: frozenset(p.name for p in parameters_of(getattr(member, "__func__", member)))
-        for name, member in members.items()
-    }
-    known = frozenset[str]().union(*named.values())
-    for method, member in members.items():
-        # A name that an argument of another method has is not a mistake here.
-        others = known - named[method]
-        decorated = decorate(
-            member,
-            name=f"{name or target.__name__}.{method}",
-            ignore=_without(ignore, others),
-            capture=capture if isinstance(capture, bool) else _without(capture, others),
-            **options,
-        )
-        setattr(target, method, decorated)
-    return target
-
-
-def _without(names: Collection[str], others: Collection[str]) -> tuple[str, ...]:
-    return tuple(name for name in _names(names) if name not in others)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

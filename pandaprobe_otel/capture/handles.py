@@ -62,9 +62,6 @@ class SpanHandle(Block["SpanHandle", Any]):
         self._key = key
         self._opened: OpenSpan | None = None
         self._early: list[tuple[str, Callable[[OpenSpan], None]]] = []
-        self._input: Any = None
-        self._output: Any = None
-        self._model = plan.model
         # A block with a key enters its handle at once.
         self._unused: object = None if key else unless_used(self, lambda: f"the span {plan.name!r}")
 
@@ -121,47 +118,17 @@ class SpanHandle(Block["SpanHandle", Any]):
         context = self._opened.span.get_span_context()
         return span_uuid(context.trace_id, context.span_id)
 
-    @property
-    def input(self) -> Any:
-        """Input; assigning it is the same as `set_input`."""
-        return self._input
-
-    @input.setter
-    def input(self, value: Any) -> None:
-        self.set_input(value)
-
-    @property
-    def output(self) -> Any:
-        """Output; assigning it is the same as `set_output`."""
-        return self._output
-
-    @output.setter
-    def output(self, value: Any) -> None:
-        self.set_output(value)
-
-    @property
-    def model(self) -> str | None:
-        """Model; assigning it is the same as `set_model`."""
-        return self._model
-
-    @model.setter
-    def model(self, value: str) -> None:
-        self.set_model(value)
-
     def set_input(self, input: Any) -> None:
         """Set the input; for an LLM span, the messages."""
-        self._input = input
         self._do("set_input", lambda opened: opened.write(names.INPUT, encode(input)))
 
     def set_output(self, output: Any) -> None:
         """Set the output."""
-        self._output = output
         vectors = self._plan.kind != "EMBEDDING"  # not `self`: a handle that is never entered must be noticed
         self._do("set_output", lambda opened: opened.write(names.OUTPUT, encode(output, vectors=vectors)))
 
     def set_model(self, model: str) -> None:
         """Set the name of the called model."""
-        self._model = model
         self._set("set_model", lambda: {names.MODEL: str(model), names.REQUEST_MODEL: str(model)})
 
     def set_model_parameters(self, params: Mapping[str, Any]) -> None:

@@ -234,9 +234,6 @@ def read_scrub(raw: Any) -> Any:
     return "all" if isinstance(raw, str) and raw.strip().lower() == "all" else read_bool(raw)
 
 
-read_threads: Final = read_scrub
-
-
 def read_instrument(raw: Any) -> Any:
     """Return `auto`, False, or names of libraries."""
     word = str(raw).strip().lower() if isinstance(raw, bool | str) else ""

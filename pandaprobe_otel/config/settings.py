@@ -117,10 +117,10 @@ class Settings:
         "`all`: in every text; False: in none.",
         default=True,
     )
-    threads: bool | Literal["all"] = _setting(
-        parsers.read_threads,
+    threads: bool = _setting(
+        parsers.read_bool,
         "True carries the context into the tasks of a `ThreadPoolExecutor`, so that their spans belong to the "
-        "caller's trace; `all`: also into each `threading.Thread`; False: into neither.",
+        "caller's trace.",
         default=True,
         is_of_app=True,
     )

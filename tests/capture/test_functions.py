@@ -68,28 +68,6 @@ def test_methods_class_methods_and_static_methods(recorder: SpanRecorder) -> Non
     assert [recorder.input(name) for name in recorder.names] == [{"item": "tea"}] * 5
 
 
-def test_class_decorator_covers_its_public_methods(recorder: SpanRecorder) -> None:
-    """A decorated class stays the same class, and its public methods make spans named after class and method."""
-
-    @pp.agent
-    class Planner:
-        def run(self, goal: str) -> str:
-            return self._think(goal)
-
-        def _think(self, goal: str) -> str:
-            return goal[::-1]
-
-        @classmethod
-        async def plan(cls, goal: str) -> str:
-            return goal
-
-    assert isinstance(Planner(), Planner)
-    assert Planner().run("abc") == "cba"
-    assert asyncio.run(Planner.plan("abc")) == "abc"
-    assert recorder.names == ["Planner.run", "Planner.plan"]
-    assert recorder.input("Planner.run") == "abc"
-
-
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("stop"), SystemExit(3)])
 def test_exception_passes_unchanged_and_is_recorded(recorder: SpanRecorder, error: BaseException) -> None:
     """The same exception object reaches the caller, and the span is an ERROR with an exception event."""

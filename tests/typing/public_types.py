@@ -128,7 +128,6 @@ def in_context(a: int) -> int:
     return a
 
 
-@pp.agent
 class Planner:
     field: int = 1
 
@@ -188,8 +187,8 @@ async def blocks() -> None:
     assert_type(await Planner().async_method(1), float)
     with pp.span("x", kind=pp.SpanKind.TOOL, input=[1]) as s:
         assert_type(s, SpanHandle)
-        s.output = 3
-        s.model = "m"
+        s.set_output(3)
+        s.set_model("m")
         s.set_token_usage(prompt_tokens=1, completion_tokens=2, cached_tokens=3)
         assert_type(s.span_id, str)
     async with pp.trace("x") as t:
