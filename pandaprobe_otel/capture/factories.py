@@ -193,7 +193,7 @@ def decorate(target: F, **options: Any) -> F:
     """Return the function with a span around each call; a class stays as it is."""
     if isinstance(target, type):
         mistake(f"the class {target.__qualname__} is not traced: decorate its methods.")
-        return target
+        return cast("F", target)
     function = cast("Callable[..., Any]", getattr(target, "__func__", target))
     plan = _plan(function, has_receiver=not isinstance(target, staticmethod), **options)
     return wrap(_answered(target, plan) if plan.kind == "TOOL" else target, plan.open)

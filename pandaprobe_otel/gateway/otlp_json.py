@@ -194,7 +194,7 @@ def _reader(field: FieldDescriptor) -> _Read:
         return partial(_enum, {name: value.number for name, value in field.enum_type.values_by_name.items()})
     if field.name in _IDS:
         return partial(_id, 2 * _IDS[field.name])
-    readers = {
+    readers: dict[int, _Read] = {
         FieldDescriptor.TYPE_STRING: partial(_exact, str),
         FieldDescriptor.TYPE_BOOL: partial(_exact, bool),
         FieldDescriptor.TYPE_BYTES: _bytes,
