@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -189,6 +190,7 @@ def _reparent(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
     return view if parent == view.parent_id else replace(view, parent_id=parent)
 
 
+_events: Final = attrgetter("events")
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
 """Fields that the end of a running trace changes. The name and the start stay; PATCH does not accept a start."""
 _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
@@ -243,7 +245,8 @@ class SegmentEncoder:
             self._ledger.dropped("invalid_project", len(sent))
             return []
         requests = self._requests(segment, sent)
-        for body in evaluation_scores(sent, segment.logs, self._options):
+        may_have_scores = segment.logs or any(map(_events, sent))
+        for body in evaluation_scores(sent, segment.logs, self._options) if may_have_scores else ():
             score, trace_id, name = orjson.dumps(body), body["trace_id"], body["name"]
             requests.append(Parcel(step=Step.SCORE, trace_id=trace_id, fields=score, name=name))
         for request in requests:

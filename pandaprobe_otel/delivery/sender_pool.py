@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.policy import DeliveryPolicy, Dropped
 from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
-from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.ids import rfc3339
 from pandaprobe_otel.process.background import LockMaker
 from pandaprobe_otel.process.guard import counted, pass_on
 from pandaprobe_otel.transport.outcome import Answer, Outcome, Request, Transport, api_key_headers, json_object

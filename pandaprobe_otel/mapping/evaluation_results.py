@@ -7,7 +7,6 @@ numeric scores from 0 to 1 (measured on server 0.5.0), so any other number becom
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.clean import clean
@@ -25,15 +24,10 @@ def evaluation_scores(
     views: Sequence[SpanView], log_records: Sequence[Any], options: MappingOptions
 ) -> list[dict[str, Any]]:
     """Return the bodies of POST /evaluations/trace-scores for the evaluations in these spans and records."""
-    if not log_records and not any(map(_events, views)):
-        return []
     found = [(view.trace_id, event) for view in views for event in view.events]
     found += [(log.trace_id, log.event) for log in map(read_log, log_records) if log is not None]
     scores = [_score(trace_id, event, options) for trace_id, event in found if event.name == NAME]
     return [score for score in scores if score is not None]
-
-
-_events: Final = attrgetter("events")
 
 
 def _score(trace_id: int, event: EventView, options: MappingOptions) -> dict[str, Any] | None:

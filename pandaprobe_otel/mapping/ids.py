@@ -7,6 +7,8 @@ the 64-bit span id: it is unique, cheap and reversible.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 LOW_64: Final = (1 << 64) - 1
@@ -28,3 +30,53 @@ def span_prefix(trace_id: int) -> str:
     """Return the first half of the PandaProbe ids of all spans of a trace."""
     digits = f"{trace_id & LOW_64:016x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}-"
+
+
+_THREE_DIGITS: Final = tuple(f"{number:03d}" for number in range(1000))
+_THREE_LAST: Final = tuple(f"{number:03d}Z" for number in range(1000))
+_END: Final = 253_402_300_800
+"""End of the year 9999, in seconds: the latest time that a date can express."""
+
+
+_SECOND: Final = 1_000_000_000
+
+_last: tuple[int, str] = (0, "1970-01-01T00:00:00.")
+"""Second of the last converted time: its first nanosecond and its text. The next time usually has the same second."""
+
+
+def rfc3339(ns: int) -> str:
+    """Return the time as `2026-01-02T03:04:05.678901Z`; times outside of 1970 to 9999 become the nearest valid time."""
+    begun, text = _last
+    rest = ns - begun
+    if not 0 <= rest < _SECOND:
+        text, rest = _other_second(ns)
+    # Looking up two groups of three digits takes a third less time than padding one number (benchmarks/mapping).
+    return f"{text}{_THREE_DIGITS[rest // 1_000_000]}{_THREE_LAST[rest // 1000 % 1000]}"
+
+
+def start_and_end(start: int, end: int) -> tuple[str, str]:
+    """Return both times as `rfc3339` does, but faster, because most spans begin and end within one second."""
+    begun, text = _last
+    first, last = (start - begun) // 1000, (end - begun) // 1000  # microseconds
+    if not 0 <= first <= last < 1_000_000:
+        return rfc3339(start), rfc3339(end)
+    return (
+        f"{text}{_THREE_DIGITS[first // 1000]}{_THREE_LAST[first % 1000]}",
+        f"{text}{_THREE_DIGITS[last // 1000]}{_THREE_LAST[last % 1000]}",
+    )
+
+
+def _other_second(ns: int) -> tuple[str, int]:
+    """Return the text of the time's second, and the nanoseconds within it."""
+    global _last  # replaced as a whole, so every thread reads a consistent pair
+    seconds, rest = divmod(ns, _SECOND)
+    if not 0 <= seconds < _END:
+        seconds, rest = (0, 0) if seconds < 0 else (_END - 1, 999_999_999)
+    text = _text(seconds)
+    _last = seconds * _SECOND, text
+    return text, rest
+
+
+@lru_cache(maxsize=1024)
+def _text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")

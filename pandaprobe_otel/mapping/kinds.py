@@ -46,7 +46,9 @@ def kind_of(view: SpanView) -> str:
 
 def is_genai(view: SpanView) -> bool:
     """Return whether the span's vocabulary, scope or kind shows that it is about GenAI work."""
-    if is_poll(view) or (_MCP_METHOD in view.attributes and is_mcp_housekeeping(view)):
+    if (view.scope_name == _ANTHROPIC and is_poll(view)) or (
+        _MCP_METHOD in view.attributes and is_mcp_housekeeping(view)
+    ):
         return False
     shape: Shape = view.shape or shape_of(view)
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"

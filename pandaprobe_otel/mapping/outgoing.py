@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import field as field_
 from typing import Any, Final, cast
 
 import orjson
@@ -27,8 +26,8 @@ class MappedTrace:
     """The trace's own fields as JSON text."""
     encoded_spans: EncodedSpans
     """The same spans as JSON text, for sending them in batches."""
-    merged: Mapping[int, int] = field_(default_factory=dict[int, int])
-    """Spans that became part of another span of the same call, with the id of the other one (`nested_calls.py`)."""
+    merged: Mapping[int, int]
+    """Spans that became part of another span of the same call, with the id of the other one (`model_calls.py`)."""
 
     def body(self) -> dict[str, Any]:
         """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
@@ -42,7 +41,9 @@ class MappedTrace:
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 
-def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
+def finished(
+    trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions, merged: Mapping[int, int]
+) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     if options.scrubs:
         _scrub((trace, *spans))
@@ -73,13 +74,27 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes and options.inline_media:
-        return finished(given, spans, replace(options, inline_media=0))
+        return finished(given, spans, replace(options, inline_media=0), merged)
     if total > options.max_trace_bytes:
         fit_trace([trace, *bodies], total, options.max_trace_bytes)
         encoded_trace = orjson.dumps(trace)
         pieces = [orjson.dumps(body) for body in bodies]
         size_and_hash.cache_clear()
-    return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
+    return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)), merged)
+
+
+_E: Final = ord("e")
+
+
+def has_large_float(*pieces: bytes) -> bool:
+    """Return whether encoded JSON contains a float like 1.8446744073709552e+19: a number, or digits in a text."""
+    for encoded in pieces:
+        at = encoded.find(b"+")  # a single byte is found ten times as fast as several
+        while at >= 0:
+            if encoded[at - 1] == _E and encoded[at - 2 : at - 1].isdigit() and encoded[at + 1 : at + 3].isdigit():
+                return True
+            at = encoded.find(b"+", at + 1)
+    return False
 
 
 def _scrub(bodies: Iterable[dict[str, Any]]) -> None:

@@ -282,7 +282,7 @@ class Shape:
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary, so the app itself has set them."""
     watched: tuple[str, ...]
-    """Names of attributes that the rows may read only in part (see `conservation.py`)."""
+    """Names of attributes that the rows may read only in part (see `span_content.py`)."""
     sources: tuple[Source, ...]
     """Possible sources of content, each once."""
 

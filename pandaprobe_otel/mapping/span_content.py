@@ -1,18 +1,29 @@
-"""Input and output of a span, each from its first source with content. The two are chosen independently."""
+"""Input and output of a span, and everything else that it says, which is added to the metadata under its own name.
+
+Input and output are chosen independently, each from its first source with content. Readers find everything that
+PandaProbe evaluates: messages, tool calls, documents, usage. They record in `taken` the attributes that the body has
+whole. What it lacks of all others is found by comparing texts and numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import re
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
+from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     ENVELOPE_MARKS,
     RESULT_MARKS,
     any_content,
+    completed,
     documents,
     embedding_input,
+    is_vector,
     of_the_only_part,
     parsed,
     query_text,
@@ -20,13 +31,18 @@ from pandaprobe_otel.mapping.content import (
     unwrap_envelope,
     without_vectors,
 )
-from pandaprobe_otel.mapping.exact_json import completed, parser
-from pandaprobe_otel.mapping.mapped_span import MappedSpan, put
+from pandaprobe_otel.mapping.dialects.events import DETAILS
+from pandaprobe_otel.mapping.exact_json import parser
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.shapes import Candidate, Source, content_value
-from pandaprobe_otel.mapping.values import is_absent, scalar, type_of
+from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_value
+from pandaprobe_otel.mapping.span_view import EventView
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.unread_attributes import SECRET, hides, is_connection, left_out, shown
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -46,8 +62,13 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
                 body["input"], body["output"] = given, result
                 span.taken = [asked, answered]
                 continue
-        read = _READERS.get(kind)
-        given, result = read(span) if read is not None else _conversation(span, hides_tools)
+        if (read := _READERS.get(kind)) is not None:
+            given, result = read(span)
+        else:
+            result, given = _talk(span, "output"), _talk(span, "input")
+            if hides_tools:
+                given, result = silence_tools(given), silence_tools(result)
+                span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
         if given is not None:
             body["input"] = given
         if result is not None:
@@ -74,14 +95,6 @@ _LONG: Final = 1000
 _JSON_STARTS: Final = frozenset('{"')
 _LONGEST_WORD: Final = 5
 """Letters of the longest word that may mean something else: `None`, `null`, `true`, `false`."""
-
-
-def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
-    result, given = _talk(span, "output"), _talk(span, "input")
-    if hides_tools:
-        given, result = silence_tools(given), silence_tools(result)
-        span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
-    return given, result
 
 
 def _tool(span: MappedSpan) -> tuple[Any, Any]:
@@ -234,3 +247,365 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, S
         if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
             return value, source if whole and value is found else None
     return None, None
+
+
+_NOTHING: Final = object()
+_MAX_LEVELS: Final = 64
+_BEGINNINGS: Final = ("[", "{", " ", "\n")
+_MAX_SEARCHES: Final = 256
+"""Number of texts in vain looked for within all others, so that the time stays linear. Further ones are kept."""
+_MIN_CONTAINED: Final = 12
+"""Minimum number of characters of a text that may match inside another text; a shorter one, such as "yes", matches as a
+whole.
+"""
+
+_NUMBERS: Final = frozenset({int, float})
+_OF_MANY_NAMES: Final = re.compile(
+    r"(?:id|name|type|role|text|content|reason|system|provider|model|query|prompt|question|answer|message|response|"
+    r"result|value|input|output)\Z",
+    re.IGNORECASE,
+)
+"""Ends of the names of values that each vocabulary names differently."""
+_MIN_RARE: Final = 1000
+"""Numbers from this size on, and numbers with a fraction, are rarely equal by chance."""
+_COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
+_OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z", re.IGNORECASE)
+_STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
+"""Keys that only describe the form of a value."""
+
+_FORMS: Final = frozenset(
+    {
+        "", "text", "input_text", "output_text", "summary_text", "reasoning_text", "message", "function",
+        "function_call", "function_call_output", "tool_call", "tool_call_response", "tool_use", "tool_result",
+        "tool-call", "tool-result", "toolcall", "image", "image_url", "input_image", "file", "input_file", "audio",
+        "video", "reasoning", "thinking", "refusal", "human", "ai", "aimessagechunk", "humanmessage", "aimessage",
+        "systemmessage", "toolmessage", "system", "user", "assistant", "developer", "tool", "model", "constructor",
+        "not_implemented", "secret", "unknown", "generation", "chatgeneration", "request", "response", "blob", "uri",
+        "application/json", "text/plain",
+    }
+)  # fmt: skip
+"""Values of these keys, in lower case, that name the form of a message, a part or an answer."""
+
+_CLASSES: Final = ["langchain", "schema", "messages"]
+_MESSAGES: Final = frozenset(
+    f"['{name}Message{end}']" for name in ("Human", "AI", "System", "Tool") for end in ("", "Chunk")
+)
+"""Names of LangChain's classes of messages, after the path of their package."""
+_PLACES: Final = frozenset({"event.name", "gen_ai.message.index"})
+"""Keys with the place of a message in a list of events."""
+
+_OBJECT: Final = re.compile(r"[A-Z]\w*\(\w+=|\w+=['\"<]")
+"""Beginning of Python's text of an object, which some emitters write for messages and answers."""
+_LEAF: Final = re.compile(r"""(?:(\w+)=)?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)(\s*[=(:])?""", re.DOTALL)
+"""Text, number or word in such a text, after the name of its field if it has one. A word before a sign is a name."""
+_OBJECTS: Final = frozenset(
+    {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
+)
+"""Names of OpenAI's answers: under the key `object`, they only describe the form of a value."""
+
+_DEFAULTS: Final = {name: value for dialect in DIALECTS for name, value in dialect.defaults.items()}
+_READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
+_PIECES: Final = (".chunk", ".delta")
+"""Ends of the names of events that contain a part of a streamed answer."""
+
+_AROUND: Final = frozenset({"AGENT", "CHAIN", "OTHER"})
+"""Kinds of spans that hold the messages and answers of the calls below them once more."""
+
+MAX_EVENTS: Final = 128
+
+
+def add_unsaid(spans: Sequence[MappedSpan]) -> None:
+    """Add to the metadata of the spans everything that their bodies lack.
+
+    What only repeats a model call of the trace is not added to the spans around it.
+    """
+    known: list[Said] = []
+
+    def calls() -> Said:
+        if not known:
+            known.append(Said([[span.body, span.usage] for span in spans if span.kind == "LLM"]))
+        return known[0]
+
+    for span in spans:
+        shape = span.shape
+        if len(span.taken) < len(shape.sources) or shape.watched or span.unusable or span.view.events:
+            _add_unsaid(span, calls)
+
+
+def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
+    attributes, shape = span.view.attributes, span.shape
+    names = [*shape.watched, *span.unusable]
+    for source in shape.sources:
+        if type(source) is str:
+            if source not in span.taken:
+                names.append(source)
+        elif type(source) is tuple:
+            names += [key for key, _ in source]
+    if names or span.view.events:
+        known = [value for name, value in _DEFAULTS.items() if name in attributes]
+        said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost], "defaults": known})
+        rest = unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)])
+        if span.view.events:
+            rest |= unsaid(said, _content_of(span.view.events))
+        add_rest(span, unsaid(calls(), rest.items()) if rest and span.kind in _AROUND else rest)
+    _add_events(span)
+
+
+def _add_events(span: MappedSpan) -> None:
+    """Add the events that no row reads: notes of the app or a library, and handled exceptions."""
+    error = last_exception(span.view) if "error" in span.body else None
+    events = [event for event in span.view.events if event is not error and _is_own(event)]
+    if not events:
+        return
+    told = [_event(event) for event in events[:MAX_EVENTS]]
+    if len(events) > MAX_EVENTS:
+        told.append({"name": f"[{len(events) - MAX_EVENTS} more of {len(events)} events]"})
+    put(span, "events", told)
+
+
+def _content_of(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
+    """Yield the content of events that rows read, by event name."""
+    told: dict[str, list[Any]] = {}
+    for event in events:
+        if event.name in _READ_EVENTS and event.name != DETAILS and not event.name.endswith(_PIECES):
+            bag = {key: value for key, value in event.attributes.items() if left_out(key) is None}
+            told.setdefault(event.name, []).append(bag if event.body is None else {**bag, "body": event.body})
+    return told.items()
+
+
+def _is_own(event: EventView) -> bool:
+    return bool(event.name) and event.name not in _READ_EVENTS and not event.name.endswith(_PIECES)
+
+
+def _event(event: EventView) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": event.name}
+    attributes = {key: shown(key, value) for key, value in event.attributes.items() if left_out(key) is None}
+    if attributes:
+        told["attributes"] = attributes
+    if event.body is not None:
+        told["body"] = event.body
+    return told
+
+
+class Said:
+    """Texts and numbers in a span's body, or in several bodies."""
+
+    __slots__ = ("_all", "_at", "_leaves", "_searches")
+
+    def __init__(self, body: Any) -> None:
+        self._leaves: dict[Any, None] = {}  # in order
+        self._all: str | None = None
+        self._at = self._searches = 0
+        self._add(body, 0)
+
+    def holds_switch(self, key: str, value: bool) -> bool:
+        """Return whether the body has this boolean under this key. A boolean under another key proves nothing."""
+        return (key, value) in self._leaves
+
+    def holds_number(self, name: str, value: float) -> bool:
+        """Return whether the body has this number, unless it may be equal by chance, as small numbers often are.
+
+        Token counts have many names, and the body uses one of them. An equal sum does not prove that the body has a
+        count of a single modality.
+        """
+        if not value and _COUNT.search(name):
+            return True  # none of a kind of tokens
+        if not self.holds(value):
+            return False
+        if (name.rpartition(".")[2], value) in self._leaves:
+            return True
+        if not value or abs(value) >= _MIN_RARE or value != int(value):
+            return True
+        return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
+
+    def holds_text(self, name: str, text: str) -> bool:
+        """Return whether the body has this text, or a text that contains it.
+
+        A short text must have the same name, because a word such as "auto" is common. Without a name, the place of the
+        text is ignored.
+        """
+        text = text.strip()
+        if text in self._leaves:
+            if not name or len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
+                return True
+            return _OF_MANY_NAMES.search(name) is not None
+        if len(text) < _MIN_CONTAINED:
+            return False
+        if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
+            return True
+        return self._contain(text)
+
+    def holds(self, leaf: Any) -> bool:
+        """Return whether the leaf occurs anywhere in the body."""
+        if type_of(leaf) is str:
+            return self.holds_text("", leaf)
+        return leaf in self._leaves or str(leaf) in self._leaves
+
+    def _contain(self, text: str) -> bool:
+        """Return whether a text contains this one. Searches on from the last place, because both come in order."""
+        if self._all is None:
+            self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
+        if self._searches >= _MAX_SEARCHES:
+            return False
+        at = self._all.find(text, self._at)
+        if at < 0 and (at := self._all.find(text, 0, self._at + len(text) - 1)) < 0:
+            self._searches += 1
+            return False
+        self._at = at
+        return True
+
+    def _holds_digest(self, text: str) -> bool:
+        digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
+        return digest is not None and digest["sha256"] in self._leaves
+
+    def _add(self, value: Any, level: int) -> None:
+        kind = type_of(value)
+        if kind is str:
+            self._add_text(value, level)
+        elif kind is dict:
+            self._add_items(value, level)
+        elif kind is list:
+            for item in value if level < _MAX_LEVELS else ():
+                self._add(item, level + 1)
+        elif kind in _NUMBERS:
+            self._leaves[value] = None
+
+    def _add_items(self, value: Any, level: int) -> None:
+        leaves = self._leaves
+        for key, item in value.items() if level < _MAX_LEVELS else ():
+            kind = type_of(item)
+            if kind is str:
+                text = item.strip()
+                leaves[text] = None
+                if "\n" in text:  # several texts of a message are joined by lines
+                    leaves.update(dict.fromkeys(map(str.strip, text.split("\n"))))
+                if len(text) < _MIN_CONTAINED:
+                    leaves[(key, text)] = None
+                if item[:1] in _BEGINNINGS:
+                    self._add_text(item, level + 1)
+            elif kind is dict:
+                self._add_items(item, level + 1)
+            elif kind is list:
+                self._add(item, level + 1)
+            elif item is not None:
+                leaves[(key, item)] = None
+                if kind is not bool:
+                    leaves[item] = None
+
+    def _add_text(self, text: str, level: int) -> None:
+        self._leaves[text.strip()] = None
+        if text[:1] in _BEGINNINGS and level < _MAX_LEVELS:
+            inner = decoded(text)
+            if inner is not text:
+                self._add(inner, level + 1)
+
+
+def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the parts of these named values that the body lacks, with the structure around them, each value once."""
+    rest: dict[str, Any] = {}
+    kept: set[str] = set()
+    for name, value in items:
+        fresh = _fresh(said, value, 0, name)
+        if fresh is _NOTHING:
+            continue
+        if type_of(value) is str and len(value) >= _MIN_CONTAINED:
+            if value in kept:
+                continue
+            kept.add(value)
+        rest[name] = shown(name, fresh)
+    return rest
+
+
+def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
+    kind = type_of(value)
+    if level >= _MAX_LEVELS:
+        return value
+    if kind is bytes:
+        value, kind = base64.b64encode(value).decode(), str
+    if kind is str:
+        if value.strip() in ABSENT_TEXTS:
+            return _NOTHING
+        if value[:1] in _BEGINNINGS or value[:1] == '"' == value[-1]:
+            inner = decoded(value)
+            if inner is not value:
+                return _fresh(said, inner, level + 1, name)
+        if said.holds_text(name, value):
+            return _NOTHING
+        return _fresh_object(said, value) if _OBJECT.match(value) is not None else value
+    if kind is dict:
+        return _fresh_items(said, value, level, name)
+    if kind is list:
+        if is_vector(value):
+            marker = vector_marker(len(value))
+            is_said = said.holds(marker) or (said.holds(value[0]) and said.holds(value[-1]))
+            return _NOTHING if is_said else marker
+        kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]
+        return kept or _NOTHING
+    if kind is bool:
+        return value
+    if value is None:
+        return _NOTHING
+    return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
+
+
+def _fresh_object(said: Said, text: str) -> Any:
+    """Return Python's text of an object with only the leaves that the body lacks; unchanged if none of them is long."""
+    kept: list[str] = []
+    repeats = False
+    for leaf in _LEAF.finditer(text):
+        name, written, sign = leaf[1] or "", leaf[2], leaf[3]
+        if sign is not None:
+            continue
+        try:
+            value: Any = literal_eval(written)
+        except (ValueError, SyntaxError, MemoryError):
+            value = written
+        if value is None or value is False or (name in _STRUCTURE and _is_form(said, name, value)):
+            continue
+        if type_of(value) is str:
+            is_said = value.lower() in _FORMS or said.holds_text(name, value)
+            repeats = repeats or (is_said and len(value) >= _MIN_CONTAINED)
+        else:
+            is_said = type_of(value) in _NUMBERS and said.holds_number(name, value)
+        if not is_said:
+            kept.append(leaf[0])
+    if not repeats:
+        return text
+    return f"{text[: text.find('(') + 1]}… {', '.join(kept)}" if kept else _NOTHING
+
+
+def _is_form(said: Said, key: str, value: Any) -> bool:
+    """Return whether the value of such a key describes a form, as numbers do, or is in the body."""
+    kind = type_of(value)
+    return kind is int or (kind is str and (value.lower() in _FORMS or said.holds_text(key, value)))
+
+
+def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
+    kept: dict[str, Any] = {}
+    # `{"type": "ephemeral"}`: if there are no other keys, these are the content.
+    if _STRUCTURE.issuperset(value) and _PLACES.isdisjoint(value):
+        kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
+        return kept or _NOTHING
+    for key, item in value.items():
+        if key in _PLACES and (type_of(item) is int or item in _READ_EVENTS):
+            continue
+        if key == "id" and type_of(item) is list and item[:3] == _CLASSES and str(item[3:]) in _MESSAGES:
+            continue
+        if (key in _STRUCTURE and _is_form(said, key, item)) or is_connection(key):
+            continue
+        if key == "object" and type_of(item) is str and item in _OBJECTS:
+            continue
+        if type_of(item) is bool:
+            if not said.holds_switch(key, item):
+                kept[key] = item
+            continue
+        if type_of(item) in _NUMBERS:
+            fresh = _NOTHING if said.holds_number(f"{name}.{key}", item) else item
+        else:
+            fresh = _fresh(said, item, level + 1, key)
+        if fresh is not _NOTHING:
+            kept[key] = SECRET if hides(key, item) else fresh
+    if not kept or all(type_of(item) is bool for item in kept.values()):
+        # Booleans without other values are usually defaults that an emitter writes.
+        return kept if any(kept.values()) else _NOTHING
+    return kept

@@ -1,19 +1,253 @@
-"""Fields of a trace, derived from its spans: what `question_and_answer` decides, and the context of the spans."""
+"""Fields of a trace: its name, input, output and status, which a reader sees first, and the context of its spans.
+
+The root span keeps all of its values. The trace shows what a person or a judge asks for: the question and the answer as
+messages where they can be found in the root's values, else these values. Only a root without either gets them from the
+spans below it, and the metadata says from which.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from pandaprobe_otel.mapping.dialect_table import RANKED_FIELDS
+from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, TIMED_OUT
+from pandaprobe_otel.mapping.content import whole_content
+from pandaprobe_otel.mapping.dialect_table import MODEL_KINDS, RANKED_FIELDS, TALKING_KINDS
+from pandaprobe_otel.mapping.kinds import PLUMBING_SCOPES
 from pandaprobe_otel.mapping.mapped_span import MAX_ID, MAX_NAME, MappedSpan, put
+from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
-from pandaprobe_otel.mapping.question_and_answer import question_and_answer
 from pandaprobe_otel.mapping.span_view import plain_attributes
 from pandaprobe_otel.mapping.text import short_text
-from pandaprobe_otel.mapping.values import type_of
+from pandaprobe_otel.mapping.values import is_absent, type_of, word
+
+_STOPPED: Final = (CANCELLED, TIMED_OUT)
+"""Outcomes of a root that make its trace an ERROR: traces have no status for them and must not be COMPLETED."""
+_NEVER: Final = 1 << 63
+_ARGUMENTS: Final = "openinference.span.kind"
+"""Attribute of spans whose input consists of all arguments of a framework's method."""
+_STATE: Final = frozenset(
+    {
+        "init_state", "cancellation_token", "run_config", "state_delta", "invocation_id", "yield_user_message",
+        "stream", "reset", "return_full_result",
+    }
+)  # fmt: skip
+"""Arguments that a framework adds to the app's."""
+_CONTENT: Final = "new_message"
+"""Argument of Google ADK with the question as Gemini's content."""
+_OBJECT: Final = re.compile(r"[A-Z]\w+\(\w+=.*\)\Z|<[\w.]+ object at .*>\Z|id='[^']*' source='", re.DOTALL)
+_PROVIDER_TOOLS: Final = frozenset(
+    {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a trace: the role of its message, and the keys of objects whose only text is that message."""
+
+    field: str
+    role: str
+    keys: tuple[str, ...]
+
+
+_QUESTION: Final = _Side(
+    "input", "user", ("input", "query", "question", "prompt", "task", "message", "user_msg", "text")
+)
+_ANSWER: Final = _Side("output", "assistant", ("output", "answer", "response", "result", "message", "text"))
+
+
+def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
+    """Return the root: the earliest span without a parent, else the earliest whose parent is not in this trace.
+
+    `spans` is sorted by start and not empty.
+    """
+    for span in spans:  # checked first, because it is usually the first span
+        if span.view.parent_id is None:
+            return span
+    ids = {span.view.span_id for span in spans}
+    for span in spans:
+        if span.view.parent_is_remote or span.view.parent_id not in ids:
+            return span
+    return spans[0]
+
+
+def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:
+    for kinds in (("AGENT", "CHAIN"), ("LLM",)):
+        for span in spans:
+            if span.kind in kinds:
+                return span
+    return None
+
+
+# -- status -----------------------------------------------------------------------------------------------------------
+
+
+def _ending(told: Mapping[str, Any], root: MappedSpan, spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
+    """Return the trace's status, and the outcome: the root's, or "interrupted" if the last span begun below it waits.
+
+    Work that was interrupted and resumed in the same trace does not wait.
+    """
+    status, ended = root.body["status"], root.found.get("outcome")
+    outcome = ended
+    if ended is None and status != "ERROR":
+        waiting: set[int] = set()
+        for span in spans:
+            if span.found.get("outcome") == INTERRUPTED:
+                waiting.add(span.view.span_id)
+        if waiting:
+            last = {span.view.parent_id: span.view.span_id for span in spans}
+            below: int | None = root.view.span_id
+            while below is not None and below not in waiting:
+                below = last.pop(below, None)
+            outcome = None if below is None else INTERRUPTED
+    if "trace.status" in told:
+        return str(told["trace.status"]), outcome
+    if status == "ERROR" or ended in _STOPPED:
+        return "ERROR", outcome
+    if root.view.end_ns is None:
+        return "RUNNING", outcome
+    failed = ended is None and "output" not in root.body and _has_ended_in_failure(spans, root)
+    return "ERROR" if failed else "COMPLETED", outcome
+
+
+def _has_ended_in_failure(spans: Sequence[MappedSpan], root: MappedSpan) -> bool:
+    """Return whether a failed agent ended the run: nothing began after it, and no span above it has a result.
+
+    Instrumentors of the OpenAI Agents SDK leave the root OK or UNSET if the run raised.
+    """
+    by_id: dict[int, MappedSpan] | None = None
+    for span in spans:
+        if span.kind != "AGENT" or "error" not in span.body or spans[-1].view.start_ns >= (span.view.end_ns or _NEVER):
+            continue
+        by_id = by_id or {one.view.span_id: one for one in spans}
+        above, left = by_id.get(span.view.parent_id or 0), len(spans)  # a cycle of parents must end
+        while above is not None and left and above is not root and not _has_result(above):
+            above, left = by_id.get(above.view.parent_id or 0), left - 1
+        if above is root and not _has_result(root):
+            return True
+    return False
+
+
+def _has_result(span: MappedSpan) -> bool:
+    """Return whether the span has an output, also one that `capture` leaves out."""
+    return "output" in span.body or not span.shape.contents.keys().isdisjoint(("output", "tool.output"))
+
+
+# -- input and output -------------------------------------------------------------------------------------------------
+
+
+def _found(
+    side: _Side, spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan
+) -> tuple[Any, MappedSpan | None]:
+    """Return the root's own value or, if it has none, the first question to, or the last answer of, a span below it.
+
+    The second item is the span that the value is inferred from, and None for the root's own value.
+    """
+    own: Any = root.body.get(side.field)
+    if _ARGUMENTS in root.view.attributes:
+        own = _of_the_app(own, side)
+    if own is not None and (said := _message(own, side)) is not None:
+        return said, None
+    speakers = [span for span in spans if span.kind in TALKING_KINDS and side.field in span.body]
+    if own is None:  # neither a framework's state nor the text of an object has a message
+        speakers = [span for span in speakers if span is not root]
+    if side is _ANSWER:
+        speakers.sort(key=_end, reverse=True)
+    for span in speakers:
+        value = span.body[side.field]
+        # Any value of an agent is a question or an answer, but only a message of the right role of other spans.
+        said = _message(value, side) if span.kind == "AGENT" else _last_message(value, side.role)
+        if said is not None:
+            return said, span
+    if side is _ANSWER:
+        calls = [span for span in spans if span.kind == "LLM"]
+        has_ended = bool(calls) and "output" not in max(calls, key=_end).body  # by an answer that is not captured
+        for span in () if has_ended else (root, *speakers):
+            for message in reversed(messages_in(span.body.get("output"))):
+                if message.get("role") == "assistant" and message.get("tool_calls"):
+                    return {"messages": [dict(message)]}, None if span is root else span
+    whole = root.body.get(side.field)
+    if whole is not None:
+        return whole, None
+    # The root of a web request has no value of its own, so the span that names the trace has it.
+    named: Any = naming.body.get(side.field)
+    is_talk = type_of(named) is dict and type_of(named.get("messages")) is list
+    return (None, None) if named is None or is_talk or naming.kind in MODEL_KINDS else (named, naming)
+
+
+def _end(span: MappedSpan) -> int:
+    return span.view.end_ns or 0
+
+
+def _of_the_app(own: Any, side: _Side) -> Any:
+    """Return of the arguments of a framework's method only those that the app gave; no text of an object as an answer.
+
+    None if nothing is left.
+    """
+    if side is _ANSWER:
+        return None if _is_object(own) else own
+    if type_of(own) is not dict or ("messages" in own and len(own) == 1):
+        return own
+    left = {
+        key: value for key, value in own.items() if key not in _STATE and value is not None and not _is_object(value)
+    }
+    message: Any = left.get(_CONTENT)
+    if type_of(message) is dict and type_of(message.get("parts")) is list:
+        content = whole_content([{"role": "user", **message}], "input", is_call=True)
+        return own if content is None else content.value
+    return left or None
+
+
+def _is_object(value: Any, levels: int = 4) -> bool:
+    """Return whether the value is Python's text of an object, or consists of such texts (Haystack's answers)."""
+    inside: Any = value if type_of(value) is list else list(value.values()) if type_of(value) is dict else None
+    if inside is not None:
+        return bool(inside) and levels > 0 and all(_is_object(each, levels - 1) for each in inside)
+    return type_of(value) is str and _OBJECT.match(value) is not None
+
+
+def _explicit(value: Any, side: _Side) -> Any:
+    """Return a value that was set for the trace, with text as a message."""
+    content = whole_content(value, side.field, is_call=False)
+    value = value if content is None else content.value
+    said = _message(value, replace(side, keys=()))
+    return value if said is None else said
+
+
+def _message(value: Any, side: _Side) -> Any:
+    """Return a value in the form for a trace: the last message of the role, or text as a message.
+
+    An object with a single text under one of the side's keys counts as that text. Any other value is returned whole.
+    The result is None if the value consists of messages, and none of them has this role and content.
+    """
+    kind = type_of(value)
+    if kind is dict and len(value) == 1:
+        if type_of(value.get("messages")) is list:
+            return _last_message(value, side.role)
+        text = next((value[key] for key in side.keys if type_of(value.get(key)) is str and value[key]), None)
+        return value if text is None else {"messages": [{"role": side.role, "content": text}]}
+    return {"messages": [{"role": side.role, "content": value}]} if kind is str and value else value
+
+
+def _last_message(value: Any, role: str) -> dict[str, Any] | None:
+    """Return the last message of the role that has content, without its tool calls, in the form for a trace."""
+    for message in reversed(messages_in(value)):
+        content: Any = message.get("content")
+        if message.get("role") != role or is_absent(content):
+            continue
+        if type_of(content) is list and all(map(_is_of_provider, content)):
+            continue  # a search by the provider is not an answer
+        return {"messages": [{key: item for key, item in message.items() if key != "tool_calls"}]}
+    return None
+
+
+def _is_of_provider(part: Any) -> bool:
+    return type_of(part) is dict and word(part.get("type")) in _PROVIDER_TOOLS
+
 
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
 _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id")
@@ -27,28 +261,57 @@ _OF_ONE_SPAN: Final = (*_IDS, "trace.name", "trace.input", "trace.output", "trac
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
     """Return all fields of the trace except its id, times and spans. `spans` is sorted by start."""
-    context_spans = [span for span in spans if span.shape.has_context and span is not root]
-    if root.shape.has_context:
-        context_spans.insert(0, root)  # first, so that the root wins among equal sources
+    context_spans: list[MappedSpan] = []
     told: dict[str, Any] = {}  # what these spans say about the trace; the first one wins
-    for span in reversed(context_spans):
-        told |= span.found
-    fields, about = question_and_answer(spans, root, told, context_spans)
-    resource = _resource_fields(root.view.resource)
-    for key, value in (
-        ("session_id", _identity("session_id", _SESSION_KEYS, told, context_spans) if told else None),
-        ("user_id", _identity("user_id", _USER_KEYS, told, context_spans) if told else None),
-        ("environment", options.environment or told.get("environment") or resource.environment),
-        ("release", options.release or told.get("release") or resource.release),
-    ):
-        if value is not None:
-            fields[key] = value
+    for span in (root, *spans):  # the root first, so that it wins among equal sources
+        if span.shape.has_context and (span is not root or not context_spans):
+            context_spans.append(span)
+            told = {**span.found, **told}
+    naming = root if root.kind != "OTHER" else _first_of_kind(spans) or root
+    # A request or similar has a name that says less than that of the work in it.
+    is_transport = root.shape.plumbing or root.view.scope_name in PLUMBING_SCOPES
+    status, outcome = _ending(told, root, spans)
+    fields: dict[str, Any] = {
+        "name": str(told.get("trace.name", (naming if is_transport else root).body["name"])),
+        "status": status,
+    }
+    about: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
+    for side in (_QUESTION, _ANSWER):
+        field, source = side.field, None
+        value = told.get(f"trace.{field}") if told else None
+        if value is None:
+            value, source = _found(side, spans, root, naming)
+        elif not any(f"pandaprobe.trace.{field}" in span.view.attributes for span in context_spans):
+            value = _explicit(value, side)  # another library has set it
+        if value is None:
+            continue
+        fields[field] = value
+        if source is not None:
+            about[f"{field}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
+        whole = (source or root).body.get(field)
+        if type_of(value) is dict and "messages" in value and type_of(whole) is dict and "messages" not in whole:
+            for key in whole:  # the one whose only text or message is shown as a message
+                if key in side.keys or (key == _CONTENT and side is _QUESTION):
+                    about.setdefault(f"{field}_from", {})["key"] = key
+                    break
+    resource = _newest  # read once, because another thread may replace it
+    if resource is None or resource.resource is not root.view.resource:
+        resource = _resource_fields(root.view.resource)
+    context = {
+        "session_id": _identity("session_id", _SESSION_KEYS, told, context_spans) if told else None,
+        "user_id": _identity("user_id", _USER_KEYS, told, context_spans) if told else None,
+        "environment": options.environment or told.get("environment") or resource.environment,
+        "release": options.release or told.get("release") or resource.release,
+    }
     metadata: dict[str, Any] = _metadata(context_spans) if "trace.metadata" in told else {}
     metadata |= resource.metadata
     metadata |= about
+    fields |= context
     for key, most in _LONGEST:
-        value = fields.get(key, "")
-        if len(value) > most:
+        value = fields[key]
+        if value is None:
+            del fields[key]
+        elif len(value) > most:
             fields[key] = short_text(value, most)
             metadata[f"full_{key}"] = value
     if len(context_spans) > 1:
@@ -119,9 +382,6 @@ _newest: _ResourceFields | None = None
 
 def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
     global _newest
-    known = _newest  # read once, because another thread may replace it
-    if known is not None and known.resource is resource:
-        return known
     plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
     environment = _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment"))
     metadata = {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))}

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping import exact_json
+from pandaprobe_otel.mapping.content import MARK, completed
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.exact_json import MARK, completed
-from pandaprobe_otel.mapping.ids import span_uuid
-from pandaprobe_otel.mapping.times import rfc3339, start_and_end
+from pandaprobe_otel.mapping.ids import rfc3339, span_uuid, start_and_end
 from views import mapped, only_span, view
 
 integers = st.integers(-(2**70), 2**70) | st.integers(-(10**40), 10**40)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping import MappingOptions, SpanView
-from pandaprobe_otel.mapping.token_placement import MARK
+from pandaprobe_otel.mapping.model_calls import MARK
 from pandaprobe_otel.mapping.usage import listed_price
 from views import mapped, only_span, view
 
