@@ -31,18 +31,14 @@ from typing import Any, Final
 import nox
 
 ROOT: Final = Path(__file__).resolve().parent
-PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
-INSTRUMENTORS: Final[dict[str, str]] = PROJECT["entry-points"]["opentelemetry_instrumentor"]
+sys.path.insert(0, str(ROOT / "scripts"))
+from requirements import CLIENTS, EXTRAS, PROJECT  # noqa: E402
+
 FRAMEWORKS: Final[dict[str, dict[str, Any]]] = {
     path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "tests" / "frameworks" / "environments").glob("*.toml"))
 }
 PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
-CLIENTS: Final = tuple(
-    name for name in EXTRAS if f"pandaprobe_{name}" in INSTRUMENTORS and f"pandaprobe-otel[{name}]" in EXTRAS["all"]
-)
-"""The client libraries: integrations that one process can have together, which frameworks cannot."""
 COMMON: Final = (
     "-e", f"{ROOT}[local,cli,openai,anthropic]", "pytest>=8.3", "pytest-asyncio>=0.24", "pytest-timeout>=2.3"
 )  # fmt: skip
@@ -83,7 +79,7 @@ def floors(requirements: Sequence[str]) -> list[str]:
     for requirement in requirements:
         oldest = re.match(r"([A-Za-z0-9_.-]+)>=([^,;]+)", requirement)
         if oldest is None:
-            raise ValueError(f"{requirement!r} in pyproject.toml must name its oldest version first")
+            raise ValueError(f"{requirement!r} must name its oldest version first")
         pinned.add(f"{oldest[1]}=={oldest[2]}")
     return sorted(pinned)
 
@@ -91,9 +87,10 @@ def floors(requirements: Sequence[str]) -> list[str]:
 def frameworks_of(name: str, day: str | None, *, at_floor: bool = False) -> list[str]:
     """Return what to install for an environment of frameworks, with the newest packages, or those of a day.
 
-    At its floor, the framework, which is the first requirement, has the oldest version that is claimed.
+    It has the packages of the framework's extra, and those that its tests need as well. At its floor, the framework,
+    which is the first requirement, has the oldest version that is claimed.
     """
-    requirements: list[str] = FRAMEWORKS[name]["requirements"]
+    requirements = [*EXTRAS[name.removeprefix("beside_")], *FRAMEWORKS[name]["more"]]
     if day is None:
         return [*COMMON, *requirements]
     names = [re.split(r"[<>=]", each)[0].strip() for each in requirements]
@@ -180,8 +177,8 @@ def frameworks_oldest(session: nox.Session, name: str) -> None:
 def floor(session: nox.Session) -> None:
     """Find the oldest day with whose versions a framework's tests pass: its name, and days if not of twelve months.
 
-    All days after a passing one are assumed to pass. Put the version of that day into `pyproject.toml`, into
-    `requirements` of the instrumentor and, with the day, into `tests/frameworks/environments/`.
+    All days after a passing one are assumed to pass. Put the version of that day into
+    `pandaprobe_otel/config/integrations.py`, and the day into `tests/frameworks/environments/`.
     """
     name, *given = session.posargs
     months = [date.today().year * 12 + date.today().month - 1 - back for back in range(12, -1, -1)]

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pandaprobe_otel.capture.tracers import begin_first_use
+from pandaprobe_otel.config.integrations import TABLE
 from pandaprobe_otel.process.guard import pass_on
 
 State = Literal["hooked", "skipped", "failed", "adopted"]
@@ -22,56 +23,15 @@ _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
 
 
-class _Row(NamedTuple):
-    """An integration: the class of the instrumentor, and the module of the instrumented library."""
-
-    instrumentor: str
-    library: str
-    has_clients: bool = False
-    """True if `wrap` takes its clients."""
-
-
-_TABLE: Final[Mapping[str, _Row]] = {
-    "ag2": _Row("AG2Instrumentor", "ag2"),
-    "agent_framework": _Row("AgentFrameworkInstrumentor", "agent_framework"),
-    "agno": _Row("AgnoInstrumentor", "agno"),
-    "anthropic": _Row("AnthropicInstrumentor", "anthropic", has_clients=True),
-    "autogen": _Row("AutoGenInstrumentor", "autogen_agentchat"),
-    "bedrock": _Row("BedrockInstrumentor", "botocore", has_clients=True),
-    "cerebras": _Row("CerebrasInstrumentor", "cerebras.cloud.sdk", has_clients=True),
-    "google_adk": _Row("GoogleADKInstrumentor", "google.adk"),
-    "google_genai": _Row("GoogleGenAIInstrumentor", "google.genai", has_clients=True),
-    "claude_agent_sdk": _Row("ClaudeAgentSDKInstrumentor", "claude_agent_sdk"),
-    "cohere": _Row("CohereInstrumentor", "cohere", has_clients=True),
-    "crewai": _Row("CrewAIInstrumentor", "crewai"),
-    "dspy": _Row("DSPyInstrumentor", "dspy"),
-    "haystack": _Row("HaystackInstrumentor", "haystack"),
-    "groq": _Row("GroqInstrumentor", "groq", has_clients=True),
-    "langchain": _Row("LangChainInstrumentor", "langchain_core"),
-    "litellm": _Row("LiteLLMInstrumentor", "litellm", has_clients=True),
-    "llama_index": _Row("LlamaIndexInstrumentor", "llama_index.core"),
-    "mcp": _Row("MCPInstrumentor", "mcp"),
-    "mistralai": _Row("MistralInstrumentor", "mistralai", has_clients=True),
-    "ollama": _Row("OllamaInstrumentor", "ollama", has_clients=True),
-    "openai": _Row("OpenAIInstrumentor", "openai", has_clients=True),
-    "openai_agents": _Row("OpenAIAgentsInstrumentor", "agents"),
-    "pydantic_ai": _Row("PydanticAIInstrumentor", "pydantic_ai"),
-    "semantic_kernel": _Row("SemanticKernelInstrumentor", "semantic_kernel"),
-    "strands": _Row("StrandsInstrumentor", "strands"),
-    "smolagents": _Row("SmolagentsInstrumentor", "smolagents"),
-    "together": _Row("TogetherInstrumentor", "together", has_clients=True),
-}
-"""Each integration by its name. The extra has the same name, and the entry point is `pandaprobe_<name>`."""
-
 INTEGRATIONS: Final[Mapping[str, str]] = {
-    name: f"pandaprobe_otel_integrations.{name}:{row.instrumentor}" for name, row in _TABLE.items()
+    name: f"pandaprobe_otel_integrations.{name}:{row.instrumentor}" for name, row in TABLE.items()
 }
 """`module:Class` by name."""
 
-LIBRARIES: Final[Mapping[str, str]] = {name: row.library for name, row in _TABLE.items()}
+LIBRARIES: Final[Mapping[str, str]] = {name: row.library for name, row in TABLE.items()}
 """Module of the instrumented library by name; `auto` selects those that are installed."""
 
-WITH_CLIENTS: Final = tuple(name for name, row in _TABLE.items() if row.has_clients)
+WITH_CLIENTS: Final = tuple(name for name, row in TABLE.items() if row.has_clients)
 """Integrations that can record a single client."""
 
 

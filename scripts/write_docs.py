@@ -348,9 +348,7 @@ instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state
 
 [Agent frameworks](frameworks.md) have a separate page. For a library that is not listed, use
 [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
-_RIVALS: Final = (
-    "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
-)
+_RIVALS: Final = "While an instrumentor in one of these modules is active, ours is off, and PandaProbe gets its spans:"
 _TURNING_OFF: Final = """\
 ## Turning it off
 

@@ -6,9 +6,8 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import date
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -17,36 +16,17 @@ from packaging.utils import canonicalize_name
 import check_distributions
 import pandaprobe_otel_integrations
 import run_as_reader
-from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
+from pandaprobe_otel.config.integrations import TABLE
+from requirements import ENTRY_POINTS, EXTRAS, PROJECT, TEXT
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-PROJECT: dict[str, Any] = tomllib.loads(TEXT)["project"]
-EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGE = Path(pandaprobe_otel_integrations.__path__[0])
 
 
 def test_every_integration_is_registered() -> None:
     """The registry has an entry for the folder or module of each integration, and no other entries."""
     found = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
-    assert {name for name in found if not name.startswith("_")} == set(INTEGRATIONS)
-    assert set(LIBRARIES) == set(INTEGRATIONS)
-
-
-def test_every_entry_point_is_registered() -> None:
-    """`opentelemetry-instrument` finds the classes of the registry, under names with our own prefix."""
-    named = PROJECT["entry-points"]["opentelemetry_instrumentor"]
-    ours = {name: target for name, target in named.items() if name != "pandaprobe"}
-    assert ours == {f"pandaprobe_{name}": target for name, target in INTEGRATIONS.items()}
-
-
-@pytest.mark.parametrize("name", INTEGRATIONS)
-def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """An extra starts with the instrumentor's requirements; its others serve its page's program."""
-    module, _, class_name = INTEGRATIONS[name].partition(":")
-    instrumentor = getattr(import_module(module), class_name)()
-    required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
-    assert required == {re.sub(r"\s", "", one) for one in EXTRAS[name][: len(required)]}
+    assert {name for name in found if not name.startswith("_")} == set(TABLE)
 
 
 def test_it_is_known_what_to_run_of_every_extra() -> None:
@@ -61,12 +41,14 @@ def test_no_extra_is_named_instruments() -> None:
 
 
 def test_installed_distribution_agrees() -> None:
-    """The installed distribution has the extras and entry points of this `pyproject.toml`."""
+    """The installed distribution has the extras and entry points of this checkout."""
     installed = metadata.distribution("pandaprobe-otel")
     extras = {re.sub(r"[-_.]+", "-", name) for name in installed.metadata.get_all("Provides-Extra") or []}
     assert extras == {re.sub(r"[-_.]+", "-", name) for name in EXTRAS}
-    points = {point.name for point in installed.entry_points if point.group == "opentelemetry_instrumentor"}
-    assert points == set(PROJECT["entry-points"]["opentelemetry_instrumentor"])
+    points = {
+        (point.group, point.name): point.value for point in installed.entry_points if point.group != "console_scripts"
+    }
+    assert points == {(group, name): to for group, named in ENTRY_POINTS.items() for name, to in named.items()}
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -101,7 +83,7 @@ def test_a_tag_is_released_only_when_all_agree(tag: str, version: str, fault: st
 
 def test_every_dependency_is_justified() -> None:
     """Each dependency has a floor, and a reason beside it unless its extra instruments it."""
-    of_integrations = {name for extra in EXTRAS if extra in INTEGRATIONS for name in EXTRAS[extra]}
+    of_integrations = {name for extra in TABLE for name in EXTRAS[extra]}
     users = EXTRAS.keys() - {"dev", "docs", "lint", "outer"}
     declared = {*PROJECT["dependencies"], *(one for extra in users for one in EXTRAS[extra])}
     ours = {one for one in declared if Requirement(one).name != PROJECT["name"]}
@@ -156,7 +138,7 @@ FRAMEWORKS = ROOT / "tests" / "frameworks"
 
 
 def test_every_test_of_a_framework_has_an_environment() -> None:
-    """Each test file runs once; each environment has tests, its extra's floor, and a row in the documentation."""
+    """Each test file runs once; each environment has tests, and a row with its floor in the documentation."""
     page = (ROOT / "docs" / "versions.md").read_text("utf-8")
     listed = set(re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE))
     found: list[Path] = []
@@ -166,10 +148,8 @@ def test_every_test_of_a_framework_has_an_environment() -> None:
         assert tests, name
         assert table["when"] in ("ci", "nightly")
         assert date.fromisoformat(table["oldest"]) <= date.today()
-        floor = re.sub(r"\[.*\]", "", table["requirements"][0])
-        assert floor == EXTRAS[name.removeprefix("beside_")][0], name
         if not name.startswith("beside_"):
-            listed.remove((*floor.split(">="), table["oldest"]))
+            listed.remove((*TABLE[name].requirement.split(">="), table["oldest"]))
         found += tests
     assert sorted(found) == sorted(FRAMEWORKS.glob("test_*.py"))
     assert not listed

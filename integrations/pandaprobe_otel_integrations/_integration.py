@@ -18,12 +18,13 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError, 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
+from pandaprobe_otel.config.integrations import TABLE
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.process.guard import pass_on
 from pandaprobe_otel_integrations._json import captures_content
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, Undoable, when_imported
-from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch
+from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch, known_rivals
 
 # -- A set that compares objects by identity and does not keep them alive. The objects need not be hashable ------------
 
@@ -139,10 +140,11 @@ class Integration(BaseInstrumentor):
     library: ClassVar[str]
     """Name in the registry, and last part of the instrumentation scope's name."""
     requirements: ClassVar[tuple[str, ...]]
-    """Distributions with their oldest tested version, as in pyproject.toml. An older version is instrumented too."""
+    """The distribution with its oldest tested version, from the registry. An older version is instrumented too."""
     hooked_modules: ClassVar[tuple[str, ...]]
     """Modules of the library for which `_hook` is called when they are loaded."""
-    rivals: ClassVar[tuple[Rival, ...]] = ()
+    rivals: ClassVar[tuple[Rival, ...]]
+    """Instrumentors of other vendors, by default those that have the library's name."""
     repeated_by: ClassVar[tuple[str, ...]] = ()
     """Scopes of another vendor's spans of the same calls, which are poorer: PandaProbe leaves them out."""
     makes_own_spans: ClassVar[bool] = False
@@ -161,6 +163,12 @@ class Integration(BaseInstrumentor):
     _open = False
     _every_client = False
     _clients: IdentitySet
+
+    def __init_subclass__(cls) -> None:
+        own = vars(cls)
+        if (library := own.get("library")) is not None:
+            cls.requirements = (TABLE[library].requirement,)
+            cls.rivals = own.get("rivals") or known_rivals(library)
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return the library in any version: one older than `requirements` is instrumented as far as possible."""

@@ -23,11 +23,10 @@ _logger = logging.getLogger("pandaprobe_otel.integrations")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """Another vendor's instrumentor class, by its module, which is never imported for this check."""
+    """Another vendor's instrumentor, by its module, which is never imported for this check."""
 
     vendor: str
     module: str
-    class_name: str
     scope: str = ""
     """Start of the names of its instrumentation scopes; empty if they start with the name of the module."""
 
@@ -36,7 +35,7 @@ class Rival:
 
         An OpenTelemetry instrumentor is a singleton that holds this state.
         """
-        return self.module in sys.modules and bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
+        return bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
 
     def records_this_call(self) -> bool:
         """Return whether the active rival records the call that begins now."""
@@ -44,27 +43,26 @@ class Rival:
 
     @property
     def instance(self) -> Any:
-        """The singleton; None if it does not exist yet."""
-        module = sys.modules.get(self.module)
-        return getattr(getattr(module, self.class_name, None), "_instance", None)
+        """The singleton of the instrumentor in the module, whatever its class is named; None if there is none yet."""
+        members: dict[str, Any] = getattr(sys.modules.get(self.module), "__dict__", {})
+        kinds = (each for each in tuple(members.values()) if isinstance(each, type))
+        found = (vars(each).get("_instance") for each in kinds)
+        return next((each for each in found if hasattr(each, "_is_instrumented_by_opentelemetry")), None)
 
 
-def openinference(library: str, class_name: str, scope: str = "") -> Rival:
-    """Return OpenInference's instrumentor of a library."""
-    module = f"openinference.instrumentation.{library}"
-    return Rival(vendor="OpenInference", module=module, class_name=class_name, scope=scope)
+OPENLLMETRY: Final = "OpenLLMetry"
+_PACKAGES: Final = {
+    "OpenInference": "openinference.instrumentation",
+    OPENLLMETRY: "opentelemetry.instrumentation",
+    "OpenTelemetry GenAI": "opentelemetry.instrumentation.genai",
+}
+"""The packages in which vendors have an instrumentor for each library, by the library's name."""
 
 
-def openllmetry(library: str, class_name: str, scope: str = "") -> Rival:
-    """Return OpenLLMetry's instrumentor of a library."""
-    module = f"opentelemetry.instrumentation.{library}"
-    return Rival(vendor="OpenLLMetry", module=module, class_name=class_name, scope=scope)
-
-
-def opentelemetry_genai(library: str, class_name: str, scope: str = "") -> Rival:
-    """Return OpenTelemetry's own instrumentor of a library."""
-    module = f"opentelemetry.instrumentation.genai.{library}"
-    return Rival(vendor="OpenTelemetry GenAI", module=module, class_name=class_name, scope=scope)
+def known_rivals(library: str, *others: Rival) -> tuple[Rival, ...]:
+    """Return the instrumentors of a library by every vendor, and others."""
+    known = (Rival(vendor=vendor, module=f"{package}.{library}") for vendor, package in _PACKAGES.items())
+    return (*known, *others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +70,6 @@ class LangfuseModule(Rival):
     """A module of Langfuse's SDK that records calls as soon as it is imported, if a client of Langfuse is enabled."""
 
     vendor: str = "Langfuse"
-    class_name: str = ""
     scope: str = "langfuse-sdk"
 
     def is_active(self) -> bool:
@@ -93,7 +90,6 @@ class LangSmithTracing(Rival):
 
     vendor: str = "LangSmith"
     module: str = "langsmith"
-    class_name: str = ""
     scope: str = "langsmith"
 
     def is_active(self) -> bool:

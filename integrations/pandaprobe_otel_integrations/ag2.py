@@ -155,7 +155,6 @@ class AG2Instrumentor(Integration):
     """
 
     library = "ag2"
-    requirements = ("ag2 >= 1.1.2",)
     hooked_modules = (_AGENTS,)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

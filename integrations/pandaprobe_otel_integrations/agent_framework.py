@@ -438,7 +438,6 @@ class AgentFrameworkInstrumentor(Integration):
 
     library = "agent_framework"
     makes_own_spans = True
-    requirements = ("agent-framework-core >= 1.16",)
     hooked_modules = ("agent_framework.observability", _EXECUTORS, _EVENTS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

@@ -20,7 +20,6 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, replace
-from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope, read_inside
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 from pandaprobe_otel_integrations._spans import fail, tool
@@ -348,12 +347,7 @@ class AgnoInstrumentor(Integration):
     """
 
     library = "agno"
-    requirements = ("agno >= 2.6.9",)
     hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, _WORKFLOWS, *_OWNERS)
-    rivals = (
-        openinference("agno", "AgnoInstrumentor"),
-        opentelemetry_genai("agno", "AgnoInstrumentor"),
-    )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _TOOLS:

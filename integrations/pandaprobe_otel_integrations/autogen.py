@@ -569,15 +569,8 @@ class AutoGenInstrumentor(Integration):
 
     library = "autogen"
     makes_own_spans = True
-    requirements = ("autogen-agentchat >= 0.7.5",)
     hooked_modules = (_AUTOGEN_AGENTS, _ASSISTANTS, _MEMBERS, _TEAMS, _TOOLS)
-    rivals = (
-        Rival(
-            vendor="OpenInference",
-            module=_OPENINFERENCE,
-            class_name="AutogenAgentChatInstrumentor",
-        ),
-    )
+    rivals = (Rival(vendor="OpenInference", module=_OPENINFERENCE),)
 
     _endings = Endings()
 

@@ -16,6 +16,5 @@ class CerebrasInstrumentor(StainlessIntegration):
     """Chat completions and completions, sync and async. See `Integration` for the options of `instrument()`."""
 
     library = "cerebras"
-    requirements = ("cerebras-cloud-sdk >= 1.0",)
     hooked_modules = ("cerebras.cloud.sdk._base_client",)
     api = ServiceApi("cerebras", {"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions()})

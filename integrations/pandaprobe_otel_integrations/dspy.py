@@ -19,7 +19,6 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import RETRIEVAL, ModelClaim, present, record_raised
@@ -249,12 +248,7 @@ class DSPyInstrumentor(Integration):
     """
 
     library = "dspy"
-    requirements = ("dspy >= 3.4",)
     hooked_modules = (_SETTINGS, _EXECUTION)
-    rivals = (
-        openinference("dspy", "DSPyInstrumentor"),
-        opentelemetry_genai("dspy", "DSPyInstrumentor"),
-    )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces."""
     _callback: StepCallback

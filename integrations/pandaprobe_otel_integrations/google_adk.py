@@ -26,7 +26,6 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, uncounted
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import openinference
 from pandaprobe_otel_integrations._runs import StandIn, asking
 from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
@@ -483,9 +482,7 @@ class GoogleADKInstrumentor(Integration):
 
     library = "google_adk"
     makes_own_spans = True
-    requirements = ("google-adk >= 2.13",)
     hooked_modules = ("google.adk.telemetry.tracing", _BLOCKS, TOOLS)
-    rivals = (openinference("google_adk", "GoogleADKInstrumentor"),)
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
     _unanswered = Unanswered()

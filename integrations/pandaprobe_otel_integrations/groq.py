@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, ForeignChatCompletions, ServiceApi
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 __all__ = ["GroqInstrumentor"]
@@ -14,11 +13,5 @@ class GroqInstrumentor(StainlessIntegration):
     """Chat completions, embeddings and sound, sync and async. See `Integration` for the options of `instrument()`."""
 
     library = "groq"
-    requirements = ("groq >= 0.4",)
     hooked_modules = ("groq._base_client",)
-    rivals = (
-        openinference("groq", "GroqInstrumentor"),
-        openllmetry("groq", "GroqInstrumentor"),
-        opentelemetry_genai("groq", "GroqInstrumentor"),
-    )
     api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings(), **MEDIA})

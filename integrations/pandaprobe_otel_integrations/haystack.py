@@ -27,7 +27,6 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
 from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._spans import (
     RETRIEVAL,
@@ -426,12 +425,7 @@ class HaystackInstrumentor(Integration):
     """
 
     library = "haystack"
-    requirements = ("haystack-ai >= 3.4",)
     hooked_modules = ("haystack.tracing.tracer",)
-    rivals = (
-        openinference("haystack", "HaystackInstrumentor"),
-        openllmetry("haystack", "HaystackInstrumentor"),
-    )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces."""
 

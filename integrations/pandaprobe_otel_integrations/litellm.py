@@ -28,7 +28,6 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
 from pandaprobe_otel_integrations._openai_protocol.media import FILES, Images, Speech, Transcription, with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, Wrapper, patch, patch_inside
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rivals import openinference
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import is_taken, restore
 from pandaprobe_otel_integrations._streams.body import BodyRecord, End
@@ -549,9 +548,7 @@ class LiteLLMInstrumentor(Integration):
     """
 
     library = "litellm"
-    requirements = ("litellm >= 1.100",)
     hooked_modules = (*FUNCTIONS, *STREAMS)
-    rivals = (openinference("litellm", "LiteLLMInstrumentor"),)
 
     @property
     def outcome(self) -> Outcome:

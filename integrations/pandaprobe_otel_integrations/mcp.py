@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, replace
-from pandaprobe_otel_integrations._rivals import openllmetry
+from pandaprobe_otel_integrations._rivals import OPENLLMETRY, Rival
 from pandaprobe_otel_integrations._spans import fail, record_ended, tool, without_llm_span
 
 __all__ = ["MCPInstrumentor"]
@@ -339,9 +339,8 @@ class MCPInstrumentor(Integration):
     """
 
     library = "mcp"
-    requirements = ("mcp >= 2.0",)
     hooked_modules = ("mcp.client.session", "mcp.server._otel", "mcp.shared.jsonrpc_dispatcher")
-    rivals = (openllmetry("mcp", "McpInstrumentor"),)
+    rivals = (Rival(vendor=OPENLLMETRY, module="opentelemetry.instrumentation.mcp"),)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "mcp.client.session":

@@ -47,7 +47,6 @@ from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -376,12 +375,7 @@ class MistralInstrumentor(Integration):
     """
 
     library = "mistralai"
-    requirements = ("mistralai >= 1.9.11",)
     hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
-    rivals = (
-        openinference("mistralai", "MistralAIInstrumentor"),
-        openllmetry("mistralai", "MistralAiInstrumentor"),
-    )
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""

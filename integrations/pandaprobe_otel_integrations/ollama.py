@@ -41,7 +41,6 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_def
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._servers import Places, place_of
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
@@ -327,9 +326,7 @@ class OllamaInstrumentor(Integration):
     """
 
     library = "ollama"
-    requirements = ("ollama >= 0.4",)
     hooked_modules = ("ollama._client",)
-    rivals = (openllmetry("ollama", "OllamaInstrumentor"),)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = OllamaHooks(self._recorder, self._lets_through)

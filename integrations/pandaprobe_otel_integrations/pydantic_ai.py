@@ -179,7 +179,6 @@ class PydanticAIInstrumentor(Integration):
 
     library = "pydantic_ai"
     makes_own_spans = True
-    requirements = ("pydantic-ai-slim >= 1.103",)
     hooked_modules = ("pydantic_ai", TOOLS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

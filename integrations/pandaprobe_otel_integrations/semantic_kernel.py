@@ -225,7 +225,6 @@ class SemanticKernelInstrumentor(Integration):
     """
 
     library = "semantic_kernel"
-    requirements = ("semantic-kernel >= 1.39",)
     hooked_modules = (_AGENT, _AGENT_SPANS, _CHAT, _FUNCTION, _FUNCTION_SPANS, _MODEL_SPANS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

@@ -25,7 +25,6 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_
 from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, Wrapper, patch, replace
-from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
 from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, tool, with_llm_span, with_watch
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
@@ -365,16 +364,11 @@ class SmolagentsInstrumentor(Integration):
     """
 
     library = "smolagents"
-    requirements = ("smolagents >= 1.25",)
     hooked_modules = (
         "smolagents.agents",
         "smolagents.tools",
         "smolagents.models",
         "smolagents.local_python_executor",
-    )
-    rivals = (
-        openinference("smolagents", "SmolagentsInstrumentor"),
-        opentelemetry_genai("smolagents", "SmolagentsInstrumentor"),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

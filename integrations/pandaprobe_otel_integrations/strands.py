@@ -195,7 +195,6 @@ class StrandsInstrumentor(Integration):
 
     library = "strands"
     makes_own_spans = True
-    requirements = ("strands-agents >= 1.41",)
     hooked_modules = (_SPANS, _AGENTS, _INTERRUPTS)
     _runs = OpenRuns()
 

@@ -10,7 +10,6 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
 )
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 __all__ = ["TogetherInstrumentor"]
@@ -24,12 +23,7 @@ class TogetherInstrumentor(StainlessIntegration):
     """
 
     library = "together"
-    requirements = ("together >= 2.0",)
     hooked_modules = ("together._base_client",)
-    rivals = (
-        openinference("together", "TogetherInstrumentor"),
-        openllmetry("together", "TogetherAiInstrumentor"),
-    )
     api = ServiceApi(
         "together_ai",
         {

@@ -26,6 +26,8 @@ import wrapt
 from pydantic import BaseModel
 
 from conformance.adapter import Adapter, adapters, cloud_adapters
+from like_openai import CLIENTS
+from pandaprobe_otel.config.integrations import TABLE
 from pandaprobe_otel.registry import instrument, uninstrument
 from pandaprobe_otel_integrations.litellm import FUNCTIONS
 from provider_server import ProviderServer, Received, Reply, json_reply
@@ -208,9 +210,16 @@ SURFACES: Final = {
         },
     ),
     "bedrock": Bedrock(distribution="boto3", titles=(), module=""),
-    "cerebras": Surface(
-        distribution="cerebras-cloud-sdk", titles=("cerebras",), module="cerebras.cloud.sdk.resources", known=_FILES
-    ),
+    **{
+        name: Surface(
+            distribution=TABLE[name].requirement.partition(">=")[0],
+            titles=(name,),
+            module=f"{TABLE[name].library}.resources",
+            known=_FILES,
+            members={"project_id": "x"},
+        )
+        for name in CLIENTS
+    },
     "cohere": Surface(
         distribution="cohere",
         titles=("cohere v1",),
@@ -237,7 +246,6 @@ SURFACES: Final = {
         },
         left_out=r"[^.]*|(aio|vertexai)\.(?!live\.connect).*|.*\.do_request",
     ),
-    "groq": Surface(distribution="groq", titles=("groq",), module="groq.resources", known=_FILES),
     "litellm": LiteLLM(distribution="litellm", titles=(), module=""),
     "mistralai": Surface(
         distribution="mistralai",
@@ -276,13 +284,6 @@ SURFACES: Final = {
             "responses.create": _asked(model="x", input="x"),
         },
         members={"admin_api_key": "none"},
-    ),
-    "together": Surface(
-        distribution="together",
-        titles=("together",),
-        module="together.resources",
-        known=_FILES,
-        members={"project_id": "x"},
     ),
 }
 

@@ -21,6 +21,7 @@ from conformance.cases import CASES, Case, look_at_call
 from conformance.sides import await_span, recorded
 from conformance.span_check import steady
 from library_members import skip_without
+from like_openai import CLIENTS
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
 from span_recorder import SpanRecorder
@@ -34,7 +35,7 @@ HEADERS = re.compile(
     re.IGNORECASE,
 )
 """Headers in cohere's exceptions and Gemini's answers: cassettes keep only a few, in lower case."""
-LIKE_OPENAI = ("cerebras", "groq", "together", "anthropic beta")
+LIKE_OPENAI = (*CLIENTS, "anthropic beta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from like_openai import CLIENTS
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.demo.scripts import parcel_script
 from provider_server import ProviderServer, Received, json_reply
@@ -63,16 +64,14 @@ def models(script: Script = _answer_any) -> Generator[dict[str, str]]:
     """
     with ScriptedEndpoint(script) as scripted, ProviderServer() as others:
         others.script = _answer
-        keys = ("OPENAI", "ANTHROPIC", "GEMINI", "CEREBRAS", "GROQ", "TOGETHER", "MISTRAL", "CO")
+        keys = ("OPENAI", "ANTHROPIC", "GEMINI", "MISTRAL", "CO")
         yield {
-            **{f"{name}_API_KEY": "scripted" for name in keys},
+            **{f"{name.upper()}_BASE_URL": others.url for name in CLIENTS},
+            **{f"{name.upper()}_API_KEY": "scripted" for name in (*CLIENTS, *keys)},
             "OPENAI_BASE_URL": scripted.base_url,
             "OPENAI_API_BASE": scripted.base_url,
             "ANTHROPIC_BASE_URL": scripted.url,
             "GOOGLE_GEMINI_BASE_URL": scripted.url,
-            "CEREBRAS_BASE_URL": others.url,
-            "GROQ_BASE_URL": others.url,
-            "TOGETHER_BASE_URL": others.url,
             "MISTRAL_SERVER_URL": others.url,
             "CO_API_URL": others.url,
             "OLLAMA_HOST": others.url,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
-import tomllib
 from pathlib import Path
 
-_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+_EXTRAS = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "requirements.py"))["EXTRAS"]
 
 
 def main(arguments: list[str]) -> str | None:
     """Return the error of a pip command line, or None if pip would install its packages."""
     if arguments[:1] != ["install"]:
         return f"pip {' '.join(arguments)}: only `pip install` is checked here"
-    extras = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for named in re.findall(r"(?:pandaprobe-otel|\.)\[([^\]]+)\]", " ".join(arguments)):
         for extra in named.split(","):
-            if extra not in extras:
+            if extra not in _EXTRAS:
                 return f"there is no extra {extra!r}"
     return None
 

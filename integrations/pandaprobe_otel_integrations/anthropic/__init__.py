@@ -32,7 +32,7 @@ from pandaprobe_otel_integrations._json import encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, replace, when_imported
-from pandaprobe_otel_integrations._rivals import LangSmithWrapper, openinference, openllmetry, opentelemetry_genai
+from pandaprobe_otel_integrations._rivals import LangSmithWrapper, known_rivals
 from pandaprobe_otel_integrations._servers import place_of
 from pandaprobe_otel_integrations._spans import is_claimed
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
@@ -222,15 +222,9 @@ class AnthropicInstrumentor(StainlessIntegration):
     """
 
     library = "anthropic"
-    requirements = ("anthropic >= 0.27",)
     hooked_modules = ("anthropic._base_client", MODULE)
     repeated_by = ("logfire.anthropic",)
-    rivals = (
-        openinference("anthropic", "AnthropicInstrumentor"),
-        openllmetry("anthropic", "AnthropicInstrumentor"),
-        LangSmithWrapper(),
-        opentelemetry_genai("anthropic", "AnthropicInstrumentor"),
-    )
+    rivals = known_rivals("anthropic", LangSmithWrapper())
     api = AnthropicApi()
 
     def _instrument(self, **kwargs: Any) -> None:

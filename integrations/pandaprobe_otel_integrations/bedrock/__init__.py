@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import integer, object_from_json, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._rivals import Rival, openinference, openllmetry, opentelemetry_genai
+from pandaprobe_otel_integrations._rivals import Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations.bedrock.body_reading import (
     ObservedEvents,
@@ -137,16 +137,8 @@ class BedrockInstrumentor(Integration):
     """
 
     library = "bedrock"
-    requirements = ("botocore >= 1.34.116",)
     hooked_modules = (_SYNC, _ASYNC)
-    rivals = (
-        Rival(
-            vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore", class_name="BotocoreInstrumentor"
-        ),
-        openinference("bedrock", "BedrockInstrumentor"),
-        openllmetry("bedrock", "BedrockInstrumentor"),
-        opentelemetry_genai("bedrock", "BedrockInstrumentor"),
-    )
+    rivals = known_rivals("bedrock", Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore"))
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = BedrockHooks(self._recorder, self._lets_through)

@@ -15,7 +15,6 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import obj
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import openinference
 
 from .conversation import Conversation, instructions_of, tap
 
@@ -34,9 +33,7 @@ class ClaudeAgentSDKInstrumentor(Integration):
     """
 
     library = "claude_agent_sdk"
-    requirements = ("claude-agent-sdk >= 0.2.189",)
     hooked_modules = ("claude_agent_sdk._internal.query",)
-    rivals = (openinference("claude_agent_sdk", "ClaudeAgentSDKInstrumentor"),)
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
 

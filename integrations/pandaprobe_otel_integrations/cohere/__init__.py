@@ -21,7 +21,6 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoi
 from pandaprobe_otel_integrations._openai_protocol.media import Transcription, with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rivals import openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at, provider_of
 from pandaprobe_otel_integrations.cohere.chat import Chat, Embed
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
@@ -132,12 +131,7 @@ class CohereInstrumentor(Integration):
     """
 
     library = "cohere"
-    requirements = ("cohere >= 5.13",)
     hooked_modules = (_HTTP, "cohere.client")
-    rivals = (
-        openllmetry("cohere", "CohereInstrumentor"),
-        opentelemetry_genai("cohere", "CohereInstrumentor"),
-    )
 
     _hooks: CohereHooks
 

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
+from pandaprobe_otel_integrations._rivals import OPENLLMETRY
 from pandaprobe_otel_integrations._runs import asked, read_json
 from pandaprobe_otel_integrations.crewai.listener import EventListener
 
@@ -78,13 +78,7 @@ class CrewAIInstrumentor(Integration):
     """
 
     library = "crewai"
-    requirements = ("crewai >= 1.15.22",)
     hooked_modules = (_BUS, *_RUNS, TOOLS, STRUCTURED_TOOLS)
-    rivals = (
-        openinference("crewai", "CrewAIInstrumentor"),
-        openllmetry("crewai", "CrewAIInstrumentor"),
-        opentelemetry_genai("crewai", "CrewAIInstrumentor"),
-    )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
     _listener: EventListener
@@ -141,7 +135,7 @@ class CrewAIInstrumentor(Integration):
         rival = self._watch.active() if self._open else None
         if rival is None:
             return False
-        if rival.vendor == "OpenLLMetry":
+        if rival.vendor == OPENLLMETRY:
             return _calls_litellm(llm)
         return bool(getattr(getattr(rival.instance, "_event_listener", None), "_create_llm_spans", False))
 

@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._json import items, obj, object_from_json, to_
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival, openinference, openllmetry
+from pandaprobe_otel_integrations._rivals import OPENLLMETRY, LangSmithWrapper, Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import ObservedBody
@@ -224,17 +224,11 @@ class GoogleGenAIInstrumentor(Integration):
     """
 
     library = "google_genai"
-    requirements = ("google-genai >= 1.50",)
     hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _LIVE, _INTERACTIONS)
     rivals = (
-        Rival(
-            vendor="OpenTelemetry",
-            module="opentelemetry.instrumentation.google_genai",
-            class_name="GoogleGenAiSdkInstrumentor",
-        ),
-        openinference("google_genai", "GoogleGenAIInstrumentor"),
-        LangSmithWrapper(),
-        openllmetry("google_generativeai", "GoogleGenerativeAiInstrumentor"),
+        Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.google_genai"),
+        Rival(vendor=OPENLLMETRY, module="opentelemetry.instrumentation.google_generativeai"),
+        *known_rivals("google_genai", LangSmithWrapper()),
     )
 
     def watch_client(self, client: Any) -> None:

@@ -15,14 +15,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import (
-    LangfuseModule,
-    LangSmithTracing,
-    Watch,
-    openinference,
-    openllmetry,
-    opentelemetry_genai,
-)
+from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithTracing, Watch, known_rivals
 from pandaprobe_otel_integrations.langchain.callbacks import SETTER, entering_body, retrieving, retrieving_async
 from pandaprobe_otel_integrations.langchain.messages import TOOLS, hook_tools
 
@@ -68,7 +61,6 @@ class LangChainInstrumentor(Integration):
     """
 
     library = "langchain"
-    requirements = ("langchain-core >= 1.2.16",)
     hooked_modules = (
         "langchain_core.runnables.config",
         "langchain_core.tracers.context",
@@ -77,12 +69,7 @@ class LangChainInstrumentor(Integration):
         _MANAGERS,
         TOOLS,
     )
-    rivals = (
-        openinference("langchain", "LangChainInstrumentor"),
-        openllmetry("langchain", "LangchainInstrumentor"),
-        opentelemetry_genai("langchain", "LangChainInstrumentor"),
-        LangSmithTracing(),
-    )
+    rivals = known_rivals("langchain", LangSmithTracing())
 
     _claiming: Any = None
     """The handler that only keeps the clients below from recording the model calls of a run."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
+from pandaprobe_otel_integrations._rivals import OPENLLMETRY, Rival, known_rivals
 from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
 
@@ -70,13 +70,8 @@ class LlamaIndexInstrumentor(Integration):
     """
 
     library = "llama_index"
-    requirements = ("llama-index-core >= 0.14.22",)
     hooked_modules = ("llama_index_instrumentation", TOOLS)
-    rivals = (
-        openinference("llama_index", "LlamaIndexInstrumentor"),
-        openllmetry("llamaindex", "LlamaIndexInstrumentor"),
-        opentelemetry_genai("llama_index", "LlamaIndexInstrumentor"),
-    )
+    rivals = known_rivals("llama_index", Rival(vendor=OPENLLMETRY, module="opentelemetry.instrumentation.llamaindex"))
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == TOOLS:

@@ -14,14 +14,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, 
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._rivals import (
-    LangfuseModule,
-    LangSmithWrapper,
-    Rival,
-    openinference,
-    openllmetry,
-    opentelemetry_genai,
-)
+from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_of, provider_of
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
@@ -120,18 +113,11 @@ class OpenAIInstrumentor(StainlessIntegration):
     """
 
     library = "openai"
-    requirements = ("openai >= 1.6",)
     hooked_modules = ("openai._base_client", MODULE, *sockets.MODULES)
     repeated_by = ("logfire.openai",)
-    rivals = (
-        openinference("openai", "OpenAIInstrumentor"),
-        openllmetry("openai", "OpenAIInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry contrib",
-            module="opentelemetry.instrumentation.openai_v2",
-            class_name="OpenAIInstrumentor",
-        ),
-        opentelemetry_genai("openai", "OpenAIInstrumentor"),
+    rivals = known_rivals(
+        "openai",
+        Rival(vendor="OpenTelemetry contrib", module="opentelemetry.instrumentation.openai_v2"),
         LangSmithWrapper(),
         LangfuseModule(module="langfuse.openai"),
     )

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._rivals import LangSmithTracing, openinference, openllmetry, opentelemetry_genai
+from pandaprobe_otel_integrations._rivals import LangSmithTracing, known_rivals
 from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor, running
@@ -116,15 +116,9 @@ class OpenAIAgentsInstrumentor(Integration):
     """
 
     library = "openai_agents"
-    requirements = ("openai-agents >= 0.17.4",)
     hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
     repeated_by = ("logfire.openai_agents",)
-    rivals = (
-        openinference("openai_agents", "OpenAIAgentsInstrumentor"),
-        openllmetry("openai_agents", "OpenAIAgentsInstrumentor"),
-        opentelemetry_genai("openai_agents", "OpenAIAgentsInstrumentor"),
-        _LangSmithProcessor(),
-    )
+    rivals = known_rivals("openai_agents", _LangSmithProcessor())
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
 

@@ -18,6 +18,7 @@ from conformance.adapter import Adapter, adapters, cloud_adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
 from conformance.sides import Side, await_span, recorded
 from conformance.span_check import check, steady
+from like_openai import CLIENTS
 from provider_server import ProviderServer
 from rings import IN_FULL
 from span_recorder import SpanRecorder
@@ -26,7 +27,7 @@ from streamed_forms import Sighting
 TIMEOUT_S = 20.0
 MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
-LIKE_OTHERS = ("cerebras", "groq", "together", "anthropic beta")
+LIKE_OTHERS = (*CLIENTS, "anthropic beta")
 """Clients built like openai's or anthropic's, which the same code of ours observes."""
 CLOUDS = [adapter.title for adapter in cloud_adapters()]
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "4xx")

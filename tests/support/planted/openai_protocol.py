@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from like_openai import CLIENTS
 from provider_server import Reply, events_reply
 
 from .rows import refused, row
@@ -175,7 +176,7 @@ for _client in ("openai", "groq"):
         name="of Groq, streamed",
     )
 row("openai", "chat.completions.create", {**BARE_CHAT, "stream": True}, _ERROR, replies=refused, name="refused stream")
-for _client in ("openai", "cerebras", "groq", "together"):
+for _client in ("openai", *CLIENTS):
     row(_client, "chat.completions.create", BARE_CHAT, _ERROR, replies=refused, name="refused")
 row(
     "cerebras",

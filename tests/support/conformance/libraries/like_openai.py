@@ -1,4 +1,4 @@
-"""Clients that are built like OpenAI's, and call other services: cerebras, groq, and together from version 2 on."""
+"""Clients that are built like OpenAI's, and call other services: see the rows of `like_openai`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Final
 
 from conformance import stainless
 from conformance.adapter import Adapter
+from like_openai import CLIENTS
+from pandaprobe_otel.config.integrations import TABLE
 
 ADAPTERS: Final[list[Adapter]] = []
-for _name, _library, _class, _provider in (
-    ("cerebras", "cerebras.cloud.sdk", "Cerebras", "cerebras"),
-    ("groq", "groq", "Groq", "groq"),
-    ("together", "together", "Together", "together_ai"),
-):
+for _name, (_class, _provider) in CLIENTS.items():
     with suppress(ImportError):
-        _module = import_module(_library)
+        _module = import_module(TABLE[_name].library)
         _clients = getattr(_module, _class), getattr(_module, f"Async{_class}")
         ADAPTERS.append(stainless.like_openai(*_clients, _name, _provider))
