@@ -11,6 +11,7 @@ from pandaprobe_otel.compact.overview import cursor_at, head_of, start_at
 from pandaprobe_otel.compact.span_lines import seconds_text
 from pandaprobe_otel.compact.values import clipped, last_of, one_line, tokens_in, tokens_of
 from pandaprobe_otel.traces.comparison import SpanPair, first_difference, paired_spans
+from pandaprobe_otel.traces.conversation import shared_start
 from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import json_text, span_line
 
@@ -121,15 +122,10 @@ def _first(pair: SpanPair, tokens: int) -> Iterator[str]:
     each = (tokens - _LINE) // (2 * len(fields)) - 8
     for name in fields:
         texts = [one_line(json_text(one.body.get(name))) for one in (pair.before, pair.after)]
-        begin = max(_common(*texts) - 40, 0)
+        begin = max(shared_start(*texts) - 40, 0)
         for mark, text in zip("ab", texts, strict=True):
             shown = clipped(text[begin:], max(each, 12))
             yield f"  {mark} {name}: {f'…+{begin}…' if begin else ''}{shown}"
-
-
-def _common(one: str, other: str) -> int:
-    """Return the length of the beginning that both texts share."""
-    return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
 
 
 def _spans(pairs: Sequence[SpanPair], tokens: int) -> Iterator[str]:

@@ -144,8 +144,8 @@ def _turns(spans: Sequence[SpanRecord]) -> list[Turn]:
         if not given and not answer:
             continue
         marks = [_mark(message) for message in given]
-        thread: list[str] = max(threads, key=partial(_common, marks), default=list[str]())
-        known = _common(marks, thread)
+        thread: list[str] = max(threads, key=partial(shared_start, marks), default=list[str]())
+        known = shared_start(marks, thread)
         # A shared system message alone does not make two calls one conversation.
         fresh = known < min(2, len(marks)) or not thread
         if fresh:
@@ -265,10 +265,7 @@ def _mark(message: Message) -> str:
     return json.dumps([message.role, message.text, calls, message.extra], default=str, sort_keys=True)
 
 
-def _common(left: Sequence[str], right: Sequence[str]) -> int:
-    count = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+def shared_start(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Return the number of items with which both begin."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(left), len(right)))

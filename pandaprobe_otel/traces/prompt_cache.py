@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from pandaprobe_otel.traces.conversation import Message, as_messages
+from pandaprobe_otel.traces.conversation import Message, as_messages, shared_start
 from pandaprobe_otel.traces.json_shapes import compact_json, items, members
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.traces.text import one_line
@@ -114,16 +114,21 @@ class CacheUse:
 
 def cache_uses(traces: Iterable[TraceRecord], *, newest: int | None = None) -> list[CacheUse]:
     """Return the use of the prompt cache by each model call of the traces, or by the newest of them."""
-    calls = [_Call(span) for trace in traces for span in trace.spans if span.kind == "LLM"]
-    calls.sort(key=lambda call: call.span.begin_us)
-    calls = calls if newest is None else calls[-newest:]
+    spans = [span for trace in traces for span in trace.spans if span.kind == "LLM"]
+    spans.sort(key=lambda span: span.begin_us)
+    calls: list[_Call] = []
+    latest: dict[str | None, _Call] = {}
+    for span in spans if newest is None else spans[-newest:]:
+        agent = next((above.name for above in span.above if above.kind == "AGENT"), None)
+        calls.append(_Call(span, agent, latest.get(agent)))
+        latest[agent] = calls[-1]
     return [_use(call, _continued(call, calls[max(at - _COMPARED, 0) : at])) for at, call in enumerate(calls)]
 
 
 def cache_faults(traces: Sequence[TraceRecord]) -> list[CacheUse]:
     """Return the calls that missed the prompt cache without an intention, the most expensive first.
 
-    Only the newest 100 calls are compared, since histories of messages grow with the square of their number.
+    Only the newest 100 calls are compared, since the histories of all are as long as the square of their number.
     """
     return sorted((use for use in cache_uses(traces, newest=_SHOWN) if use.is_fault), key=lambda use: -use.lost_tokens)
 
@@ -138,21 +143,25 @@ def cache_share(uses: Iterable[CacheUse]) -> float | None:
 class _Call:
     """The request of a model call in the order in which it is cached: tools, system prompt, messages."""
 
-    def __init__(self, span: SpanRecord) -> None:
+    def __init__(self, span: SpanRecord, agent: str | None, before: _Call | None) -> None:
+        """Read a call. It mostly repeats the messages of the call `before` it, which are read once."""
         self.span = span
+        self.agent = agent
         usage = members(span.body.get("token_usage"))
         self.prompt_tokens = span.usage[0] if span.usage is not None else None
         cached = usage.get("cache_read_tokens")
         self.cached_tokens = cached if isinstance(cached, int) else 0
-        self.agent = next((above.name for above in span.above if above.kind == "AGENT"), None)
+        self._given = items(members(span.input).get("messages"))
+        known = 0 if before is None else shared_start(before._given, self._given)
+        repeated = (before.all_messages[:known], before._texts[:known]) if before is not None else ((), ())
+        fresh = as_messages({"messages": self._given[known:]} if known else span.input, "user")
+        read = [replace(one, reasoning=()) if one.reasoning else one for one in fresh]
+        texts = [f"{message.role}: {_content_of(message)}" for message in read]
+        self.all_messages, self._texts = (*repeated[0], *read), (*repeated[1], *texts)
 
     @cached_property
     def tools(self) -> Sequence[Any]:
         return items(self.span.metadata.get("tools"))
-
-    @cached_property
-    def all_messages(self) -> tuple[Message, ...]:
-        return tuple(replace(message, reasoning=()) for message in as_messages(self.span.input, "user"))
 
     @cached_property
     def system_count(self) -> int:
@@ -169,7 +178,7 @@ class _Call:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        return tuple(f"{message.role}: {_content_of(message)}" for message in self.messages)
+        return self._texts[self.system_count :]
 
     @cached_property
     def counted(self) -> Counter[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -330,6 +331,19 @@ def test_calls_of_later_traces_continue_those_of_earlier_ones() -> None:
     faults = cache_faults(traces)
 
     assert {fault.earlier.id for fault in faults if fault.earlier is not None} == {"m2", "m3"}
+
+
+def test_a_repeated_history_is_read_once() -> None:
+    """Twice as many calls, whose histories have four times as many messages, take at most three times as long."""
+    taken: list[float] = []
+    for turns in (250, 500):
+        session = Session()
+        for _ in range(turns):
+            session.call(session.turn(words=3))
+        begun = time.process_time()
+        assert len(cache_uses(session.traces)) == turns
+        taken.append(time.process_time() - begun)
+    assert taken[1] < max(3 * taken[0], 0.75), taken
 
 
 def test_odd_spans_are_read_without_an_error() -> None:
