@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from opentelemetry.context import get_current
 
+from pandaprobe_otel.budgets import BudgetExceeded, holds_in, refusal_in
+from pandaprobe_otel_integrations._budgets import is_counting
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall
@@ -21,8 +23,8 @@ from pandaprobe_otel_integrations._streams.body import End, ObservedBody
 class Listener(Protocol):
     """A listener to a connection. Its exceptions do not reach the app."""
 
-    def sent(self, message: Any) -> None:
-        """Note that the app is about to send this."""
+    def sent(self, message: Any) -> BudgetExceeded | None:
+        """Note that the app is about to send this. Return the exception to raise if a budget refuses the call in it."""
         ...
 
     def received(self, message: Any) -> None:
@@ -51,7 +53,8 @@ def _listen(connection: Any, kind: Any, listener: Listener) -> None:
     this = weakref.ref(connection)
 
     def send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        guarded(listener.sent, message)
+        if (refusal := guarded(listener.sent, message)) is not None:
+            raise refusal
         return kind.send(this(), message, *args, **kwargs)
 
     def recv(*args: Any, **kwargs: Any) -> Any:
@@ -74,7 +77,8 @@ def _listen_async(connection: Any, kind: Any, listener: Listener) -> None:
     this = weakref.ref(connection)
 
     async def send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        guarded(listener.sent, message)
+        if (refusal := guarded(listener.sent, message)) is not None:
+            raise refusal
         return await kind.send(this(), message, *args, **kwargs)
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
@@ -105,6 +109,7 @@ class LiveCall:
         self._place = place
         self._owner = weakref.ref(owner)
         self._body: ObservedBody | None = None
+        self._refusal: BudgetExceeded | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -112,14 +117,25 @@ class LiveCall:
         return self._body is not None
 
     def begin(self, endpoint: Endpoint, body: Body) -> bool:
-        """Start the model's turn with this request. Return False if it is not recorded, or if a turn is in progress."""
+        """Start the model's turn with this request. Return False if it is not recorded, or if a turn is in progress.
+
+        A budget may refuse it. The turn then ends at once, and `refusal` returns the exception.
+        """
         context = get_current()
         owner = self._owner()
         if self._body is not None or owner is None or is_taken(context) or not self._is_open():
             return False
         call = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context))
         self._body = call.read_through(owner, ObservedBody)
+        self._refusal = guarded(refusal_in, holds_in(context)) if is_counting() else None
+        if self._refusal is not None:
+            self.broken(self._refusal)
         return True
+
+    def refusal(self) -> BudgetExceeded | None:
+        """Return, once, the exception of a turn that a budget has refused."""
+        refusal, self._refusal = self._refusal, None
+        return refusal
 
     def keep(self, message: bytes) -> None:
         """Record a JSON message of the service."""

@@ -19,6 +19,7 @@ from opentelemetry.trace import StatusCode
 from websockets.asyncio.server import serve
 
 from gemini_traffic import ANSWER, MODEL, QUESTION, WORDS
+from pandaprobe_otel.budgets import BudgetExceeded, budget
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.registry import instrument
 from planted.rows import Plants
@@ -121,6 +122,22 @@ async def test_turns(recorder: SpanRecorder) -> None:
         (message,) = json.loads(attributes["gen_ai.input.messages"])
         assert message == {"role": "user", "parts": [{"type": "text", "content": question}]}
         assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+
+
+async def test_a_budget_refuses_a_turn_before_it_is_requested(recorder: SpanRecorder) -> None:
+    """The second question of a session raises and is a span with the reason; the tokens of the first count."""
+    instrument("google_genai", tracer_provider=recorder.provider)
+    async with live_client([TURN, TURN]) as client, client.aio.live.connect(model=MODEL) as session:
+        with budget(tokens=100) as block:
+            await _ask(session)
+            await _read_turn(session)
+            with pytest.raises(BudgetExceeded, match="100 tokens is used up"):
+                await _ask(session)
+        assert block.used.tokens == 154
+        await _ask(session)
+        await _read_turn(session)
+    codes = [span.status.status_code for span in recorder.spans]
+    assert codes == [StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET]
 
 
 async def test_speech(recorder: SpanRecorder) -> None:

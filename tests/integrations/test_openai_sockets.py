@@ -14,6 +14,7 @@ from opentelemetry.trace import StatusCode
 from library_members import skip_without
 from openai_sockets import socket_server
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS, response_events
+from pandaprobe_otel.budgets import BudgetExceeded, budget
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.registry import instrument, wrap
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
@@ -136,6 +137,27 @@ def test_realtime(recorder: SpanRecorder) -> None:
         _check(span)
         instructions = json.loads(str(_attributes(span)["gen_ai.system_instructions"]))
         assert instructions == [{"type": "text", "content": "Be brief."}]
+
+
+def test_a_budget_refuses_a_response_before_it_is_requested(recorder: SpanRecorder) -> None:
+    """The second request of a session and of a Responses connection raises, reaches nobody, and is a span."""
+    instrument("openai", tracer_provider=recorder.provider)
+    asked: list[str] = []
+
+    def talk(event: dict[str, Any]) -> Sequence[Any]:
+        asked.append(event["type"])
+        return _talk(event)
+
+    with socket_server(talk, greeting=(SESSION,)) as url, _client(url) as client:
+        with client.realtime.connect(model=MODEL) as connection, budget(calls=1) as block:
+            connection.recv()
+            _ask(connection)
+            with pytest.raises(BudgetExceeded, match="1 calls is used up"):
+                connection.response.create()
+            connection.send(ITEM)  # what asks for nothing is not refused
+            assert (block.used.calls, block.used.tokens, block.used.unknown) == (1, 154, 0)
+    assert asked.count("response.create") == 1
+    assert [span.status.status_code for span in recorder.spans] == [StatusCode.UNSET, StatusCode.ERROR]
 
 
 async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:

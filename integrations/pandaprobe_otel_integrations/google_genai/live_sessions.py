@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pandaprobe_otel.budgets import BudgetExceeded
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -238,7 +239,7 @@ class _Session:
         self._media = SentMedia()
         self._awaits_tool = False
 
-    def sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> BudgetExceeded | None:
         """Record a message of the app."""
         if self._awaits_tool:
             self._end("terminal")
@@ -256,6 +257,7 @@ class _Session:
             self._said.append({"role": "user", "parts": [{"text": spoken}]})
         if answers or spoken is not None or (content and member(content, "turnComplete") is not False):
             self._begin()
+        return self._turn.refusal()
 
     def received(self, message: Any) -> None:
         """Record a message of the service."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final
 
+from pandaprobe_otel.budgets import BudgetExceeded
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
@@ -86,11 +87,11 @@ class RealtimeSession:
         self._said: list[Object] = []
         self._is_created = False
 
-    def sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> BudgetExceeded | None:
         """Record a message of the app, which may ask for a response."""
         text = message if isinstance(message, str) else bytes(message).decode()
         if _SPOKEN in text[:200] or (len(text) > 10_000 and _SPOKEN in text):
-            return  # a piece of sound: there are many
+            return None  # a piece of sound: there are many
         event = obj(from_json(text))
         kind = event.get("type")
         if kind == "session.update":
@@ -99,6 +100,7 @@ class RealtimeSession:
             self._say(obj(event.get("item")))
         elif kind == "response.create":
             self._begin(obj(event.get("response")))
+        return self._turn.refusal()
 
     def received(self, message: Any) -> None:
         """Record a message of the service."""
@@ -237,9 +239,9 @@ class _OneAtATime:
         self._listener = listener
         self._lock = threading.RLock()
 
-    def sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> BudgetExceeded | None:
         with self._lock:
-            self._listener.sent(message)
+            return self._listener.sent(message)
 
     def received(self, message: Any) -> None:
         with self._lock:
@@ -261,14 +263,14 @@ class _Responses:
         self._turn = turn
         self._lanes: dict[str | None, tuple[LiveCall, list[Body]]] = {}
 
-    def sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> BudgetExceeded | None:
         event = obj(from_json(message))
         if event.get("type") != "response.create":
-            return
+            return None
         name = string(event.get("stream_id"))
         if name not in self._lanes:
             if len(self._lanes) >= _MAX_LANES:
-                return
+                return None
             self._lanes[name] = (self._turn(), [])
         turn, waiting = self._lanes[name]
         body = {**event, "stream": True}
@@ -276,6 +278,7 @@ class _Responses:
             turn.begin(_RESPONSES, body)
         elif len(waiting) < _MAX_WAITING:
             waiting.append(body)
+        return turn.refusal()
 
     def received(self, message: Any) -> None:
         event = obj(from_json(message))
