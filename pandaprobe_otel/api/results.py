@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from pandaprobe_otel.api.models import EvalRun, Score
 from pandaprobe_otel.errors import InsufficientEvidence, RunFailed
-from pandaprobe_otel.traces.markup import Markup, line, output, table, text
+from pandaprobe_otel.traces.blocks import Table, html, line, text
 
 if TYPE_CHECKING:
     import pandas
@@ -219,8 +219,8 @@ def result_html(result: RunResult) -> str:
         for row in result.rows()
     ]
     title = text(_verdict(result), "good" if result.ok else "bad")
-    body = table(["metric", "target", "score", "reason"], rows) if rows else Markup("")
-    return output(title, line(text(result.run.id, "dim")), body)
+    body = [Table(["metric", "target", "score", "reason"], rows)] if rows else []
+    return html([title], [line(text(result.run.id, "dim")), *body])
 
 
 def _verdict(result: RunResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -317,7 +318,7 @@ def compare(before: str, report: str, html: Path | None, output_format: str) -> 
     earlier, later = _load(before), _load(report)
     comparison = later.compare(earlier)
     if html is not None:
-        from pandaprobe_otel.evals.report_pages import comparison_page
+        from pandaprobe_otel.evals.report_blocks import comparison_page
 
         html.parent.mkdir(parents=True, exist_ok=True)
         html.write_text(comparison_page(earlier, later, comparison), encoding="utf-8", errors="replace")
@@ -348,7 +349,7 @@ def comment(report: str, baseline: str | None, key: str | None, links: Any) -> i
     The first line, which GitHub does not show, identifies the comment by its key, so that a later one can replace it.
     The exit code does not depend on the verdict; use `evals gate` for that.
     """
-    from pandaprobe_otel.evals.report_comment import comment as text_of
+    from pandaprobe_otel.evals.report_blocks import comment as text_of
 
     later, earlier = _load(report), None if baseline is None else _load(baseline)
     click.echo(text_of(later, key=key or later.name, before=earlier, links=dict(links)), nl=False)
@@ -367,9 +368,9 @@ def _concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCo
     Invalid options are refused before the report is made. After Ctrl-C, the report covers the cases so far, and
     replaces the file of an earlier run.
     """
-    from pandaprobe_otel.cli.case_table import show_report
     from pandaprobe_otel.evals.github import add_summary, error_commands
     from pandaprobe_otel.evals.report import EvaluationStopped, check_form
+    from pandaprobe_otel.evals.report_blocks import report_text
 
     for path in options["reports"]:
         usable(partial(check_form, path))
@@ -387,7 +388,9 @@ def _concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCo
     if as_json:
         print_json(report.to_dict())
     else:
-        show_report(report, options["trees"])
+        text = report_text(report, options["trees"], has_colours="NO_COLOR" not in os.environ)
+        encoding = sys.stdout.encoding  # A report with question marks is better than none.
+        click.echo(text.encode(encoding, "replace").decode(encoding))
     add_summary(report.to_markdown(), os.environ)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in error_commands(report, allow_no_evidence=allowed):

@@ -77,7 +77,7 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     failed.
     """
     from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
-    from pandaprobe_otel.evals.report_pages import comparison_page
+    from pandaprobe_otel.evals.report_blocks import comparison_page
     from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
     from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun_each
     from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one

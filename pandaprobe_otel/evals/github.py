@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.evals.report import Report
-from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
+from pandaprobe_otel.evals.report_blocks import baseline_complaints, complaints
 from pandaprobe_otel.evals.verdicts import Outcome
 
 _MOST_BYTES: Final = 1 << 20

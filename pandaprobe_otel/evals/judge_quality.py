@@ -299,7 +299,7 @@ class JudgeQuality:
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.notebook import quality_html
+        from pandaprobe_otel.evals.report_blocks import quality_html
 
         return quality_html(self)
 

@@ -282,30 +282,30 @@ class Report:
 
         Raises ValueError for another suffix.
         """
-        from pandaprobe_otel.evals.report_pages import html_page
+        from pandaprobe_otel.evals.report_blocks import report_page
 
         check_form(path)
         target = Path(path).expanduser()
         if target.suffix == ".json":
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         else:
-            text = self.to_markdown() if target.suffix == ".md" else html_page(self)
+            text = self.to_markdown() if target.suffix == ".md" else report_page(self)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="replace")
 
     def to_markdown(self) -> str:
         """Return the report as Markdown, for a job summary or a comment."""
-        from pandaprobe_otel.evals.report_text import markdown
+        from pandaprobe_otel.evals.report_blocks import report_markdown
 
-        return markdown(self)
+        return report_markdown(self)
 
     def __str__(self) -> str:
-        from pandaprobe_otel.evals.report_text import table
+        from pandaprobe_otel.evals.report_blocks import report_text
 
-        return table(self)
+        return report_text(self)
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.notebook import report_html
+        from pandaprobe_otel.evals.report_blocks import report_html
 
         return report_html(self)
 
@@ -335,27 +335,6 @@ def check_form(path: str | PathLike[str]) -> None:
     place = next(each for each in target.parents if each.exists())
     if target.is_dir() or not place.is_dir() or not os.access(target if target.exists() else place, os.W_OK):
         raise ValueError(f"the report {path} cannot be written")
-
-
-def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:
-    """Return the header and the cells of the table that all forms of the report share."""
-    header = ["case", "outcome", *report.metrics, "seconds"]
-    rows: list[list[str]] = []
-    for case in report.cases:
-        cells = [_cell(case.result(metric)) for metric in report.metrics]
-        rows.append([case.id, case.outcome, *cells, f"{case.seconds:.2f}"])
-    means = [f"{report.means[metric]:.2f}" if metric in report.means else "" for metric in report.metrics]
-    rows.append(["mean", f"{report.rate.passed}/{report.rate.total}", *means, ""])
-    return header, rows
-
-
-def _cell(result: MetricResult | None) -> str:
-    if result is None:
-        return ""
-    if result.finding != "scored" or result.value is None:
-        return result.outcome
-    below = f" < {result.threshold:.2f}" if result.outcome is Outcome.FAILED else ""
-    return f"{result.value:.2f}{below}" + (" (a part)" if result.outcome is Outcome.NO_EVIDENCE else "")
 
 
 # -- other thresholds --------------------------------------------------------------------------------------------------

@@ -72,8 +72,13 @@ class Comparison:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences about metrics that only one of the reports has."""
-        named = (("metrics of the earlier report only", self.metrics_before), ("new metrics", self.metrics_after))
+        """Sentences about metrics and cases that only one of the reports has."""
+        named = (
+            ("metrics of the earlier report only", self.metrics_before),
+            ("new metrics", self.metrics_after),
+            ("cases of the earlier report only", self.only_before),
+            ("new cases", self.only_after),
+        )
         return tuple(f"{words}: {', '.join(names)}" for words, names in named if names)
 
     @property
@@ -94,13 +99,11 @@ class Comparison:
         return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
 
     def __str__(self) -> str:
-        lines = [*map(str, self.changes), *self.remarks]
-        lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
-        lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
-        return "\n".join([*([] if self.changes else ["no case in common has evidence in both"]), *lines])
+        changes = [*map(str, self.changes)] or ["no case in common has evidence in both"]
+        return "\n".join([*changes, *self.remarks])
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.notebook import comparison_html
+        from pandaprobe_otel.evals.report_blocks import comparison_html
 
         return comparison_html(self)
 

@@ -53,7 +53,7 @@ class Status:
 
     def _repr_html_(self) -> str:
         """Return the counts and problems as HTML for notebooks, with the settings and the libraries folded."""
-        from pandaprobe_otel.traces.markup import folded, line, output, table, text
+        from pandaprobe_otel.traces.blocks import Block, Fold, Table, html, line, text
 
         counts = {
             "spans ended": self.spans_ended,
@@ -68,13 +68,13 @@ class Status:
             problems.append(line(text(f"last error: {self.last_error}", "bad")))
         settings = [[text(name), text(value), text(source, "dim")] for name, (value, source) in self.settings.items()]
         libraries = [[text(name), text(state)] for name, state in self.instrumented.items()]
-        return output(
-            text(f"PandaProbe: {self._place()}"),
-            table(["count of", "number"], [[text(name), text(f"{count:,}")] for name, count in counts.items()]),
+        blocks: list[Block] = [
+            Table(["count of", "number"], [[text(name), text(f"{count:,}")] for name, count in counts.items()]),
             *problems,
-            *([folded(text("libraries"), table(["library", "state"], libraries))] if libraries else []),
-            *([folded(text("settings"), table(["setting", "value", "from"], settings))] if settings else []),
-        )
+            *([Fold([text("libraries")], [Table(["library", "state"], libraries)])] if libraries else []),
+            *([Fold([text("settings")], [Table(["setting", "value", "from"], settings)])] if settings else []),
+        ]
+        return html([text(f"PandaProbe: {self._place()}")], blocks)
 
     def _place(self) -> str:
         return f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"

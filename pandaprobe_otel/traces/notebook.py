@@ -1,13 +1,16 @@
-"""Traces, spans and sessions as HTML for notebooks."""
+"""Traces, spans and sessions as blocks, and as HTML for notebooks.
+
+A notebook keeps its outputs in its file, so long values are cut, with a marker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.traces.markup import Markup, field, folded, joined, line, more, output, table, text
+from pandaprobe_otel.traces.blocks import Block, Fold, Line, Table, Words, html, line, more, payload, quoted, text
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
-from pandaprobe_otel.traces.text import facts_of, one_line, span_facts, state_of
+from pandaprobe_otel.traces.text import call_text, facts_of, one_line, span_facts, state_of
 
 _MOST_SPANS: Final = 300
 _MOST_CHARACTERS: Final = 400_000
@@ -19,34 +22,31 @@ _COLOURED: Final = ("AGENT", "LLM", "TOOL", "RETRIEVER", "EMBEDDING")
 
 def trace_html(trace: TraceRecord) -> str:
     """Return a trace: its facts, and the tree of its spans with their inputs and outputs."""
-    return output(_trace_title(trace), _trace_facts(trace), _tree(trace, most=_each(len(trace.spans))))
+    return html(_trace_title(trace), [_trace_facts(trace), *tree_blocks(trace, most=_each(len(trace.spans)))])
 
 
 def span_html(span: SpanRecord) -> str:
     """Return a span."""
-    return output(
-        _span_summary(span),
-        _span_content(span, most=_LONGEST),
-        field("metadata", span.metadata or None, most=_LONGEST),
-    )
+    metadata = payload("metadata", span.metadata or None, most=_LONGEST)
+    return html(span_words(span), [*_span_content(span, most=_LONGEST), *metadata])
 
 
 def spans_html(title: str, spans: Sequence[SpanRecord]) -> str:
     """Return chosen spans in the given order."""
     most = _each(len(spans))
-    shown = [folded(_span_summary(span), _span_content(span, most=most)) for span in spans[:_MOST_SPANS]]
-    return output(text(title), *shown, more(len(spans), "spans", _MOST_SPANS))
+    shown = [Fold(span_words(span), _span_content(span, most=most)) for span in spans[:_MOST_SPANS]]
+    return html([text(title)], [*shown, *more(len(spans), "spans", _MOST_SPANS)])
 
 
 def session_html(session: Mapping[str, Any]) -> str:
     """Return a session: its traces in order, each with its tree."""
     traces = [TraceRecord(trace) for trace in session.get("traces", ())]
     most = _each(sum(len(trace.spans) for trace in traces))
-    turns = [folded(_trace_title(trace), _trace_facts(trace), _tree(trace, most=most)) for trace in traces]
-    failed = text("with errors", "bad") if session.get("has_error") else Markup("")
-    user = text(f"user {session['user_id']}", "dim") if session.get("user_id") else Markup("")
+    turns = [Fold(_trace_title(trace), [_trace_facts(trace), *tree_blocks(trace, most=most)]) for trace in traces]
+    failed = text("with errors", "bad") if session.get("has_error") else text("")
+    user = text(f"user {session['user_id']}", "dim") if session.get("user_id") else text("")
     facts = line(text(f"{session['trace_count']} traces", "dim"), user, failed)
-    return output(joined((text("session "), text(session["session_id"]))), facts, *turns)
+    return html([text(f"session {session['session_id']}")], [facts, *turns])
 
 
 def rows_html(title: str, rows: Sequence[Mapping[str, Any]], *, total: int | None = None) -> str:
@@ -55,7 +55,23 @@ def rows_html(title: str, rows: Sequence[Mapping[str, Any]], *, total: int | Non
     columns = [name for name in names if any(_is_plain(row.get(name)) for row in rows)]
     cells = [[text("" if row.get(name) is None else one_line(row[name])) for name in columns] for row in rows]
     count = f"{len(rows)} of {total}" if total is not None and total != len(rows) else str(len(rows))
-    return output(text(f"{count} {title}"), table(columns, cells) if rows else Markup(""))
+    return html([text(f"{count} {title}")], [Table(columns, cells)] if rows else [])
+
+
+def tree_blocks(trace: TraceRecord, *, most: int, most_spans: int = _MOST_SPANS) -> list[Block]:
+    """Return the tree of a trace, each value cut to `most` characters."""
+    shown = [
+        Fold(span_words(span), _span_content(span, most=most), indent=span.depth) for span in trace.tree[:most_spans]
+    ]
+    return [*shown, *more(len(trace.tree), "spans", most_spans)]
+
+
+def span_words(span: SpanRecord) -> list[Words]:
+    """Return a span on one line: kind, call, facts, and error."""
+    failed = [text(f"ERROR {one_line(span.error_text)}", "bad")] if span.failed else []
+    style = span.kind.lower() if span.kind in _COLOURED else "dim"
+    facts = [*span_facts(span), *([] if span.outcome is None else [span.outcome.replace("_", " ")])]
+    return [text(span.kind, style), quoted(call_text(span)), text("  ".join(facts), "dim"), *failed]
 
 
 def _is_plain(value: Any) -> bool:
@@ -67,34 +83,22 @@ def _each(spans: int) -> int:
     return max(min(_MOST_CHARACTERS // (3 * max(min(spans, _MOST_SPANS), 1)), _LONGEST), _SHORTEST)
 
 
-def _tree(trace: TraceRecord, *, most: int) -> Markup:
-    shown = [
-        folded(_span_summary(span), _span_content(span, most=most), indent=span.depth)
-        for span in trace.tree[:_MOST_SPANS]
-    ]
-    return joined([*shown, more(len(trace.tree), "spans", _MOST_SPANS)])
-
-
-def _trace_title(trace: TraceRecord) -> Markup:
+def _trace_title(trace: TraceRecord) -> list[Words]:
     state = state_of(trace)
-    style = {"ERROR": "bad", "COMPLETED": "good"}.get(state, "unsure")
-    return joined((text(one_line(trace.name)), text(state, style)), " ")
+    return [quoted(one_line(trace.name)), text(state, {"ERROR": "bad", "COMPLETED": "good"}.get(state, "unsure"))]
 
 
-def _trace_facts(trace: TraceRecord) -> Markup:
+def _trace_facts(trace: TraceRecord) -> Line:
     named = [(name, trace.body.get(field)) for name, field in (("session", "session_id"), ("user", "user_id"))]
     named.append(("release", trace.body.get("release")))
     facts = [*facts_of(trace), *(f"{name} {value}" for name, value in named if value), *trace.body.get("tags", ())]
     return line(*(text(one_line(fact), "dim") for fact in facts), text(trace.trace_id, "dim"))
 
 
-def _span_summary(span: SpanRecord) -> Markup:
-    failed = text(f"ERROR {one_line(span.error_text)}", "bad") if span.failed else Markup("")
-    style = span.kind.lower() if span.kind in _COLOURED else "dim"
-    facts = [*span_facts(span), *([] if span.outcome is None else [span.outcome.replace("_", " ")])]
-    return joined((text(span.kind, style), text(one_line(span.name)), text("  ".join(facts), "dim"), failed), " ")
-
-
-def _span_content(span: SpanRecord, *, most: int) -> Markup:
-    shown = (("input", span.input), ("output", span.output), ("error", span.error_text or None))
-    return joined(field(name, value, most=most) for name, value in shown)
+def _span_content(span: SpanRecord, *, most: int) -> list[Block]:
+    shown: Iterable[tuple[str, Any]] = (
+        ("input", span.input),
+        ("output", span.output),
+        ("error", span.error_text or None),
+    )
+    return [block for name, value in shown for block in payload(name, value, most=most)]

@@ -19,7 +19,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
 from pandaprobe_otel.evals.cache import JudgementCache, prompt_caches
 from pandaprobe_otel.evals.judging import Bench, Question, ServerJudge
-from pandaprobe_otel.evals.report_pages import html_page
+from pandaprobe_otel.evals.report_blocks import report_page
 from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord
@@ -65,7 +65,7 @@ def test_a_report_has_the_hits_of_the_cache(endpoint: ProviderServer, tmp_path: 
     line = f"cache of judgements: 2 of 3 (67%) known, of {endpoint.url} m"
     assert line in str(report).splitlines()
     assert "cache of judgements: 2 of 3 (67%) known, of " in report.to_markdown()
-    assert line in html_page(report)
+    assert line in report_page(report)
     report.save(tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["caches"] == [
         {"judge": f"{endpoint.url} m", "known": 2, "wanted": 3, "rate": 2 / 3}

@@ -56,7 +56,7 @@ def test_a_task_over_a_dataset(
     assert done.returncode == 1
     assert json.loads(done.stdout)["regressions"] == ["task_completion", "passed"]
     assert "::error title=answer%3A c0::task_completion 0.30 < 0.70: worse" in done.stderr
-    assert "## answer: failed" in (tmp_path / "summary.md").read_text()
+    assert "### ✘ `answer` failed" in (tmp_path / "summary.md").read_text()
 
     repeated = run_command(*command, "--repeat", "3", "--min-pass", "0.3", "--report", "free.json")
     assert repeated.returncode == 0, repeated.stderr
@@ -120,7 +120,7 @@ def test_stored_traces_and_sessions_are_cases(
     assert "::error title=sessions%3A " in done.stdout
     (page, *_) = re.findall(rf"^  ({server.url}/ui/traces/[0-9a-f-]+)$", done.stdout, re.MULTILINE)
     assert httpx.get(page, follow_redirects=True).status_code == 200
-    assert "## sessions: failed" in (tmp_path / "summary.md").read_text()
+    assert "### ✘ `sessions` failed" in (tmp_path / "summary.md").read_text()
 
     again = run_command(*both, "--max-evals", "2", **project)
     assert "= 3 evaluations, but the limit is 2 in total" in again.stdout

@@ -8,7 +8,8 @@ from pathlib import Path
 from made_reports import TRACE, case, report, score
 from pandaprobe_otel.evals import Report
 from pandaprobe_otel.evals.github import add_summary
-from pandaprobe_otel.evals.report_comment import code, comment, marker
+from pandaprobe_otel.evals.report_blocks import comment, marker
+from pandaprobe_otel.traces.blocks import code
 
 
 def test_each_key_has_a_comment_of_its_own() -> None:
@@ -42,7 +43,7 @@ def test_a_long_run_has_room() -> None:
 
     text = comment(long(0.2, "m"), key="k" * 999, before=long(0.9, "m"))
     assert len(text) < 65_000
-    assert "and 270 more" in text
+    assert "… 270 more cases" in text
     wide = ["m" * 290 + str(n) for n in range(40)]
     text = comment(long(0.2, *wide), key="k", before=long(0.9, *wide))
     assert len(text) < 65_536

@@ -207,7 +207,7 @@ def write(path: Path, items: Iterable[Any]) -> None:
 @pytest.mark.parametrize(
     ("numbers", "options", "code", "words"),
     [
-        ((40, 2, 40), ("--min-kappa", "0.6"), 0, "task_completion: passed\n  kappa      0.95, 95 % CI 0."),
+        ((40, 2, 40), ("--min-kappa", "0.6"), 0, "kappa      0.95, 95 % CI 0."),
         ((40, 38, 40), ("--min-kappa", "0.9"), 1, "task_completion: failed\n"),
         ((12, 1, 12), ("--min-kappa", "0.8"), 6, "task_completion: no evidence\n"),
         ((3, 0, 3), ("--allow-no-evidence",), 0, "too few cases: 3 with the label yes"),
@@ -236,7 +236,7 @@ def test_the_command_prints_all_as_json(endpoint: ProviderServer, run_command: R
     command = ("evals", "agreement", "labelled.jsonl", "-m", "task_completion", "--repeat", "2", "--judge", "m")
     plain = run_command(*command, "--judge-url", endpoint.url)
     assert "± 0.10 (standard deviation); the verdict stays the same in 95% of 19 cases" in plain.stdout, plain.stderr
-    assert "  10: the label is yes, the score 0.40, 0.60: seen" in plain.stdout
+    assert "\n10            yes    0.40, 0.60  seen" in plain.stdout
     (found,) = json.loads(run_command(*command, "--judge-url", endpoint.url, "--format", "json").stdout)
     assert (found["repeat"], found["cases"], len(found["answers"])) == (2, 19, 19)
     assert found["interval"][0] < found["kappa"] < found["interval"][1]

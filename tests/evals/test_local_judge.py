@@ -12,7 +12,7 @@ import pytest
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Simulation, evaluate
-from pandaprobe_otel.evals.report_pages import html_page
+from pandaprobe_otel.evals.report_blocks import report_page
 from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
@@ -93,7 +93,7 @@ def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp
     with recording():
         report = evaluate(["q"], answer, ["task_completion"], judge=judge, cache=tmp_path / "c.jsonl", say=quiet)
     assert "HTTP 401: no such key: [redacted]" in report.cases[0].results[0].text
-    text = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
+    text = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), report_page(report), repr(judge)))
     assert [secret for secret in (key, password, token) if secret in text] == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -11,9 +10,7 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
-from pandaprobe_otel.cli.case_table import show_report
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.dataset import Case
@@ -21,8 +18,7 @@ from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Judgements
 from pandaprobe_otel.evals.report import gated
-from pandaprobe_otel.evals.report_comment import comment
-from pandaprobe_otel.evals.report_pages import html_page
+from pandaprobe_otel.evals.report_blocks import comment, report_page, report_text
 from pandaprobe_otel.evals.suite import RecordedTest, outcome_reports
 from pandaprobe_otel.evals.task_runs import case_result
 from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition
@@ -86,13 +82,14 @@ def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None 
     assert report.passed == (whole == "passed")
     assert f"\n{whole}: " in str(report)
     tick = {"passed": "✔", "failed": "✘"}.get(whole, "?")
-    assert f"\n### {tick} `{report.name}`: {whole}\n" in comment(report, key="k", before=baseline)
+    for written in (comment(report, key="k", before=baseline), report.to_markdown()):
+        assert f"### {tick} `{report.name}` {whole}\n" in written
     again = gated(report)
     assert (again if baseline is None else again.against(baseline)).outcome == whole
-    assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
-    page = html_page(report)
-    assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
-    assert re.findall(r"<h2>([^<]*) <span class=[a-z-]+>([^<]*)</span></h2>", page) == list(expected.items())
+    page = report_page(report)
+    assert re.findall(r"<h3>.*<span class=[a-z]+>([^<]*)</span></h3>", page) == [whole]
+    folds = re.findall(r"<summary><span[^>]*>.</span> (c\d) <span class=[a-z]+>([^<]*)</span></summary>", page)
+    assert folds == list(expected.items())
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["outcome"] == whole
     assert {case["id"]: case["outcome"] for case in plain["cases"]} == expected
@@ -100,11 +97,10 @@ def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None 
     assert (read if baseline is None else read.against(baseline)).outcome == whole
     rows = dict(re.findall(r"^(c\d) +(passed|failed|no evidence)", str(report), re.MULTILINE))
     assert rows == expected
-    screen = on_screen(report)
-    assert re.findall(r"^(?:✘|\?) (c\d): (.*)$", screen, re.MULTILINE) == [
+    screen = report_text(report, width=120)
+    assert re.findall(r"^(?:✘|\?)  (c\d)  (.*)$", screen, re.MULTILINE) == [
         (name, outcome) for name, outcome in expected.items() if outcome != "passed"
     ]
-    assert {name for name, outcome in expected.items() if outcome == "passed"} == set(re.findall(r"✔ (c\d)", screen))
     assert f"\n{whole}: " in screen
     assert ("%" in str(report.rate)) == bool(set(expected.values()) - {"no evidence"})
     for allowed in (False, True):
@@ -121,13 +117,6 @@ def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None 
         blamed = [line for line in error_commands(report, allow_no_evidence=allowed) if "%3A baseline::" in line]
         levels = {"failed": "::error", "no evidence": "::warning" if allowed else "::error"}
         assert [line.partition(" ")[0] for line in blamed] == [levels[one] for one in held if one != "passed"]
-
-
-def on_screen(report: Report) -> str:
-    """Return the report as `pandaprobe-otel evals run` prints it."""
-    screen = io.StringIO()
-    show_report(report, out=Console(width=120, file=screen))
-    return screen.getvalue()
 
 
 def runs_of(name: str, made: list[Any]) -> list[TaskRun]:
