@@ -288,7 +288,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         fields[field] = value
         if source is not None:
             about[f"{field}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
-        whole = (source or root).body.get(field)
+        whole: Any = (source or root).body.get(field)
         if type_of(value) is dict and "messages" in value and type_of(whole) is dict and "messages" not in whole:
             for key in whole:  # the one whose only text or message is shown as a message
                 if key in side.keys or (key == _CONTENT and side is _QUESTION):

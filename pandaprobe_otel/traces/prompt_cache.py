@@ -157,7 +157,8 @@ class _Call:
         fresh = as_messages({"messages": self._given[known:]} if known else span.input, "user")
         read = [replace(one, reasoning=()) if one.reasoning else one for one in fresh]
         texts = [f"{message.role}: {_content_of(message)}" for message in read]
-        self.all_messages, self._texts = (*repeated[0], *read), (*repeated[1], *texts)
+        self.all_messages: tuple[Message, ...] = (*repeated[0], *read)
+        self._texts: tuple[str, ...] = (*repeated[1], *texts)
 
     @cached_property
     def tools(self) -> Sequence[Any]:

@@ -148,14 +148,18 @@ def test_a_budget_refuses_a_response_before_it_is_requested(recorder: SpanRecord
         asked.append(event["type"])
         return _talk(event)
 
-    with socket_server(talk, greeting=(SESSION,)) as url, _client(url) as client:
-        with client.realtime.connect(model=MODEL) as connection, budget(calls=1) as block:
-            connection.recv()
-            _ask(connection)
-            with pytest.raises(BudgetExceeded, match="1 calls is used up"):
-                connection.response.create()
-            connection.send(ITEM)  # what asks for nothing is not refused
-            assert (block.used.calls, block.used.tokens, block.used.unknown) == (1, 154, 0)
+    with (
+        socket_server(talk, greeting=(SESSION,)) as url,
+        _client(url) as client,
+        client.realtime.connect(model=MODEL) as connection,
+        budget(calls=1) as block,
+    ):
+        connection.recv()
+        _ask(connection)
+        with pytest.raises(BudgetExceeded, match="1 calls is used up"):
+            connection.response.create()
+        connection.send(ITEM)  # what asks for nothing is not refused
+        assert (block.used.calls, block.used.tokens, block.used.unknown) == (1, 154, 0)
     assert asked.count("response.create") == 1
     assert [span.status.status_code for span in recorder.spans] == [StatusCode.UNSET, StatusCode.ERROR]
 
