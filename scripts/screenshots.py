@@ -39,7 +39,6 @@ SCREENSHOTS: Final[dict[str, Screenshot]] = {
     "conversation": Screenshot("/ui/traces/{1}?view=chat", "dark"),
     "comparison": Screenshot("/ui/diff?trace={0}&trace={3}", "dark"),
     "overview": Screenshot("/ui/overview", "light"),
-    "evaluations": Screenshot("/ui/evaluations?by=day", "light"),
     "phone-traces": Screenshot("/ui", "light", PHONE),
     "phone-trace": Screenshot("/ui/traces/{3}", "dark", PHONE),
 }

@@ -9,30 +9,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import TRANSPORT, OuterLayer
-from pandaprobe_otel.local.pages import (
-    access,
-    chosen_pages,
-    diff_pages,
-    evaluation_pages,
-    failure_pages,
-    live_pages,
-    overview_page,
-    page_actions,
-    session_pages,
-    static,
-    trace_pages,
-)
+from pandaprobe_otel.local.pages import actions, details, lists, overview_page, site
 from pandaprobe_otel.local.routes import (
     analytics,
-    api_keys,
     failures,
     ingest,
     live,
+    management,
     metrics,
     monitors,
-    organizations,
     otlp,
-    projects,
     runs,
     scores,
     search,
@@ -54,25 +40,17 @@ _ROUTERS = (
     runs,
     scores,
     monitors,
-    organizations,
-    projects,
-    api_keys,
+    management,
     unauthenticated,
     failures,
     search,
     otlp,
     live,
-    access,
-    page_actions,
-    live_pages,
-    trace_pages,
-    chosen_pages,
-    diff_pages,
-    session_pages,
-    evaluation_pages,
-    failure_pages,
+    site,
+    actions,
+    lists,
+    details,
     overview_page,
-    static,
 )
 
 
@@ -90,7 +68,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in _ROUTERS:
         app.include_router(module.router)
-    app.add_exception_handler(access.SignInNeededError, access.to_sign_in)
+    app.add_exception_handler(site.SignInNeededError, site.to_sign_in)
     install_error_handlers(app, retry_after=services.settings.retry_after)
     app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
     return app

@@ -48,13 +48,6 @@ def refused(detail: str) -> HTTPException:
     return HTTPException(422, detail)
 
 
-def quota_error(kind: str, limit: int, plan: str) -> HTTPException:
-    """Return the 429 of a used-up quota. Its key `detail` distinguishes it from a rate limit."""
-    return HTTPException(
-        429, f"You've reached the {kind} limit ({limit}) for your {plan} plan. Please upgrade to continue."
-    )
-
-
 def plain_500() -> Response:
     """Return the server's answer to its own failures."""
     response = PlainTextResponse("Internal Server Error", status_code=500)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from pandaprobe_otel.local.pages.document import ScoredTrace
-from pandaprobe_otel.local.pages.navigation import plain
+from pandaprobe_otel.local.pages.site import plain
 from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record

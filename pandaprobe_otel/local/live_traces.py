@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from pandaprobe_otel.local.models.live import LiveDraft
-from pandaprobe_otel.local.models.traces import SpanCreate
+from pandaprobe_otel.local.models.traces import LiveDraft, SpanCreate
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.times import iso, iso_or_none, micros_of, milliseconds
 
@@ -24,44 +23,45 @@ _SPAN_BYTES: Final = 1_000
 """Assumed bytes of a span without its content."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LiveTrace:
-    """A trace at one moment. `version` changes with each draft."""
+    """A running trace. `version` changes with each draft; `is_incomplete` means that spans or contents are missing."""
 
     trace_id: str
     project_id: str
-    spans: Sequence[dict[str, Any]]
-    version: int
-    is_incomplete: bool
-    """True if spans are missing, because the sender or this server dropped some."""
-    is_interrupted: bool
-    """True if no draft arrived for fifteen minutes, so that the trace was probably never delivered."""
-
-    @property
-    def name(self) -> str:
-        """Name of the root, or of the first span."""
-        root = next((span for span in self.spans if span["parent_span_id"] is None), None)
-        return str((root or self.spans[0])["name"]) if self.spans else "trace"
-
-    @property
-    def started_at(self) -> str:
-        """Start of the first span."""
-        return min((str(span["started_at"]) for span in self.spans), default="")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Running:
-    project_id: str
-    heard_at: int
+    now: Callable[[], int]
+    heard_at: int = 0
     spans: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    sizes: dict[str, int] = field(default_factory=dict[str, int])
-    stored: set[str] = field(default_factory=set[str])
+    size: int = 0
     version: int = 0
     is_incomplete: bool = False
 
     @property
-    def size(self) -> int:
-        return sum(self.sizes.values())
+    def is_interrupted(self) -> bool:
+        """True if no draft arrived for fifteen minutes, so that the trace was probably never delivered."""
+        return self.now() - self.heard_at >= SILENT_FOR
+
+    def record(self) -> dict[str, Any]:
+        """Return the trace in the form of `GET /traces/{id}`. Running spans end now."""
+        until = self.heard_at if self.is_interrupted else self.now()
+        spans = [_until(span, until) for span in sorted(self.spans.values(), key=lambda span: str(span["started_at"]))]
+        root: Mapping[str, Any] = next((span for span in spans if span["parent_span_id"] is None), spans[0])
+        unknown = ("ended_at", "session_id", "user_id", "environment", "release")
+        return {
+            **dict.fromkeys(unknown),
+            "trace_id": self.trace_id,
+            "project_id": self.project_id,
+            "name": root["name"],
+            "status": "RUNNING",
+            "input": root["input"],
+            "output": root["output"],
+            "metadata": {},
+            "started_at": spans[0]["started_at"],
+            "tags": [],
+            "spans": spans,
+            "total_tokens": sum(_tokens(span) for span in spans),
+            "total_cost": 0.0,
+        }
 
 
 class LiveTraces:
@@ -69,7 +69,7 @@ class LiveTraces:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
-        self._running: OrderedDict[str, _Running] = OrderedDict()
+        self._running: OrderedDict[str, LiveTrace] = OrderedDict()
         self._settled: OrderedDict[str, None] = OrderedDict()
         self._bytes = self._versions = 0
         self._lock = threading.Lock()
@@ -78,41 +78,39 @@ class LiveTraces:
         """Take drafts in order. Those of stored traces and of other projects are ignored."""
         with self._lock:
             for draft in drafts:
-                self._take(project_id, draft)
-            self._make_room()
+                trace_id = str(draft.trace_id)
+                running = self._running.get(trace_id) or LiveTrace(
+                    trace_id=trace_id, project_id=project_id, now=self._now
+                )
+                if trace_id in self._settled or running.project_id != project_id or not draft.spans:
+                    continue
+                self._running[trace_id] = running
+                self._running.move_to_end(trace_id)
+                self._versions += 1
+                running.heard_at, running.version = self._now(), self._versions
+                running.is_incomplete |= draft.is_incomplete
+                for span in draft.spans:
+                    self._put(running, _record(span, trace_id))
+                while len(self._running) > MOST_TRACES:
+                    self._drop(next(iter(self._running)))
 
-    def stored(self, trace_id: str, span_ids: Iterable[str], *, is_whole: bool) -> None:
-        """Drop the copies of spans that the store now has. `is_whole`: the trace has ended, so drop all of it."""
+    def stored(self, trace_id: str) -> None:
+        """Drop a trace that has ended and is stored."""
         with self._lock:
-            if is_whole:
-                self._settled[trace_id] = None
-                self._settled.move_to_end(trace_id)
-                while len(self._settled) > _REMEMBERED:
-                    self._settled.popitem(last=False)
-                self._drop(trace_id)
-            elif (running := self._running.get(trace_id)) is not None:
-                for span_id in span_ids:
-                    running.spans.pop(span_id, None)
-                    self._bytes -= running.sizes.pop(span_id, 0)
-                    running.stored.add(span_id)
-                self._changed(running)
+            self._settled[trace_id] = None
+            self._settled.move_to_end(trace_id)
+            while len(self._settled) > _REMEMBERED:
+                self._settled.popitem(last=False)
+            self._drop(trace_id)
 
     def get(self, trace_id: str) -> LiveTrace | None:
         """Return a running trace."""
-        with self._lock:
-            running = self._running.get(trace_id)
-            return None if running is None else self._seen(trace_id, running)
+        return self._running.get(trace_id)
 
     def of_project(self, project_id: str) -> list[LiveTrace]:
         """Return the running traces of a project, newest first."""
         with self._lock:
-            found = [self._seen(key, each) for key, each in self._running.items() if each.project_id == project_id]
-        return sorted((one for one in found if one.spans), key=lambda one: one.started_at, reverse=True)
-
-    def version(self, trace_id: str) -> int | None:
-        """Return the version of a trace; None if it is not running here."""
-        running = self._running.get(trace_id)
-        return None if running is None else running.version
+            return [one for one in reversed(self._running.values()) if one.project_id == project_id]
 
     @property
     def state(self) -> str:
@@ -120,67 +118,26 @@ class LiveTraces:
         with self._lock:
             return str(hash(tuple(sorted(self._running))))
 
-    def _take(self, project_id: str, draft: LiveDraft) -> None:
-        trace_id = str(draft.trace_id)
-        if trace_id in self._settled:
-            return
-        running = self._running.get(trace_id)
-        if running is None:
-            running = self._running[trace_id] = _Running(project_id=project_id, heard_at=self._now())
-        if running.project_id != project_id:
-            return
-        running.heard_at = self._now()
-        self._running.move_to_end(trace_id)
-        running.is_incomplete |= draft.is_incomplete
-        for span in draft.spans:
-            self._put(running, _record(span, trace_id))
-        self._changed(running)
-
-    def _put(self, running: _Running, span: dict[str, Any]) -> None:
-        span_id: str = span["span_id"]
-        if span_id in running.stored:
-            return
-        before = running.spans.get(span_id)
+    def _put(self, running: LiveTrace, span: dict[str, Any]) -> None:
+        before = running.spans.get(span["span_id"])
         if before is None and len(running.spans) >= MOST_SPANS:
             running.is_incomplete = True
             return
         if before is not None and before["ended_at"] is not None and span["ended_at"] is None:
             return  # The end arrived first.
-        size = _SPAN_BYTES + len(dumps(span))
-        self._bytes += size - running.sizes.get(span_id, 0)
-        running.spans[span_id], running.sizes[span_id] = span, size
-
-    def _make_room(self) -> None:
-        while len(self._running) > 1 and (len(self._running) > MOST_TRACES or self._bytes > MOST_BYTES):
+        size = _SPAN_BYTES + len(dumps(span)) - (0 if before is None else _SPAN_BYTES + len(dumps(before)))
+        while self._bytes + size > MOST_BYTES and next(iter(self._running)) != running.trace_id:
             self._drop(next(iter(self._running)))
-        if self._bytes > MOST_BYTES:  # If only one trace is left, drop its content and keep its tree.
-            for running in self._running.values():
-                for span_id, span in running.spans.items():
-                    running.spans[span_id] = {**span, "input": None, "output": None}
-                    running.sizes[span_id] = _SPAN_BYTES
-                running.is_incomplete = True
-                self._bytes = running.size
+        if self._bytes + size > MOST_BYTES:
+            span = {**span, "input": None, "output": None}
+            size, running.is_incomplete = 0, True
+        self._bytes += size
+        running.size += size
+        running.spans[span["span_id"]] = span
 
     def _drop(self, trace_id: str) -> None:
         if (running := self._running.pop(trace_id, None)) is not None:
             self._bytes -= running.size
-
-    def _changed(self, running: _Running) -> None:
-        self._versions += 1
-        running.version = self._versions
-
-    def _seen(self, trace_id: str, running: _Running) -> LiveTrace:
-        now = self._now()
-        is_interrupted = now - running.heard_at >= SILENT_FOR
-        until = running.heard_at if is_interrupted else now
-        return LiveTrace(
-            trace_id=trace_id,
-            project_id=running.project_id,
-            spans=[_until(span, until) for span in running.spans.values()],
-            version=running.version,
-            is_incomplete=running.is_incomplete,
-            is_interrupted=is_interrupted,
-        )
 
 
 def _record(span: SpanCreate, trace_id: str) -> dict[str, Any]:
@@ -205,3 +162,8 @@ def _until(span: dict[str, Any], now: int) -> dict[str, Any]:
         return span
     started = micros_of(datetime.fromisoformat(span["started_at"]))
     return {**span, "latency_ms": max(milliseconds(started, now) or 0.0, 0.0)}
+
+
+def _tokens(span: Mapping[str, Any]) -> int:
+    usage: Mapping[str, Any] = span["token_usage"] or {}
+    return sum(usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))

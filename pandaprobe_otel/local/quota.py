@@ -9,68 +9,45 @@ from typing import Final, Literal
 
 from starlette.exceptions import HTTPException
 
-from pandaprobe_otel.local.errors import quota_error
 from pandaprobe_otel.local.injected_faults import Faults
-from pandaprobe_otel.local.store.accounts import Accounts, Organization
+from pandaprobe_otel.local.store.accounts import DEVELOPMENT, HOBBY, Accounts, Organization
 
 Counter = Literal["traces", "trace_evals", "session_evals"]
+PLANS: Final[Mapping[str, Mapping[Counter, int]]] = {
+    HOBBY: {"traces": 100, "trace_evals": 100, "session_evals": 10},
+    DEVELOPMENT: {},
+}
+"""Amounts that the plans of a local server include; without an amount, there is no limit, and monitors are allowed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A plan. None means unlimited."""
-
-    name: str
-    traces: int | None
-    trace_evals: int | None
-    session_evals: int | None
-    monitoring: bool
-
-    def included(self, counter: Counter) -> int | None:
-        """Return the amount of a counter that the plan includes."""
-        return {"traces": self.traces, "trace_evals": self.trace_evals, "session_evals": self.session_evals}[counter]
-
-    @property
-    def limits(self) -> dict[str, int | bool | None]:
-        """The plan in the form of the usage route."""
-        return {
-            "base_traces": self.traces,
-            "base_trace_evals": self.trace_evals,
-            "base_session_evals": self.session_evals,
-            "monitoring_allowed": self.monitoring,
-            "max_members": 1,
-            "pay_as_you_go": False,
-        }
-
-
-_HOBBY: Final = Plan(name="HOBBY", traces=100, trace_evals=100, session_evals=10, monitoring=False)
-_DEVELOPMENT: Final = Plan(name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True)
-PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_HOBBY, _DEVELOPMENT)}
-"""Plans of the organizations of a local server."""
-
-
+@dataclass(frozen=True, slots=True)
 class QuotaBook:
     """The quotas of organizations and their usage."""
 
-    def __init__(self, accounts: Accounts, faults: Faults) -> None:
-        self._accounts = accounts
-        self._faults = faults
+    accounts: Accounts
+    faults: Faults
 
     def check(self, organization: Organization, counter: Counter, amount: int) -> None:
-        """Raise the 429 of a used-up quota if `amount` more would exceed it."""
-        if self._faults.quota_used_up:
-            raise quota_error(counter, _HOBBY.included(counter) or 0, _HOBBY.name)
-        self._accounts.roll_period(organization)
-        included = PLANS[organization.plan].included(counter)
-        if included is not None and getattr(organization, counter) + amount > included:
-            raise quota_error(counter, included, organization.plan)
+        """Raise the 429 of a used-up quota if `amount` more would exceed it.
+
+        Its key `detail` distinguishes it from a rate limit.
+        """
+        is_used_up, plan = self.faults.quota_used_up, HOBBY if self.faults.quota_used_up else organization.plan
+        included = PLANS[plan].get(counter)
+        if included is None:
+            return
+        if is_used_up or self.accounts.usage(organization.id)[counter] + amount > included:
+            raise HTTPException(
+                429,
+                f"You've reached the {counter} limit ({included}) for your {plan} plan. Please upgrade to continue.",
+            )
 
     def count(self, connection: sqlite3.Connection, organization: Organization, counter: Counter, amount: int) -> None:
         """Add to the usage, inside the caller's transaction."""
-        self._accounts.count(connection, organization.id, counter, amount)
+        self.accounts.count(connection, organization.id, counter, amount)
 
     def check_monitoring(self, organization: Organization) -> None:
         """Raise the 429 of a plan without monitors."""
-        plan = _HOBBY if self._faults.quota_used_up else PLANS[organization.plan]
-        if not plan.monitoring:
-            raise HTTPException(429, f"Monitoring is not available on your {plan.name} plan. Please upgrade.")
+        plan = HOBBY if self.faults.quota_used_up else organization.plan
+        if PLANS[plan]:
+            raise HTTPException(429, f"Monitoring is not available on your {plan} plan. Please upgrade.")

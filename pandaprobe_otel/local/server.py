@@ -122,8 +122,8 @@ class LocalServer(LocalSettings):
         """
         accounts = self.services.accounts
         organization = accounts.home if plan is None else accounts.add_organization(f"{plan} organization", plan)
-        if used_traces:
-            accounts.use_up(organization.id, used_traces)
+        with self.services.database.write() as connection:
+            accounts.count(connection, organization.id, "traces", used_traces)
         _, secret = accounts.add_key(organization.id, "made by make_key")
         return secret
 
@@ -164,7 +164,6 @@ class _Running:
             self.services = build_services(settings, self._database, faults)
             self._server = _uvicorn_server(self.services)
             self.services.evaluation.resume()
-            self.services.accounts.sweep()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
         # Connections wait in the socket's queue until the thread accepts them, so this needs no wait.

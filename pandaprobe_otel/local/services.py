@@ -59,7 +59,6 @@ class Services:
 
     def close(self, timeout_s: float) -> None:
         """End the threads of the server's own work, and close all open resources."""
-        self.accounts.stop(timeout_s)
         self.evaluation.worker.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()

@@ -184,16 +184,14 @@ def addresses(server: LocalServer, session: str) -> list[str]:
     with http_of(server) as http:
         groups = [one["fingerprint"] for one in http.get("/local/failures").json()["items"]]
     spans = [str(UUID(int=UUID(TRACE).int << 64 | UUID(span).int)) for span in SPANS]
-    columns = "&".join(f"show={one}" for one in ("tags", "scores", "user", "release", "environment", "answer"))
     return [
-        f"/ui?{columns}",
+        "/ui",
         *(f"/ui/traces/{TRACE}?view={view}" for view in ("timeline", "chat", "tools", "scores", "json")),
         *(f"/ui/traces/{TRACE}?span={span}" for span in spans),
         f"/ui/session?id={quote(session)}",
         "/ui/sessions",
         f"/ui/diff?trace={TRACE}&trace={OTHER}",
         f"/ui/selected?trace={TRACE}&trace={OTHER}",
-        f"/ui/annotate?trace={TRACE}",
         "/ui/overview",
         "/ui/evaluations",
         "/ui/failures",

@@ -93,7 +93,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
         "sessions": "/ui/sessions",
         "session": f"/ui/session?id={quote(session)}",
         "comparison": f"/ui/diff?trace={newest()[0]}&trace={newest()[3]}",
-        "evaluations": "/ui/evaluations?by=day",
+        "evaluations": "/ui/evaluations",
         "run": f"/ui/runs/{run}",
         "monitors": "/ui/monitors",
         "failures": "/ui/failures",
@@ -127,13 +127,11 @@ def more_states(server: LocalServer) -> dict[str, str]:
     accounts = server.services.accounts
     empty = accounts.add_project(accounts.home.id, "nothing yet", "").id
     three = urlencode([("trace", one) for one in newest()[:3]])
-    columns = urlencode([("show", one) for one in ("tags", "scores", "user", "release", "environment", "answer")])
     return {
         "refused search": "/ui?q=latency%3E5x",
         "search with a note": "/ui?q=foo:bar+refund",
         "facets": "/ui?q=error",
-        "columns": f"/ui?{columns}",
-        "slowest": "/ui?sort=latency&within=week",
+        "slowest": "/ui?sort=latency&q=after:7d",
         "project without traces": f"/ui?project={empty}",
         "trace with every content": f"/ui/traces/{RICH}?view=chat",
         "span with every content": f"/ui/traces/{RICH}?span={UUID(int=0xC2)}",
@@ -148,16 +146,13 @@ def more_states(server: LocalServer) -> dict[str, str]:
         "comparison with nothing": f"/ui/diff?trace={RICH}&trace={_UNKNOWN}",
         "chosen": f"/ui/selected?{three}",
         "nothing chosen": "/ui/selected",
-        "annotation": f"/ui/annotate?name=tone&{three}",
-        "end of annotation": f"/ui/annotate?name=tone&at=3&{three}",
         "after an action": tagged,
-        "narrowed overview": "/ui/overview?q=tool:look_up_order&within=week",
+        "narrowed overview": "/ui/overview?q=tool:look_up_order+after:7d",
         "empty overview": "/ui/overview?q=nothing+of+the+sort",
         "refused overview": "/ui/overview?q=latency%3E5x",
         "no failures": "/ui/failures?q=nothing+of+the+sort",
         "refused failures": "/ui/failures?q=latency%3E5x",
         "missing failure": "/ui/failures/0000000000000000",
-        "evaluations of sessions": "/ui/evaluations?of=sessions",
         "failed run": f"/ui/runs/{failed}",
         "missing run": f"/ui/runs/{_UNKNOWN}",
         "project without monitors": f"/ui/monitors?project={empty}",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from pandaprobe_otel.enums import SpanKind, SpanStatusCode, TraceStatus
 from pandaprobe_otel.local.models.fields import Cost, Moment, Name, RequestBody, Text255, TokenUsage
 
 MAX_SPANS = 500
 MAX_BATCH = 500
+MOST_DRAFTS = 500
 
 
 class SpanCreate(RequestBody):
@@ -100,3 +101,18 @@ class BatchTags(RequestBody):
     trace_ids: list[UUID] = Field(min_length=1, max_length=MAX_BATCH)
     add_tags: list[str] = Field(default_factory=list)
     remove_tags: list[str] = Field(default_factory=list)
+
+
+class LiveDraft(RequestBody):
+    """Spans of a trace that are new or have changed. One without an end is running."""
+
+    trace_id: UUID
+    spans: list[SpanCreate]
+    is_incomplete: bool = False
+    """True if some drafts of this trace were never sent."""
+
+
+class LiveDrafts(RootModel[list[LiveDraft]]):
+    """Drafts in order."""
+
+    root: list[LiveDraft] = Field(max_length=MOST_DRAFTS)

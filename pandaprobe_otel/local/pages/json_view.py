@@ -1,4 +1,4 @@
-"""JSON as coloured, escaped text, and as a foldable tree."""
+"""JSON as a foldable tree of coloured, escaped text."""
 
 from __future__ import annotations
 
@@ -27,23 +27,9 @@ _MAX_LITERAL: Final = 20_000
 _ODD_ESCAPE: Final = re.compile(r"\\[^\\'\"abfnrtv0-7xuUN\n]")
 """Escape sequences for which Python warns while parsing."""
 
-_TOKEN: Final = re.compile(
-    r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)|'
-    r"(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
-)
-_CLASSES: Final = {"key": "jk", "string": "js", "word": "jw", "number": "jn"}
 _PART: Final = Markup('<span class="{}">{}</span>')
 _NEW_LINE: Final = Markup('<span class="nl">\\n</span><br>')
 _MORE: Final = Markup('<span class="cut">… {} more {}</span>')
-
-
-def json_markup(value: Any) -> Markup:
-    """Return a value as indented JSON, marked for colour. Long values are cut with a note."""
-    text = json.dumps(value, ensure_ascii=False)
-    if len(text) > ONE_LINE:
-        text = json.dumps(value, ensure_ascii=False, indent=2)
-    shown = _coloured(text[:MAX_SHOWN])
-    return shown + _more(len(text) - MAX_SHOWN) if len(text) > MAX_SHOWN else shown
 
 
 def json_tree(value: Any) -> Markup:
@@ -115,17 +101,10 @@ class _Tree:
             return shown + _more(len(value) - room) if len(value) > room else shown
         text = json.dumps(value, ensure_ascii=False)
         self._left -= len(text)
-        return _coloured(text[:room]) + _more(len(text) - room) if len(text) > room else _coloured(text)
-
-
-def _coloured(text: str) -> Markup:
-    pieces: list[Markup] = []
-    position = 0
-    for match in _TOKEN.finditer(text):
-        pieces.append(escape(text[position : match.start()]))
-        pieces.append(_PART.format(_CLASSES[match.lastgroup or "word"], match.group()))
-        position = match.end()
-    return Markup("").join((*pieces, escape(text[position:])))
+        shown = _PART.format(
+            "jn" if isinstance(value, int | float) and not isinstance(value, bool) else "jw", text[:room]
+        )
+        return shown + _more(len(text) - room) if len(text) > room else shown
 
 
 def _more(count: int) -> Markup:

@@ -1,68 +1,79 @@
-"""Page of plots: volume, errors, latencies, tokens, cost and scores. Each point links to its traces."""
+"""Page of plots: volume, errors, latencies, tokens, cost and scores. Each point links to its traces.
+
+Plots are plain SVG: this module computes coordinates, and the templates draw them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.charts import HEIGHT, SMALLEST_SHARE, WIDTH, Column, Plot, columns_of, line_of
-from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
-from pandaprobe_otel.local.search.language import as_term, narrowed, parse
-from pandaprobe_otel.local.search.searchable_fields import SearchError
-from pandaprobe_otel.local.store.overview_figures import GROUPED, Bucket, Figures, Overview
-from pandaprobe_otel.local.store.score_figures import SCORED
-from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
-from pandaprobe_otel.local.times import DAY, HOUR, MINUTE, iso
+from pandaprobe_otel.local.pages.site import Asked, Context, context_of, pages_router
+from pandaprobe_otel.local.search.language import as_term, narrowed
+from pandaprobe_otel.local.store.overview_figures import GROUPED, SCORED, Bucket, Figures, Overview
+from pandaprobe_otel.local.times import iso
 
-router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
+router = pages_router()
 
+WIDTH: Final = 560
+HEIGHT: Final = 170
+_BOTTOM: Final = 24
+_TOP: Final = 8
+SMALLEST_SHARE: Final = 0.01
+"""Height of the column for a score of 0, so that the column can be seen and clicked."""
 _SCORE_LINES: Final = 3
-_LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 
-class OverviewQuery(BaseModel, frozen=True):
-    """Query of `/ui/overview`. Without `within`, the range covers all existing traces."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column with a link to the things that it counts; the link is empty if no page lists them."""
 
-    q: str = ""
-    within: Literal["", "hour", "day", "week", "month"] = ""
-    project: str | None = None
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A plot of columns, marked parts of them, and lines, each with a legend. `top` is the value of its upper edge.
+
+    `measure` is the legend of the columns, where the title does not name them. `first` and `last` mark the ends of the
+    axis.
+    """
+
+    title: str
+    top: str
+    first: str
+    last: str
+    measure: str = ""
+    columns: Sequence[Column] = ()
+    marked: Sequence[Column] = ()
+    lines: Sequence[tuple[str, str, str]] = ()
 
 
 @router.get("/overview")
-def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) -> Response:
+def show_overview(request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Show statistics of a project's traces over time."""
     context = context_of(request, asked.project, "overview")
-    services = context.services
-    now = services.now() // MINUTE * MINUTE  # the same for a minute, so that the figures of a range are kept
-    overview, wrong = None, None
-    try:
-        wanted = TraceFilter(
-            search=Search(query=parse(asked.q).query, now=now),
-            after=now - _LENGTHS[asked.within] if asked.within else None,
-        )
-        overview = services.queries.overview(context.project_id, wanted, now + MINUTE if asked.within else None)
-    except SearchError as error:
-        wrong = error
-    # The list has no range of a month, so links carry the range as a term.
-    after = f"after:{iso(overview.buckets[0].start)}" if asked.within and overview is not None else ""
-
-    def link_to(term: str) -> str:
-        return context.link("/ui", q=narrowed(asked.q, f"{term} {after}".strip()))
-
+    overview, _, wrong = context.searched(
+        asked.q, lambda search: context.services.queries.overview(context.project_id, search)
+    )
     return page(
         "overview.html",
         context=context,
         asked=asked,
         overview=overview,
-        link_to=link_to,
+        link_to=lambda term: context.link("/ui", q=narrowed(asked.q, term)),
         grouped=GROUPED,
         scored=SCORED,
         wrong=wrong,
@@ -72,7 +83,7 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
     )
 
 
-def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[Plot]:
+def _plots(context: Context, asked: Asked, overview: Overview) -> list[Plot]:
     query = as_term(asked.q)
 
     def link(bucket: Bucket, more: str = "") -> str:
@@ -150,3 +161,44 @@ def _most(overview: Overview, value: Callable[[Figures], float]) -> float:
 
 def _when(moment: int) -> str:
     return iso(moment)[:16].replace("T", " ")
+
+
+def columns_of(values: Sequence[tuple[float, str, str]], top: float) -> list[Column]:
+    """Return a column for each value, its label and its link. `top` is the value of the upper edge."""
+    width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
+    heights = [room * min(value / top, 1.0) if top > 0 else 0.0 for value, _, _ in values]
+    return [
+        Column(
+            x=4 + at * width + 1,
+            y=_TOP + room - heights[at],
+            width=width - 2,
+            height=heights[at],
+            label=label,
+            link=link,
+        )
+        for at, (_, label, link) in enumerate(values)
+    ]
+
+
+def line_of(values: Sequence[float | None], top: float) -> str:
+    """Return the path of a line through the centres of the columns. It has gaps at missing values.
+
+    A value between two gaps is as wide as its column, since a line through one point could not be seen.
+    """
+    if top <= 0:
+        return ""
+    width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
+    parts: list[list[tuple[float, float]]] = [[]]
+    for at, value in enumerate(values):
+        if value is None:
+            parts.append([])
+        else:
+            parts[-1].append((4 + (at + 0.5) * width, _TOP + room * (1 - min(value / top, 1.0))))
+    return "".join(_path(part, width - 2) for part in parts if part)
+
+
+def _path(points: Sequence[tuple[float, float]], width: float) -> str:
+    if len(points) == 1:
+        [(x, y)] = points
+        return f"M{x - width / 2:.1f} {y:.1f}h{width:.1f}"
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
-from pandaprobe_otel.local.pages.documents import documents_in
-from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
-from pandaprobe_otel.local.pages.media import media_in
+from pandaprobe_otel.local.pages.json_view import json_tree, long_text, value_in
+from pandaprobe_otel.local.pages.payload_parts import documents_in, media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
-from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+from pandaprobe_otel.local.pages.trace_facts import not_offered, offered_to
+from pandaprobe_otel.local.search.language import search_for
 from pandaprobe_otel.mapping.outcomes import outcome_in
 from pandaprobe_otel.traces.conversation import as_messages, preview, rest_of_messages, with_results
 from pandaprobe_otel.traces.markdown import duration as duration_text
@@ -80,7 +79,6 @@ def _environment() -> Environment:
         "short_number": short_number,
         "money": money,
         "preview": preview,
-        "json": json_markup,
         "json_tree": json_tree,
         "rich_text": rich_text,
         "value_in": value_in,
@@ -98,8 +96,8 @@ def _environment() -> Environment:
         "not_offered": not_offered,
         "asset": _asset,
         "ticks": ticks,
+        "term": search_for,
         "is_vacuous": is_vacuous,
-        "trace_metrics": tuple(TRACE_METRICS),
         "outcome_of": outcome_in,
         "span_link": _span_link,
         "detail_link": _detail_link,

@@ -43,9 +43,8 @@ def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
         scope.keep(connection)
         services.traces.save(connection, scope.project_id, body, now=services.now())
         services.quota.count(connection, scope.organization, "traces", 1)
-    services.live.stored(
-        str(body.trace_id), (str(span.span_id) for span in body.spans), is_whole=body.status not in _UNFINISHED
-    )
+    if body.status not in _UNFINISHED:
+        services.live.stored(str(body.trace_id))
     return answer({"trace_id": str(body.trace_id), "task_id": str(uuid4())}, 202)
 
 
@@ -75,7 +74,7 @@ def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
     if not scope.services.traces.patch(scope.project_id, str(trace_id), body):
         raise not_found(f"Trace {trace_id}")
     if body.status is not None and body.status not in _UNFINISHED:
-        scope.services.live.stored(str(trace_id), (), is_whole=True)
+        scope.services.live.stored(str(trace_id))
     return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
 
 
@@ -86,7 +85,6 @@ def add_spans(
     """Add or merge up to 500 spans. The trace's own fields stay, and no quota is used."""
     if not scope.services.traces.add_spans(scope.project_id, str(trace_id), spans):
         raise not_found(f"Trace {trace_id}")
-    scope.services.live.stored(str(trace_id), (str(span.span_id) for span in spans), is_whole=False)
     return answer({"span_ids": [str(span.span_id) for span in spans]}, 201)
 
 

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.models.live import LiveDrafts
+from pandaprobe_otel.local.models.traces import LiveDrafts
 
 # Not `ApiRoute`: programs send more often than the default limit allows.
 router = APIRouter(include_in_schema=False)

@@ -1,7 +1,7 @@
-"""Organizations, projects and API keys, also in memory, since every request needs them.
+"""Organizations with their usage, projects and API keys, also in memory, since every request needs them.
 
-The store belongs to one process, and memory changes only when a transaction is committed, so memory and tables stay
-equal. Only SHA-256 hashes of API keys are stored.
+The store belongs to one process, and memory is read anew after each committed change, so memory and tables stay equal.
+Only SHA-256 hashes of API keys are stored.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -25,22 +23,16 @@ PERIOD: Final = 30 * DAY
 
 DEVELOPMENT: Final = "DEVELOPMENT"
 HOBBY: Final = "HOBBY"
-_DELETE: Final = "UPDATE projects SET name = id, deleted = 1"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Organization:
-    """An organization with its usage in the current period."""
+    """An organization."""
 
     id: str
     name: str
     plan: str
     created_at: int
-    period_start: int
-    period_end: int
-    traces: int = 0
-    trace_evals: int = 0
-    session_evals: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +47,7 @@ class Project:
     stored: bool
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """An API key without its secret."""
 
@@ -78,15 +70,30 @@ class Accounts:
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
-        self._lock = threading.RLock()
         self._organizations: dict[str, Organization] = {}
         self._projects: dict[tuple[str, str], Project] = {}
         self._keys: dict[str, ApiKey] = {}
-        self._sweeper: threading.Thread | None = None
-        self._stopping = threading.Event()
         self._load()
         if not self._organizations:
             self.add_organization("local", DEVELOPMENT)
+
+    def _load(self) -> None:
+        with self._database.read() as connection:
+            organizations = connection.execute("SELECT id, name, plan, created_at FROM organizations ORDER BY rowid")
+            self._organizations = {row["id"]: Organization(**dict(row)) for row in organizations}
+            projects = connection.execute("SELECT * FROM projects ORDER BY created_at, rowid").fetchall()
+            self._projects = {(row["org_id"], row["name"]): Project(**dict(row), stored=True) for row in projects}
+            keys = [dict[str, Any](row) for row in connection.execute("SELECT * FROM api_keys ORDER BY rowid")]
+            self._keys = {row.pop("key_hash"): ApiKey(**row) for row in keys}
+
+    def _change(self, statement: str, *values: Any, connection: sqlite3.Connection | None = None) -> None:
+        """Change a table of this store, inside the caller's transaction if there is one."""
+        if connection is None:
+            with self._database.write() as own:
+                self._change(statement, *values, connection=own)
+            return
+        connection.execute(statement, values)
+        self._database.after_commit(self._load)
 
     # -- organizations ------------------------------------------------------------------------------------------------
 
@@ -105,76 +112,51 @@ class Accounts:
 
     def add_organization(self, name: str, plan: str) -> Organization:
         """Create an organization. A new quota period begins now."""
-        now = self._now()
-        new = Organization(
-            id=str(uuid4()),
-            name=name,
-            plan=plan,
-            created_at=now,
-            period_start=now,
-            period_end=now + PERIOD,
-        )
-        with self._lock, self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO organizations (id, name, plan, created_at, period_start, period_end)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (new.id, name, plan, now, now, new.period_end),
-            )
-            self._database.after_commit(partial(self._organizations.__setitem__, new.id, new))
-        return new
+        org_id, now = str(uuid4()), self._now()
+        statement = "INSERT INTO organizations (id, name, plan, created_at, period_start) VALUES (?, ?, ?, ?, ?)"
+        self._change(statement, org_id, name, plan, now, now)
+        return self._organizations[org_id]
 
     def rename_organization(self, org_id: str, name: str) -> None:
         """Rename an organization."""
-        with self._lock, self._database.write() as connection:
-            connection.execute("UPDATE organizations SET name = ? WHERE id = ?", (name, org_id))
-            self._database.after_commit(partial(setattr, self._organizations[org_id], "name", name))
+        self._change("UPDATE organizations SET name = ? WHERE id = ?", name, org_id)
 
     def delete_organization(self, org_id: str) -> None:
         """Delete an organization with its projects, traces and keys."""
-        with self._lock, self._database.write() as connection:
-            connection.execute(f"{_DELETE}, org_id = ? WHERE org_id = ?", (self.home.id, org_id))
-            connection.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
-            self._database.after_commit(partial(self._forget_organization, org_id))
-            self._database.after_commit(self.sweep)
-
-    def _forget_organization(self, org_id: str) -> None:
-        self._organizations.pop(org_id, None)
-        self._projects = {at: project for at, project in self._projects.items() if project.org_id != org_id}
-        self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
+        for project in self.projects(org_id):
+            self.delete_project(project)
+        self._change("DELETE FROM organizations WHERE id = ?", org_id)
 
     def count(self, connection: sqlite3.Connection, org_id: str, kind: str, amount: int) -> None:
         """Add to the usage of an organization, inside the caller's transaction. `kind` is the name of a counter."""
-        org = self._organizations[org_id]
         connection.execute(f"UPDATE organizations SET {kind} = {kind} + ? WHERE id = ?", (amount, org_id))
-        self._database.after_commit(lambda: setattr(org, kind, getattr(org, kind) + amount))
 
-    def use_up(self, org_id: str, traces: int) -> None:
-        """Set the number of traces used in this period."""
-        with self._lock, self._database.write() as connection:
-            self.count(connection, org_id, "traces", traces - self._organizations[org_id].traces)
-
-    def roll_period(self, org: Organization) -> None:
-        """Start a new quota period if the last one is over."""
+    def usage(self, org_id: str) -> sqlite3.Row:
+        """Return the beginning of the present period, and the counters. If the last period is over, start a new one."""
         now = self._now()
-        if now < org.period_end:
-            return
-        with self._lock, self._database.write() as connection:
+        with self._database.write() as connection:
             connection.execute(
-                "UPDATE organizations SET period_start = ?, period_end = ?, traces = 0, trace_evals = 0,"
-                " session_evals = 0 WHERE id = ?",
-                (now, now + PERIOD, org.id),
+                "UPDATE organizations SET period_start = ?, traces = 0, trace_evals = 0, session_evals = 0"
+                " WHERE id = ? AND period_start <= ?",
+                (now, org_id, now - PERIOD),
             )
-            self._database.after_commit(lambda: _begin_period(org, now))
+            counters = "SELECT period_start, traces, trace_evals, session_evals FROM organizations WHERE id = ?"
+            row: sqlite3.Row = connection.execute(counters, (org_id,)).fetchone()
+            return row
 
     # -- projects -----------------------------------------------------------------------------------------------------
 
+    def all_projects(self) -> list[Project]:
+        """Return the projects of all organizations, by organization."""
+        return [project for org_id in list(self._organizations) for project in self.projects(org_id)]
+
     def projects(self, org_id: str) -> list[Project]:
         """Return the projects of an organization, oldest first."""
-        return [project for project in list(self._projects.values()) if project.org_id == org_id]
+        return [project for project in self._projects.values() if project.org_id == org_id]
 
     def project(self, project_id: str) -> Project | None:
         """Return a project by id."""
-        return next((project for project in list(self._projects.values()) if project.id == project_id), None)
+        return next((project for project in self._projects.values() if project.id == project_id), None)
 
     def project_named(self, org_id: str, name: str) -> Project:
         """Return a project by name.
@@ -191,94 +173,50 @@ class Accounts:
         if project.stored:
             return
         if connection is None:
-            with self._lock, self._database.write() as own:
+            with self._database.write() as own:
                 self.keep(project, own)
             return
-        known = self._projects.get((project.org_id, project.name))
-        if known is not None:  # Another request stored it first.
-            project.id, project.stored = known.id, True
-            return
-        connection.execute(
-            "INSERT INTO projects (id, org_id, name, description, created_at) VALUES (?, ?, ?, ?, ?)",
-            (project.id, project.org_id, project.name, project.description, project.created_at),
+        self._change(
+            "INSERT INTO projects VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            *(project.id, project.org_id, project.name, project.description, project.created_at),
+            connection=connection,
         )
-        self._database.after_commit(partial(self._note_project, project))
-
-    def _note_project(self, project: Project) -> None:
-        project.stored = True
-        self._projects[(project.org_id, project.name)] = project
+        of_name = "SELECT id FROM projects WHERE org_id = ? AND name = ?"  # Another request may have stored it first.
+        (project.id,) = connection.execute(of_name, (project.org_id, project.name)).fetchone()
+        self._database.after_commit(lambda: setattr(project, "stored", True))
 
     def add_project(self, org_id: str, name: str, description: str) -> Project:
         """Create a project. Raises NameTakenError."""
-        with self._lock:
-            project = self.project_named(org_id, name)
-            if project.stored:
-                raise NameTakenError(name)
-            project.description = description
-            self.keep(project)
-            return project
+        project = self.project_named(org_id, name)
+        if project.stored:
+            raise NameTakenError(name)
+        project.description = description
+        self.keep(project)
+        return project
 
-    def change_project(self, project: Project, name: str | None, description: str | None) -> None:
-        """Rename or describe a project. Raises NameTakenError."""
-        with self._lock:
-            new_name = name or project.name
-            new_description = project.description if description is None else description
-            if self._projects.get((project.org_id, new_name), project) is not project:
-                raise NameTakenError(name)
-            with self._database.write() as connection:
-                connection.execute(
-                    "UPDATE projects SET name = ?, description = ? WHERE id = ?",
-                    (new_name, new_description, project.id),
-                )
-                self._database.after_commit(partial(self._rename_project, project, new_name, new_description))
-
-    def _rename_project(self, project: Project, name: str, description: str) -> None:
-        del self._projects[(project.org_id, project.name)]
-        project.name, project.description = name, description
-        self._projects[(project.org_id, name)] = project
+    def change_project(self, project: Project, name: str | None, description: str | None) -> Project:
+        """Rename or describe a project, and return it. Raises NameTakenError."""
+        new = (name or project.name, project.description if description is None else description)
+        try:
+            self._change("UPDATE projects SET name = ?, description = ? WHERE id = ?", *new, project.id)
+        except sqlite3.IntegrityError:
+            raise NameTakenError(name) from None
+        return self._projects[project.org_id, new[0]]
 
     def delete_project(self, project: Project) -> None:
         """Delete a project with its traces, scores, runs and monitors. Its name is then free.
 
-        Its rows disappear in the background, a few at a time, since other requests wait for each transaction.
+        Its traces disappear a few at a time, and requests get half of the time, since they wait for each transaction.
         """
-        with self._lock, self._database.write() as connection:
-            connection.execute(f"{_DELETE} WHERE id = ?", (project.id,))
-            self._database.after_commit(partial(self._forget_project, project))
-            self._database.after_commit(self.sweep)
-
-    def sweep(self) -> None:
-        """Delete the rows of deleted projects in the background, also of those that an earlier process left."""
-        with self._database.write() as connection:  # so that a thread that ends has seen all deletions
-            left = connection.execute("SELECT 1 FROM projects WHERE deleted LIMIT 1").fetchone()
-            if left is not None and self._sweeper is None and not self._stopping.is_set():
-                self._sweeper = threading.Thread(target=self._sweep, name="pandaprobe-local-deletion", daemon=True)
-                self._sweeper.start()
-
-    def stop(self, timeout_s: float) -> None:
-        """End the deletion after its current transaction. The next process continues."""
-        self._stopping.set()
-        if (sweeper := self._sweeper) is not None:
-            sweeper.join(timeout_s)
-
-    def _sweep(self) -> None:
-        took_s = 0.0
-        while not self._stopping.wait(took_s):  # so that requests get half of the time
+        some = "DELETE FROM traces WHERE seq IN (SELECT seq FROM traces WHERE project_id = ? LIMIT ?)"
+        left = True
+        while left:
             begun = time.monotonic()
             with self._database.write() as connection:
-                row = connection.execute("SELECT id FROM projects WHERE deleted LIMIT 1").fetchone()
-                if row is None:
-                    self._sweeper = None
-                    return
-                some = "DELETE FROM traces WHERE seq IN (SELECT seq FROM traces WHERE project_id = ? LIMIT ?)"
-                if not connection.execute(some, (row["id"], AT_ONCE)).rowcount:
-                    connection.execute("DELETE FROM projects WHERE id = ?", (row["id"],))
-            took_s = time.monotonic() - begun
-
-    def _forget_project(self, project: Project) -> None:
-        self._projects.pop((project.org_id, project.name), None)
-        # Requests that hold the object must not store rows under a deleted id.
-        project.stored = False
+                left = connection.execute(some, (project.id, AT_ONCE)).rowcount > 0
+                if not left:
+                    self._change("DELETE FROM projects WHERE id = ?", project.id, connection=connection)
+            time.sleep(time.monotonic() - begun if left else 0)
 
     # -- API keys -----------------------------------------------------------------------------------------------------
 
@@ -295,10 +233,6 @@ class Accounts:
         """Return the keys of an organization, oldest first."""
         return [key for key in self._keys.values() if key.org_id == org_id]
 
-    def key_by_id(self, org_id: str, key_id: str) -> ApiKey | None:
-        """Return a key of an organization by id."""
-        return next((key for key in self.keys(org_id) if key.id == key_id), None)
-
     def add_key(
         self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
     ) -> tuple[ApiKey, str]:
@@ -308,60 +242,19 @@ class Accounts:
         """
         secret = secret or "sk_pp_" + secrets.token_hex(32)
         digest = hash_of(secret)
-        with self._lock:
-            if (known := self._keys.get(digest)) is not None:
-                return known, secret
-            new = ApiKey(
-                id=str(uuid4()),
-                org_id=org_id,
-                name=name,
-                key_prefix=secret[:10],
-                is_active=True,
-                created_at=self._now(),
-                expires_at=expires_at,
-            )
-            with self._database.write() as connection:
-                connection.execute(
-                    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, is_active, created_at, expires_at)"
-                    " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-                    (new.id, org_id, name, digest, new.key_prefix, new.created_at, expires_at),
-                )
-                self._database.after_commit(partial(self._keys.__setitem__, digest, new))
-        return new, secret
+        self._change(
+            "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO NOTHING",
+            *(str(uuid4()), org_id, name, digest, secret[:10], self._now(), expires_at),
+        )
+        return self._keys[digest], secret
 
-    def revoke_key(self, key: ApiKey) -> None:
+    def revoke_key(self, key_id: str) -> None:
         """Refuse a key from now on."""
-        with self._lock, self._database.write() as connection:
-            connection.execute("UPDATE api_keys SET is_active = 0 WHERE id = ?", (key.id,))
-            self._database.after_commit(partial(setattr, key, "is_active", False))
+        self._change("UPDATE api_keys SET is_active = 0 WHERE id = ?", key_id)
 
-    def delete_key(self, key: ApiKey) -> None:
+    def delete_key(self, key_id: str) -> None:
         """Delete a key."""
-        with self._lock, self._database.write() as connection:
-            connection.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
-            self._database.after_commit(partial(self._forget_key, key))
-
-    def _forget_key(self, key: ApiKey) -> None:
-        self._keys = {digest: other for digest, other in self._keys.items() if other is not key}
-
-    def _load(self) -> None:
-        with self._database.read() as connection:
-            for row in connection.execute("SELECT * FROM organizations ORDER BY created_at, rowid"):
-                self._organizations[row["id"]] = Organization(**dict(row))
-            for row in connection.execute("SELECT * FROM projects WHERE NOT deleted ORDER BY created_at, rowid"):
-                known: dict[str, Any] = dict(row)
-                del known["deleted"]
-                self._projects[(row["org_id"], row["name"])] = Project(**known, stored=True)
-            for row in connection.execute("SELECT * FROM api_keys ORDER BY created_at, rowid"):
-                fields: dict[str, Any] = dict(row)
-                digest = fields.pop("key_hash")
-                fields["is_active"] = bool(fields["is_active"])
-                self._keys[digest] = ApiKey(**fields)
-
-
-def _begin_period(org: Organization, now: int) -> None:
-    org.period_start, org.period_end = now, now + PERIOD
-    org.traces = org.trace_evals = org.session_evals = 0
+        self._change("DELETE FROM api_keys WHERE id = ?", key_id)
 
 
 def hash_of(secret: str) -> str:

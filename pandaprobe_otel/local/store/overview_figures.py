@@ -1,4 +1,4 @@
-"""Figures of an overview: statistics of a project's traces over time, and by model, tool, agent and other names."""
+"""Figures of an overview: statistics of a project's traces and scores over time, and by model, tool and other names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from pandaprobe_otel.local.payloads import loads
 from pandaprobe_otel.local.search.conditions import COST_UNITS
-from pandaprobe_otel.local.search.language import search_for
-from pandaprobe_otel.local.store.score_figures import Score, scores_of
+from pandaprobe_otel.local.search.language import search_for, search_for_score
 
 BUCKETS: Final = 45
 GROUPED: Final = 2000
 """Number of the newest traces that figures by name cover."""
+SCORED: Final = 10_000
+"""Number of the newest traces whose scores are read."""
 _MOST_GROUPS: Final = 6
+_MOST_SCORES: Final = 8
 _NAMES: Final = {"model": "model", "tool": "tool", "agent": "agent", "release": "release", "env": "environment"}
 """Titles of the groups, by the key of their labels."""
 _CALLS: Final = {"model": "LLM", "tool": "TOOL", "agent": "AGENT"}
@@ -71,6 +73,24 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Figures of the numeric scores with one name. A trace counts with its latest score.
+
+    `means` and `counts` have one item per bucket; a mean is None without scores. `search` finds all traces with a
+    number for the name; None if the search language cannot write the name.
+    """
+
+    name: str
+    search: str | None
+    count: int
+    mean: float
+    lowest: float
+    highest: float
+    means: Sequence[float | None]
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """All figures of a range. `groups` are by model, tool, agent, release and environment, the most frequent first."""
 
@@ -81,31 +101,21 @@ class Overview:
     groups: Mapping[str, Sequence[Group]]
 
 
-def overview_of(
-    connection: sqlite3.Connection,
-    project_id: str,
-    chosen: tuple[str, tuple[Any, ...]],
-    after: int | None,
-    end: int | None,
-) -> Overview | None:
-    """Return the figures of the traces of an SQL condition; None without traces.
-
-    `after` and `end` bound the plots. Without them, the plots begin and end with the traces.
-    """
-    first, last = connection.execute(
-        f"SELECT MIN(started_at), MAX(started_at) FROM traces WHERE {chosen[0]}", chosen[1]
+def overview_of(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Overview | None:
+    """Return the figures of the traces of an SQL condition; None without traces."""
+    start, last = connection.execute(
+        f"SELECT MIN(started_at), MAX(started_at) FROM traces WHERE {where}", values
     ).fetchone()
-    if first is None:
+    if start is None:
         return None
-    start = first if after is None else after
-    width = max(math.ceil((max(last + 1, end or 0) - start) / BUCKETS), 1)
+    width = max(math.ceil((last + 1 - start) / BUCKETS), 1)
     rows = {
         row["part"]: row
         for row in connection.execute(
             # Rows in the order of an index take three times as long to read.
             f"SELECT MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, {_FIGURES} FROM traces NOT INDEXED"
-            f" WHERE {chosen[0]} GROUP BY part",
-            (start, width, *chosen[1]),
+            f" WHERE {where} GROUP BY part",
+            (start, width, *values),
         )
     }
     return Overview(
@@ -120,9 +130,38 @@ def overview_of(
             )
             for at in range(BUCKETS)
         ],
-        scores=scores_of(connection, project_id, chosen, start, width, BUCKETS),
-        groups=_groups(connection, *chosen),
+        scores=_scores(connection, where, values, start, width),
+        groups=_groups(connection, where, values),
     )
+
+
+def _scores(connection: sqlite3.Connection, where: str, values: Sequence[Any], start: int, width: int) -> list[Score]:
+    """Return the figures of the most frequent scores of the newest traces."""
+    rows = connection.execute(
+        "WITH found AS MATERIALIZED (SELECT seq, started_at FROM traces"
+        f" WHERE EXISTS (SELECT 1 FROM latest_scores) AND {where} ORDER BY started_at DESC LIMIT {SCORED})"
+        f" SELECT name, MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, COUNT(*) AS n, SUM(number) AS sum,"
+        " MIN(number) AS lowest, MAX(number) AS highest FROM found CROSS JOIN latest_scores ON trace_seq = seq"
+        " WHERE number IS NOT NULL GROUP BY name, part",
+        (*values, start, width),
+    )
+    of_name: dict[str, dict[int, sqlite3.Row]] = {}
+    for row in rows:
+        of_name.setdefault(row["name"], {})[row["part"]] = row
+    found = [
+        Score(
+            name=name,
+            search=search_for_score(name),
+            count=(count := sum(row["n"] for row in parts.values())),
+            mean=sum(row["sum"] for row in parts.values()) / count,
+            lowest=min(row["lowest"] for row in parts.values()),
+            highest=max(row["highest"] for row in parts.values()),
+            means=[parts[at]["sum"] / parts[at]["n"] if at in parts else None for at in range(BUCKETS)],
+            counts=[parts[at]["n"] if at in parts else 0 for at in range(BUCKETS)],
+        )
+        for name, parts in of_name.items()
+    ]
+    return sorted(found, key=lambda score: (-score.count, score.name))[:_MOST_SCORES]
 
 
 def _groups(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[str, list[Group]]:

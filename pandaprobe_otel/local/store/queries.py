@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,8 +20,8 @@ from pandaprobe_otel.local.store.labels import Facet, Proposal, facets, proposal
 from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.spans import spans_of
-from pandaprobe_otel.local.store.trace_filter import TraceFilter
-from pandaprobe_otel.local.times import iso, iso_or_none
+from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
+from pandaprobe_otel.local.times import MINUTE, iso, iso_or_none
 
 _TRACE_ORDER: Final = {
     "started_at": "started_at",
@@ -117,14 +117,15 @@ class Queries:
             rows.sort(key=lambda row: seqs.index(row["seq"]))
             return Listing(rows=rows, total=total, facets=facets(connection, labels) if labels else {})
 
-    def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
-        """Return the figures of the matching traces, up to a moment if given; None without any."""
-        where, values = wanted.where(project_id)
-        return self._kept_overview(self._database.state, project_id, (where, tuple(values)), wanted.after, until)
+    def overview(self, project_id: str, search: Search) -> Overview | None:
+        """Return the figures of the traces that a search finds; None without any."""
+        minute = replace(search, now=search.now // MINUTE * MINUTE)  # so that ages are the same for a minute
+        where, values = TraceFilter(search=minute).where(project_id)
+        return self._kept_overview(self._database.state, where, tuple(values))
 
-    def _overview(self, _state: str, *chosen: Any) -> Overview | None:
+    def _overview(self, _state: str, where: str, values: tuple[Any, ...]) -> Overview | None:
         with self._database.read() as connection:
-            return overview_of(connection, *chosen)
+            return overview_of(connection, where, values)
 
     def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
         """Return the completions of a search term."""
@@ -137,39 +138,20 @@ class Queries:
             row = connection.execute("SELECT project_id FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
         return None if row is None else str(row["project_id"])
 
-    def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
-        """Return the input, output and outcome of traces by id, for previews.
+    def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, str | None]]:
+        """Return the input and the outcome of traces by id, for previews.
 
-        Of a long payload, only the beginning is returned, as plain text. The outcome may be None.
+        Of a long input, only the beginning is returned, as plain text. The outcome may be None.
         """
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT trace_id, substr(input, 1, ?) AS input, substr(output, 1, ?) AS output,"
+                "SELECT trace_id, substr(input, 1, ?) AS input,"
                 " json_extract(metadata, '$.outcome') AS outcome FROM whole_traces"
                 " WHERE trace_id IN (SELECT value FROM json_each(?))",
-                (_PREVIEW_CHARACTERS, _PREVIEW_CHARACTERS, ids),
+                (_PREVIEW_CHARACTERS, ids),
             ).fetchall()
-        return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"]), row["outcome"]) for row in rows}
-
-    def neighbours(self, project_id: str, trace_id: str) -> tuple[str | None, str | None]:
-        """Return the ids of the next and the previous trace by start; None if there is none."""
-        with self._database.read() as connection:
-            here = connection.execute("SELECT started_at, seq FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
-            if here is None:
-                return None, None
-            at = (project_id, here["started_at"], here["seq"])
-            newer = connection.execute(
-                "SELECT trace_id FROM traces WHERE project_id = ? AND (started_at, seq) > (?, ?)"
-                " ORDER BY started_at, seq LIMIT 1",
-                at,
-            ).fetchone()
-            older = connection.execute(
-                "SELECT trace_id FROM traces WHERE project_id = ? AND (started_at, seq) < (?, ?)"
-                " ORDER BY started_at DESC, seq DESC LIMIT 1",
-                at,
-            ).fetchone()
-        return (newer["trace_id"] if newer else None), (older["trace_id"] if older else None)
+        return {row["trace_id"]: (_beginning(row["input"]), row["outcome"]) for row in rows}
 
     def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
         """Return one page of users, most recently seen first, and the number of all."""

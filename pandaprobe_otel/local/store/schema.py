@@ -40,7 +40,6 @@ _TABLES: Final = f"""
         plan TEXT NOT NULL,
         created_at INTEGER NOT NULL,
         period_start INTEGER NOT NULL,
-        period_end INTEGER NOT NULL,
         traces INTEGER NOT NULL DEFAULT 0,
         trace_evals INTEGER NOT NULL DEFAULT 0,
         session_evals INTEGER NOT NULL DEFAULT 0
@@ -51,7 +50,6 @@ _TABLES: Final = f"""
         name TEXT NOT NULL,
         description TEXT NOT NULL DEFAULT '',
         created_at INTEGER NOT NULL,
-        deleted INTEGER NOT NULL DEFAULT 0, -- until its traces are deleted too
         UNIQUE (org_id, name)
     );
     CREATE TABLE api_keys (

@@ -30,7 +30,6 @@ _INSERT: Final = """
         :folded_name, :environment, :release, :tags, :metadata
     )
 """
-_DELETE_FORGOTTEN: Final = "DELETE FROM traces WHERE seq = ? AND project_id IN (SELECT id FROM projects WHERE deleted)"
 _CONTENTS: Final = frozenset({"input", "output"})
 _MERGE: Final = """
     UPDATE traces SET
@@ -63,9 +62,7 @@ class TraceStore:
             "SELECT seq, project_id, tags, metadata FROM traces WHERE trace_id = ?", (row["trace_id"],)
         ).fetchone()
         if known is not None and known["project_id"] != project_id:
-            if not connection.execute(_DELETE_FORGOTTEN, (known["seq"],)).rowcount:
-                raise ForeignTraceError(row["trace_id"])
-            known = None
+            raise ForeignTraceError(row["trace_id"])
         if known is None:
             seq = connection.execute(_INSERT, row).lastrowid or 0
         else:

@@ -61,7 +61,7 @@ def submitted(http: httpx.Client, page: str, action: str, **filled: Any) -> Form
     answer = http.get(page)
     assert answer.status_code == 200, answer.text
     fields = next(fields for given, fields in Forms(answer.text).forms if given.get("action") == action)
-    assert set(filled) <= set(fields) | {"verb"}
+    assert set(filled) <= set(fields)
     sent = http.post(
         action,
         data={**fields, **filled},
@@ -74,21 +74,12 @@ def submitted(http: httpx.Client, page: str, action: str, **filled: Any) -> Form
 def reset(http: httpx.Client) -> None:
     """Undo what an action changed."""
     http.post("/traces/batch/delete", json={"trace_ids": [ONE, TWO, THREE]})
-    for monitor in http.get("/evaluations/monitors").json()["items"]:
-        http.delete(f"/evaluations/monitors/{monitor['id']}")
     for trace_id in (ONE, TWO, THREE):
         body = {"trace_id": trace_id, "name": "refund", "started_at": STARTED, "ended_at": STARTED, "tags": ["old"]}
         http.post("/traces", json=body).raise_for_status()
 
 
 SELECTED = f"/ui/selected?trace={ONE}&trace={TWO}"
-
-
-def make_monitor(http: httpx.Client) -> None:
-    """Make a monitor by its form."""
-    submitted(
-        http, "/ui/monitors", "/ui/act/monitor", name="nightly", metric=["confidence"], tags="old", cadence="daily"
-    )
 
 
 def test_actions_change_what_their_forms_say(http: httpx.Client) -> None:
@@ -114,41 +105,6 @@ def test_chosen_traces_are_evaluated(http: httpx.Client) -> None:
 
     assert (run["target_type"], run["metric_names"]) == ("TRACE", ["confidence"])
     assert run["filters"] == {"trace_ids": [ONE, TWO]}
-
-
-def test_a_queue_is_annotated_one_by_one(http: httpx.Client) -> None:
-    """The queue shows how many traces are scored and left; at the end it links to the first one without a score."""
-    queue = f"/ui/annotate?name=tone&trace={ONE}&trace={TWO}&trace={THREE}"
-    second = submitted(http, queue, "/ui/act/score", rating="5")
-    assert "2 of 3" in second.text
-    assert "1 scored, 2 left" in second.text
-    third = submitted(http, f"{queue}&at=2", "/ui/act/score", rating="2", note="rude")
-
-    assert "2 of 3 scored. 1 left" in " ".join(third.text.split())
-    scores = http.get("/evaluations/trace-scores").json()["items"]
-    assert {(s["trace_id"], s["value"], s["reason"], s["source"]) for s in scores} == {
-        (ONE, "1.0", None, "ANNOTATION"),
-        (THREE, "0.25", "rude", "ANNOTATION"),
-    }
-
-
-def test_a_monitor_is_paused_resumed_run_and_deleted(http: httpx.Client) -> None:
-    """Each row of a monitor has buttons to pause, resume, run and delete the monitor."""
-    make_monitor(http)
-    [monitor] = http.get("/evaluations/monitors").json()["items"]
-    assert (monitor["name"], monitor["filters"]) == ("nightly", {"tags": ["old"]})
-    assert (monitor["metric_names"], monitor["cadence"]) == (["confidence"], "daily")
-    address = f"/evaluations/monitors/{monitor['id']}"
-    action = f"/ui/act/monitors/{monitor['id']}"
-
-    submitted(http, "/ui/monitors", action, verb="pause")
-    assert http.get(address).json()["status"] == "PAUSED"
-    submitted(http, "/ui/monitors", action, verb="resume")
-    assert http.get(address).json()["status"] == "ACTIVE"
-    submitted(http, "/ui/monitors", action, verb="trigger")
-    assert http.get(f"{address}/runs").json()["total"] == 1
-    submitted(http, "/ui/monitors", action, verb="delete")
-    assert http.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(

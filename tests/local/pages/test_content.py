@@ -106,9 +106,8 @@ def test_no_content_brings_script_or_a_foreign_request(
     http.post("/evaluations/trace-scores", json=score).raise_for_status()
     monitor = {"name": HOSTILE[0], "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
     http.post("/evaluations/monitors", json={**monitor, "filters": {HOSTILE[0]: HOSTILE[1]}}).raise_for_status()
-    bad = {"q": HOSTILE[-1], "tag": HOSTILE[0], "user": HOSTILE[1], "session": HOSTILE[2], "status": HOSTILE[3]}
     session = trace_of(TRACE, contents)["session_id"]
-    for path in (*addresses(server, session), f"/ui?{httpx.QueryParams(bad)}", "/ui/monitors"):
+    for path in (*addresses(server, session), f"/ui?{httpx.QueryParams(q=HOSTILE[-1])}", "/ui/monitors"):
         answer = http.get(path)
         assert answer.status_code == 200, path
         assert Audit(answer.text).wrong == [], path

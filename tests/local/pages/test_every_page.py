@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.outer, pytest.mark.timeout(1800)]
 NO_PAGES: Final = {
     "/ui/complete": "JSON for the search field",
     "/ui/latest": "a number for pages that look for news",
-    "/ui/live/stream": "events for the page of a running trace",
     "/ui/selected/export": "a file",
     "/ui/static/{name}": "the style sheet and the scripts",
     "/ui/traces/{trace_id}/markdown": "text to copy",

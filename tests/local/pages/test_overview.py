@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from local_http import http_of
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.pages.charts import line_of
+from pandaprobe_otel.local.pages.overview_page import line_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

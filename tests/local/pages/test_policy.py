@@ -25,7 +25,7 @@ POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-KNOWN = {"trace_id": TRACE, "span_id": SPAN, "name": "app.css", "fingerprint": 16 * "0", "action": "open"}
+KNOWN = {"trace_id": TRACE, "span_id": SPAN, "name": "app.css", "fingerprint": 16 * "0"}
 UNKNOWN = dict.fromkeys([*KNOWN, "run_id", "monitor_id"], str(UUID(int=9)))
 
 

@@ -266,38 +266,6 @@
     if (facet && event.altKey) { event.preventDefault(); location.href = facet.dataset.facet; }
   });
 
-  // -- saved views, in this browser ------------------------------------------------------------------------------------
-  function views() { try { return JSON.parse(stored("views") || "[]"); } catch { return []; } }
-
-  function showViews() {
-    const box = one("[data-views]");
-    if (!box) return;
-    box.hidden = false;
-    one("ul", box).replaceChildren(...views().map((view) => {
-      const row = document.createElement("li");
-      row.append(
-        Object.assign(document.createElement("a"), { href: `/ui?${view.query}`, textContent: view.name }),
-        Object.assign(document.createElement("button"), { type: "button", textContent: "×", ariaLabel: `Forget ${view.name}` }),
-      );
-      one("button", row).addEventListener("click", () => {
-        store("views", JSON.stringify(views().filter((other) => other.name !== view.name)));
-        showViews();
-      });
-      return row;
-    }));
-  }
-
-  document.addEventListener("submit", (event) => {
-    if (!event.target.matches("[data-save-view]")) return;
-    event.preventDefault();
-    const name = one("input", event.target).value.trim(), query = new URLSearchParams(location.search);
-    query.delete("offset");
-    if (!name) return;
-    store("views", JSON.stringify([...views().filter((view) => view.name !== name), { name, query: query.toString() }]));
-    event.target.reset();
-    showViews();
-  });
-
   // -- live arrival ------------------------------------------------------------------------------------------------
   let state = null;
   const chosen = new Set();
@@ -396,8 +364,6 @@
       ArrowLeft: () => here && fold(here, true), ArrowRight: () => here && fold(here, false),
       Enter: () => { const link = here && (here.matches("a") ? here : one("a[data-open]", here)); if (link && !here.matches("[data-detail]")) link.click(); },
       e: nextError,
-      "[": () => { const link = one("[data-newer]"); if (link) link.click(); },
-      "]": () => { const link = one("[data-older]"); if (link) link.click(); },
       c: () => { const button = one(".detail [data-copy]", place()) || one("[data-copy]", place()); if (button) copy(button); },
       "/": () => { const field = one("[data-search]", place()); if (field) { field.focus(); field.select(); } },
       "?": () => one("#help").showModal(),
@@ -420,7 +386,6 @@
       field.setAttribute("aria-controls", "completed");
       field.setAttribute("aria-expanded", "false");
     }
-    showViews();
     if (innerWidth < 900) all(".facet-list").forEach((list) => { list.open = false; });
     const toggle = one("[data-live-toggle]");
     if (toggle && stored("live") === "0") toggle.checked = false;

@@ -1,11 +1,11 @@
 // The tree of a running trace. Rows are keyed by span, changed in place and never removed. Only the visible tab listens.
 (() => {
   "use strict";
-  const WAIT_MS = 400;
+  const WAIT_MS = 700;
   const one = (selector, from) => (from || document).querySelector(selector);
   const all = (selector, from) => Array.from((from || document).querySelectorAll(selector));
   const kept = ["selected", "at"];
-  let source = null, waiting = 0, busy = false, again = false, settled = false;
+  let seen = null, busy = false;
 
   function copyRow(row, fresh) {
     const classes = kept.filter((name) => row.classList.contains(name));
@@ -57,38 +57,25 @@
   }
 
   async function look() {
-    if (busy) { again = true; return; }
+    const live = one("#live[data-running]");
+    if (!live || busy || document.hidden) return;
     busy = true;
     try {
-      const answer = await fetch(location.href, { credentials: "same-origin" });
-      if (answer.ok) patch(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } catch { /* The server is away; the stream reconnects. */ }
+      const version = await (await fetch(live.dataset.running, { credentials: "same-origin" })).text();
+      if (version !== seen) {
+        const answer = await fetch(location.href, { credentials: "same-origin" });
+        if (answer.ok) {
+          patch(new DOMParser().parseFromString(await answer.text(), "text/html"));
+          seen = version;
+        }
+      }
+      if (seen === "settled") {
+        live.removeAttribute("data-running");
+        live.dataset.settled = "";
+      }
+    } catch { /* The server is away; the next check notices. */ }
     busy = false;
-    if (again) { again = false; soon(); }
   }
 
-  function soon() {
-    if (waiting) return;
-    waiting = setTimeout(() => { waiting = 0; look(); }, WAIT_MS);
-  }
-
-  function close() { if (source) { source.close(); source = null; } }
-
-  function open() {
-    const live = one("#live[data-stream]");
-    if (!live || source || settled || document.hidden) return;
-    source = new EventSource(live.dataset.stream);
-    source.addEventListener("span", soon);
-    source.addEventListener("reload", () => { close(); look(); open(); });
-    source.addEventListener("settled", () => {
-      settled = true;
-      close();
-      live.removeAttribute("data-stream");
-      live.dataset.settled = "";
-      look();
-    });
-  }
-
-  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", open); else open();
+  setInterval(look, WAIT_MS);
 })();

@@ -1,4 +1,4 @@
-"""Actions on the pages: scores by hand, tags, deletion, evaluation, monitors.
+"""Actions on the pages: scores by hand, tags, deletion, evaluation.
 
 Each action is a form that works without scripts, and calls the same API route as the command line. Only POST changes
 anything, after the checks of the outer layer (Host, Origin, Sec-Fetch-Site).
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,15 +22,14 @@ from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.local.auth import ProjectScope
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.limits import RateLimitedError
-from pandaprobe_otel.local.models.evaluations import CreateMonitor, CreateTraceBatchRun, CreateTraceScore
+from pandaprobe_otel.local.models.evaluations import CreateTraceBatchRun, CreateTraceScore
 from pandaprobe_otel.local.models.traces import BatchDelete, BatchTags
-from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.navigation import context_of
 from pandaprobe_otel.local.pages.rendering import page
-from pandaprobe_otel.local.routes import ingest, monitors, runs, scores
+from pandaprobe_otel.local.pages.site import context_of, pages_router
+from pandaprobe_otel.local.routes import ingest, runs, scores
 from pandaprobe_otel.local.services import services_of
 
-router = APIRouter(prefix="/ui/act", include_in_schema=False, dependencies=[Depends(signed_in)])
+router = pages_router("/ui/act")
 
 RATINGS: Final[Mapping[str, float]] = {"1": 0.0, "2": 0.25, "3": 0.5, "4": 0.75, "5": 1.0}
 """The score of each key, since PandaProbe's numbers are from 0 to 1."""
@@ -108,41 +107,6 @@ def evaluate(request: Request, form: Sent) -> Response:
         if not metrics:
             raise refused("Choose a metric.")
         return runs.create_batch_eval_run(scope, CreateTraceBatchRun(trace_ids=_ids(form), metrics=metrics))
-
-    return _done(request, form, act)
-
-
-@router.post("/monitor")
-def make_monitor(request: Request, form: Sent) -> Response:
-    """Create a monitor that evaluates new traces."""
-    name, cadence = _one(form, "name"), _one(form, "cadence")
-    metrics, tags = [*form.get("metric", ())], _listed(form, "tags")
-
-    def act(scope: ProjectScope) -> object:
-        if not metrics:
-            raise refused("Choose a metric.")
-        filters: dict[str, Any] = {"tags": tags} if tags else {}
-        body = CreateMonitor(name=name, target_type="TRACE", metrics=metrics, cadence=cadence, filters=filters)
-        return monitors.create_monitor(scope, body)
-
-    return _done(request, form, act)
-
-
-@router.post("/monitors/{monitor_id}")
-def change_monitor(request: Request, monitor_id: UUID, form: Sent) -> Response:
-    """Pause, resume, run or delete a monitor."""
-    verb = _one(form, "verb")
-    actions: Mapping[str, Callable[[ProjectScope, UUID], object]] = {
-        "pause": monitors.pause_monitor,
-        "resume": monitors.resume_monitor,
-        "trigger": monitors.trigger_monitor,
-        "delete": monitors.delete_monitor,
-    }
-
-    def act(scope: ProjectScope) -> object:
-        if verb not in actions:
-            raise refused("Choose what to do with the monitor.")
-        return actions[verb](scope, monitor_id)
 
     return _done(request, form, act)
 
