@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._json import Content, Object, integer, number,
 from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 Attributes = dict[str, Any]
 """Span attributes; a None value means that the attribute is absent."""
@@ -42,9 +43,8 @@ class Answer:
 class Endpoint(Protocol):
     """One kind of call of one API. Implementations keep no state and may raise: the caller guards them.
 
-    Three more methods are optional. `binary(content, content_type)` returns the answer for a body that is neither JSON
-    nor events. `is_news(answer)` returns whether to record an answer. `growing(event)` returns the place of the text
-    that an event continues (`_streams.text_runs.Growing`).
+    Two more methods are optional. `binary(content, content_type)` returns the answer for a body that is neither JSON
+    nor events. `is_news(answer)` returns whether to record an answer.
     """
 
     @property
@@ -55,6 +55,11 @@ class Endpoint(Protocol):
     @property
     def last_event(self) -> LastEvent | None:
         """The event that ends a stream."""
+        ...
+
+    @property
+    def growing(self) -> Growth | None:
+        """Finds the text that an event of a stream continues."""
         ...
 
     def request_attributes(self, body: Body) -> Attributes:
@@ -231,6 +236,8 @@ class DescribedEndpoint:
     """Content of an answer."""
     empty: ClassVar[Iterable[str]] = ()
     """Members of an answer that carry no information, repeat the request, or are read by a method."""
+    growing: ClassVar[Growth | None] = None
+    """Finds the text that an event of a stream continues."""
 
     _request: ClassVar[Table]
     _input: ClassVar[Table]

@@ -122,7 +122,7 @@ def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body |
 
 def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | None]:
     first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
-    return endpoint.merged(joined(events, getattr(endpoint, "growing", None))), first
+    return endpoint.merged(joined(events, endpoint.growing)), first
 
 
 # -- one model call over HTTP: its span, and the body that the app reads after the call has returned -------------------

@@ -197,6 +197,23 @@ def sealed(text: str) -> str:
     return f"[{len(text)} characters that only the service can read]"
 
 
+_CONSTANT: Final = frozenset({"type", "name", "id", "role", "status"})
+"""Texts that do not grow."""
+
+
+def joined(before: Any, piece: Any, name: str = "") -> Any:
+    """Continue a value by the next piece of a stream: texts become longer, objects are continued member by member."""
+    if isinstance(piece, str) and isinstance(before, str):
+        return piece if name in _CONSTANT else before + piece
+    if piece.__class__ is dict and (before is None or isinstance(before, dict)):
+        found = {**obj(before)}
+        for member, value in piece.items():
+            if value:
+                found[member] = joined(found.get(member), value, member)
+        return found
+    return grown(before, piece)
+
+
 def grown(before: Any, piece: Any) -> Any:
     """Merge two pieces of a value: lists and objects grow; for any other value, the later one counts.
 

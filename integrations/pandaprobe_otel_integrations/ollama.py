@@ -38,7 +38,7 @@ from pandaprobe_otel_integrations._json import (
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
-from pandaprobe_otel_integrations._other_members import with_rest
+from pandaprobe_otel_integrations._other_members import joined, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._servers import Places, place_of
@@ -165,16 +165,19 @@ class Chat(DescribedEndpoint):
     def merged(self, events: Events) -> Body:
         """Return the chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}
-        message = _Message()
-        logprobs: list[Any] = []
+        said: dict[str, Any] = {}
         for event in events.items:
             chunk = obj(event.data)
             whole |= {key: value for key, value in chunk.items() if value is not None and key not in _SAID}
             if probable := chunk.get("logprobs"):
-                logprobs += items(probable)
-            message.add(obj(chunk.get("message")) or chunk)
-        said = message.whole()
-        return {**whole, **said, "message": said, "logprobs": logprobs}
+                whole["logprobs"] = [*items(whole.get("logprobs")), *items(probable)]
+            piece = obj(chunk.get("message")) or chunk
+            for name in (*_TEXTS, "tool_calls"):
+                if value := piece.get(name):
+                    said[name] = (
+                        [*said.get(name, ()), *value] if isinstance(value, list) else joined(said.get(name), value)
+                    )
+        return {**whole, **said, "message": said}
 
     def is_output(self, event: Event) -> bool:
         """Return True for every chunk except an error."""
@@ -226,24 +229,6 @@ class Embeddings(DescribedEndpoint):
         ("embeddings", "embedding"): (names.DIMENSION_COUNT, _dimensions),
         "prompt_eval_count": (names.INPUT_TOKENS, integer),
     }
-
-
-class _Message:
-    """The chunks of a stream, merged."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, list[str]] = {}
-        self._calls: list[Any] = []
-
-    def add(self, piece: Object) -> None:
-        for key in _TEXTS:
-            if text := string(piece.get(key)):
-                self._texts.setdefault(key, []).append(text)
-        self._calls += items(piece.get("tool_calls"))
-
-    def whole(self) -> dict[str, Any]:
-        message: dict[str, Any] = {key: "".join(pieces) for key, pieces in self._texts.items()}
-        return {**message, "tool_calls": self._calls} if self._calls else message
 
 
 _EMBED: Final = Embeddings()

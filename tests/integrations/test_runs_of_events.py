@@ -17,7 +17,6 @@ from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import Converse
 from pandaprobe_otel_integrations.bedrock.invoke import Nova, invocation
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
-from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
 
 WORD: Final = b"@@"
@@ -86,10 +85,6 @@ COHERE: Final = (
     },
     {"type": "message-end", "delta": {"finish_reason": "@@"}},
 )
-COHERE_V1: Final = (
-    {"is_finished": False, "event_type": "text-generation", "text": "@@"},
-    {"is_finished": False, "event_type": "search-results", "text": "@@"},
-)
 GEMINI: Final = (
     _parts({"text": "@@"}),
     _parts({"text": "@@"}, finishReason="STOP"),
@@ -143,7 +138,6 @@ CASES: Final = {
     "chat completions, other line ends": (ChatCompletions(), CHAT, _events, sse.parse, b"\r\n\r\n"),
     "messages": (Messages(), CLAUDE, _events, sse.parse, b"\n\n"),
     "cohere": (CohereChat(), COHERE, _events, sse.parse, b"\n\n"),
-    "cohere v1": (ChatV1(), COHERE_V1, _as_is, ndjson.parse, b"\n"),
     "gemini": (GenerateContent(), GEMINI, _events, sse.parse, b"\n\n"),
     "converse": (Converse(), BLOCKS, _named, sse.parse, b"\n\n"),
     "nova": (Nova(), NOVA, _as_is, ndjson.parse, b"\n"),

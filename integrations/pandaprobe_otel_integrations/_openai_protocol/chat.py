@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Body, DescribedEndpoi
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
-    growing_text,
+    TEXTS,
     input_message,
     merged_chunks,
     output_messages,
@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
@@ -61,6 +61,7 @@ class ChatCompletions(DescribedEndpoint):
         "system_fingerprint": (names.SYSTEM_FINGERPRINT, string),
     }
     empty: ClassVar[Iterable[str]] = ("object", "created", "choices")
+    growing = Growth("choices", "delta", texts={*((name,) for name in TEXTS), ("tool_calls", "function", "arguments")})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return every choice, its finish reason, and the usage, which Groq's streams keep in a separate member."""
@@ -88,10 +89,6 @@ class ChatCompletions(DescribedEndpoint):
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first chunk with a choice. Azure sends content filter results before it."""
         return bool(objects(obj(event.data).get("choices")))
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a delta."""
-        return growing_text(obj(event.data))
 
 
 def _without_groq(body: Body) -> Body:

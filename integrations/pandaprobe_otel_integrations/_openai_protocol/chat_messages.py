@@ -7,11 +7,10 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body
-from pandaprobe_otel_integrations._json import Object, from_json, items, obj, objects, string
+from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, told, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, joined, reading, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._streams.text_runs import Place
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
 """Rare members of an assistant's message."""
@@ -210,15 +209,13 @@ def _tool_answer(content: Any) -> Any:
 
 # -- the chunks of a streamed chat completion, merged ------------------------------------------------------------------
 
-_TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 _LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error"})
 _ENVELOPE: Final = frozenset({"object", "created", "obfuscation", "p"})
 """Members of chunks that carry no information; the last two are padding."""
 _STREAMED_CHOICE: Final = frozenset(
     {"index", "delta", "text", "finish_reason", "logprobs", "message", "obfuscation", "p"}
 )
-_CONSTANT: Final = frozenset({"type", "name", "id", "status"})
-"""Texts of a delta that do not grow."""
 
 
 def merged_chunks(chunks: Iterable[Any]) -> Body:
@@ -248,61 +245,34 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
     return merged
 
 
-def growing_text(chunk: Object) -> Place | None:
-    """Return the place of the one text that a chunk extends: in the message, the reasoning, or a call's arguments."""
-    choices = items(chunk.get("choices"))
-    choice = obj(choices[0]) if len(choices) == 1 else obj(None)
-    if choice.get("logprobs"):
-        return None  # log probabilities of each token, even of two equal tokens
-    delta = obj(choice.get("delta"))
-    said = [name for name, value in delta.items() if value and name != "role"]
-    if len(said) != 1:
-        return None
-    name, value = said[0], delta[said[0]]
-    if name in _TEXTS:
-        return ("choices", 0, "delta", name) if isinstance(value, str) else None
-    calls = items(value) if name == "tool_calls" else []
-    call = obj(calls[0]) if len(calls) == 1 else obj(None)
-    # A fragment with a name may start another call.
-    function = obj(call.get("function"))
-    if "name" in function or "custom" in call or string(function.get("arguments")) is None:
-        return None
-    return ("choices", 0, "delta", "tool_calls", 0, "function", "arguments")
-
-
 class _Choice:
     """One of the choices that a request asked for."""
 
     def __init__(self) -> None:
-        self._role: str | None = None
-        self._texts: dict[str, list[str]] = {}
-        self._legacy_text: list[str] = []
-        self._calls = _ToolCalls()
-        self._function: dict[str, str] = {}
-        self._audio: dict[str, str] = {}
+        self._message: dict[str, Any] = {}
+        self._calls: list[dict[str, Any]] = []
+        self._at: dict[int, int] = {}
+        """Places of the calls by their indexes."""
         self._finish_reason: str | None = None
         self._logprobs = Logprobs()
-        self._others: dict[str, Any] = {}
         self._beside: dict[str, Any] = {}
 
     def add(self, piece: Object) -> None:
         # Some services send the whole message again in the last chunk; if there is a delta as well, only the delta
-        # counts.
+        # counts. Together repeats a delta's content as `text`, the member of legacy completions.
         delta = piece.get("delta")
-        for name, value in obj(delta).items():
+        for name, value in obj(delta if delta is not None else {"content": piece.get("text")}).items():
             if not value:
                 continue
-            if name not in _TEXTS:
-                self._add_other(name, value)
-            elif type(value) is str and name in self._texts:
-                self._texts[name].append(value)
+            if name == "tool_calls":
+                for call in objects(value):
+                    self._add_call(call)
+            elif name in TEXTS and not isinstance(value, str):
+                self._add_pieces(name, value)
             else:
-                self._add_text(name, value)
+                self._message[name] = joined(self._message.get(name), value, name)
         if (reason := piece.get("finish_reason")) is not None:
             self._finish_reason = string(reason) or self._finish_reason
-        # Together repeats a delta's content as `text`, the member of legacy completions.
-        if delta is None and (text := string(piece.get("text"))):
-            self._legacy_text.append(text)
         if piece.get("logprobs") or piece.keys() - _STREAMED_CHOICE:
             self._add_rest(piece)
 
@@ -313,123 +283,49 @@ class _Choice:
             elif name not in _STREAMED_CHOICE and value:
                 self._beside[name] = grown(self._beside.get(name), value)
 
-    def _add_text(self, name: str, value: Any) -> None:
-        if isinstance(value, str):
-            self._texts.setdefault(name, []).append(value)
-            return
-        # Mistral streams reasoning, and the text after it, as lists of typed pieces.
+    def _add_pieces(self, name: str, value: Any) -> None:
+        """Add reasoning, and the text after it, which Mistral streams as lists of typed pieces."""
         for piece in objects(value):
-            if piece.get("type") == "thinking":
-                self._add_text("reasoning_content", thinking_text(piece))
-            elif text := string(piece.get("text")):
-                self._add_text(name, text)
+            is_thought = piece.get("type") == "thinking"
+            target = "reasoning_content" if is_thought else name
+            if text := thinking_text(piece) if is_thought else string(piece.get("text")):
+                self._message[target] = joined(self._message.get(target), text)
 
-    def _add_other(self, name: str, value: Any) -> None:
-        if name == "role":
-            self._role = string(value) or self._role
-        elif name == "tool_calls":
-            for call in objects(value):
-                self._calls.add(call)
-        elif name == "function_call":
-            _append(self._function, obj(value), ("name", "arguments"))
-        elif name == "audio":
-            audio = obj(value)
-            _append(self._audio, audio, ("data", "transcript"))
-            if audio_id := string(audio.get("id")):
-                self._audio["id"] = audio_id
-        else:
-            before = self._others.get(name)
-            if isinstance(value, str) and isinstance(before, str) and name not in _CONSTANT:
-                self._others[name] = before + value
-            else:
-                self._others[name] = grown(before, value)
+    def _add_call(self, fragment: Object) -> None:
+        """Merge the fragment of a tool call.
+
+        It belongs to the call at its index. A new id at that index starts another call. A fragment without an index
+        belongs to the last call.
+        """
+        index: Any = fragment.get("index")
+        is_placed = isinstance(index, int)
+        call_id = string(fragment.get("id"))
+        place = self._at.get(index) if is_placed else len(self._calls) - 1 if self._calls else None
+        if place is None or not _goes_on(self._calls[place], call_id, fragment):
+            same = (at for at, call in enumerate(self._calls) if call_id is not None and call.get("id") == call_id)
+            place = next(same, len(self._calls))
+            if is_placed:
+                self._at[index] = place
+        if place == len(self._calls):
+            self._calls.append({})
+        self._calls[place] = joined(self._calls[place], dict(fragment))
 
     def whole(self) -> dict[str, Any]:
         logprobs = self._logprobs.whole()
         beside = {**self._beside, "logprobs": logprobs} if logprobs else self._beside
-        if self._legacy_text:
-            return {**beside, "text": "".join(self._legacy_text), "finish_reason": self._finish_reason}
-        message: dict[str, Any] = {"role": self._role or "assistant"}
-        message.update((name, "".join(found)) for name, found in self._texts.items())
-        if calls := self._calls.whole():
-            message["tool_calls"] = calls
-        if self._function:
-            message["function_call"] = self._function
-        if self._audio:
-            message["audio"] = self._audio
-        return {**beside, "message": {**self._others, **message}, "finish_reason": self._finish_reason}
+        message: dict[str, Any] = {"role": "assistant", **self._message}
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return {**beside, "message": message, "finish_reason": self._finish_reason}
 
 
-class _ToolCalls:
-    """Merges the fragments of tool calls.
-
-    A fragment belongs to the call at its index. A new id at that index starts another call. A fragment without an index
-    belongs to the last call.
-    """
-
-    def __init__(self) -> None:
-        self._calls: list[_ToolCall] = []
-        self._at: dict[int, _ToolCall] = {}
-
-    def add(self, fragment: Object) -> None:
-        index: Any = fragment.get("index")
-        call_id = string(fragment.get("id"))
-        call = self._at.get(index) if isinstance(index, int) else (self._calls[-1] if self._calls else None)
-        if call is None or not call.goes_on_with(call_id, fragment):
-            call = next((one for one in self._calls if call_id is not None and one.id == call_id), None)
-            if call is None:
-                call = _ToolCall()
-                self._calls.append(call)
-            if isinstance(index, int):
-                self._at[index] = call
-        call.add(fragment)
-
-    def whole(self) -> list[dict[str, Any]]:
-        return [call.whole() for call in self._calls]
-
-
-class _ToolCall:
-    def __init__(self) -> None:
-        self.id: str | None = None
-        self._type: str | None = None
-        self._parts: dict[str, dict[str, str]] = {}
-        self._others: dict[str, Any] = {}
-
-    def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
-        """Return whether a fragment for this index continues this call."""
-        if call_id is not None:
-            return self.id in (None, call_id)
-        # Gemini's compatible endpoint sends complete calls, all at index 0 and without ids.
-        function = obj(fragment.get("function"))
-        arguments = self._parts.get("function", {}).get("arguments")
-        if not arguments or not string(function.get("name")) or not string(function.get("arguments")):
-            return True
-        return not _is_json(arguments)
-
-    def add(self, fragment: Object) -> None:
-        self.id = self.id or string(fragment.get("id"))
-        self._type = self._type or string(fragment.get("type"))
-        for kind, keys in (("function", ("name", "arguments")), ("custom", ("name", "input"))):
-            if found := obj(fragment.get(kind)):
-                _append(self._parts.setdefault(kind, {}), found, keys)
-        if fragment.keys() - _CALL:
-            for name, value in rest(fragment, _CALL).items():
-                self._others[name] = grown(self._others.get(name), value)
-
-    def whole(self) -> dict[str, Any]:
-        return {**self._others, "id": self.id, "type": self._type or "function", **self._parts}
-
-
-def _append(target: dict[str, str], source: Object, keys: Iterable[str]) -> None:
-    for key in keys:
-        if found := string(source.get(key)):
-            # A name arrives in one piece; some services repeat it with every fragment.
-            target[key] = found if key == "name" else target.get(key, "") + found
-
-
-def _is_json(text: str) -> bool:
-    try:
-        from_json(text)
-    except ValueError:
-        return False
-    return True
+def _goes_on(call: Object, call_id: str | None, fragment: Object) -> bool:
+    """Return whether a fragment for this call's index continues the call."""
+    if call_id is not None:
+        return call.get("id") in (None, call_id)
+    # Gemini's compatible endpoint sends complete calls, all at index 0 and without ids.
+    function = obj(fragment.get("function"))
+    arguments = obj(call.get("function")).get("arguments")
+    if not arguments or not string(function.get("name")) or not string(function.get("arguments")):
+        return True
+    return object_from_json(arguments) is None

@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     each,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import SeenIds
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
@@ -289,49 +289,38 @@ def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
         index: Any = event.get("output_index")
         if isinstance(index, int):
             found.setdefault(index, _Item()).add(event)
-    return [item for index in sorted(found) if (item := found[index].whole())]
+    return [item for index in sorted(found) if (item := found[index].whole)]
 
 
 class _Item:
     """One item of the output: first as announced, then with its deltas, at last as the complete item."""
 
     def __init__(self) -> None:
-        self._item: dict[str, Any] = {}
-        self._pieces: dict[tuple[_Place, int], list[str]] = {}
-        self._annotations: dict[int, list[Any]] = {}
+        self.whole: dict[str, Any] = {}
+        self._parts: dict[tuple[str, Any], dict[str, Any]] = {}
 
     def add(self, event: Object) -> None:
         kind = string(event.get("type")) or ""
-        if kind in ("response.output_item.added", "response.output_item.done"):
-            self._item = dict(obj(event.get("item")))
-            self._pieces.clear()
-            self._annotations.clear()
-            return
-        if kind == "response.output_text.annotation.added":
-            place_in_item = integer(event.get("content_index")) or 0
-            self._annotations.setdefault(place_in_item, []).append(event.get("annotation"))
-            return
-        place = _DELTAS.get(kind)
         delta = event.get("delta")
-        if place is None or not isinstance(delta, str):
-            return
-        index: Any = event.get(place.index_name)
-        self._pieces.setdefault((place, index if isinstance(index, int) else 0), []).append(delta)
-        if not self._item:
-            self._item = {"type": place.item_type, "id": event.get("item_id")}
+        if kind in ("response.output_item.added", "response.output_item.done"):
+            self.whole = dict(obj(event.get("item")))
+            self._parts.clear()
+        elif kind == "response.output_text.annotation.added":
+            part = self._part(event, _DELTAS["response.output_text.delta"])
+            part.setdefault("annotations", []).append(event.get("annotation"))
+        elif (place := _DELTAS.get(kind)) is not None and isinstance(delta, str):
+            if not self.whole:
+                self.whole = {"type": place.item_type, "id": event.get("item_id")}
+            target = self.whole if place.group is None else self._part(event, place)
+            target[place.member] = (target.get(place.member) or "") + delta
 
-    def whole(self) -> dict[str, Any]:
-        item = dict(self._item)
-        for (place, index), pieces in sorted(self._pieces.items(), key=lambda entry: entry[0][1]):
-            if place.group is None:
-                item[place.member] = "".join(pieces)
-            else:
-                group = items(item.get(place.group))
-                part: dict[str, Any] = {"type": place.part_type, place.member: "".join(pieces)}
-                if place.part_type == "output_text" and (annotations := self._annotations.get(index)):
-                    part["annotations"] = annotations
-                item[place.group] = [*group, part]
-        return item
+    def _part(self, event: Object, place: _Place) -> dict[str, Any]:
+        group = str(place.group)
+        key = group, event.get(place.index_name)
+        if key not in self._parts:
+            self._parts[key] = {"type": place.part_type}
+            self.whole[group] = [*items(self.whole.get(group)), self._parts[key]]
+        return self._parts[key]
 
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"

@@ -9,7 +9,7 @@ else are decoded separately.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache, reduce
 from itertools import islice
 from operator import getitem
@@ -17,15 +17,53 @@ from typing import Any, Final
 
 import orjson
 
+from pandaprobe_otel_integrations._json import obj
+
 from .sse import Blocks, Event, Events, Read
 
 Place = tuple[str | int, ...]
 """The path to a text inside an event's JSON: members and indexes; the last one is a member."""
-Growing = Callable[[Event], Place | None]
-"""Finds the text in an event that the next event continues; None if there is none, or if it is empty.
+_CONSTANT: Final = frozenset({"type", "role", "index", "id"})
+"""Members beside a text that may be repeated."""
+_OF_EACH_TOKEN: Final = ("logprobs", "logprobsResult")
+"""Members that are different things even if they are equal."""
 
-Reading two otherwise equal events must give the same result as reading one event with both texts.
-"""
+
+class Growth:
+    """Finds the text of an event, if it is all that the event adds.
+
+    Reading two otherwise equal events must give the same result as reading one event with both texts. `below` has the
+    members around the pieces of an answer, and `texts` the paths of the texts in there.
+    """
+
+    __slots__ = ("_below", "_texts")
+
+    def __init__(self, *below: str, texts: Set[tuple[str, ...]]) -> None:
+        self._below = below
+        self._texts = texts
+
+    def place(self, event: Event) -> Place | None:
+        """Return the place of the text; None if there is none, or if the event adds anything else."""
+        value, steps, path = event.data, list[str | int](), list[str]()
+        while not isinstance(value, str):
+            if isinstance(value, list):
+                value = value[0] if len(value) == 1 else None  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+                steps.append(0)
+            members = obj(value)
+            name = self._next(members, len(path))
+            if name is None or any(map(members.get, _OF_EACH_TOKEN)):
+                return None
+            steps.append(name)
+            path.append(name)
+            value = members[name]
+        return tuple(steps) if value and tuple(path[len(self._below) :]) in self._texts else None
+
+    def _next(self, members: Mapping[str, Any], depth: int) -> str | None:
+        if depth < len(self._below):
+            return self._below[depth] if members.get(self._below[depth]) else None
+        names = [name for name, value in members.items() if value and name not in _CONSTANT]
+        return names[0] if len(names) == 1 else None
+
 
 MAX_MISSES: Final = 3
 """Number of consecutive failed searches for a run after which the rest of a stream is decoded event by event."""
@@ -43,7 +81,7 @@ _TEXT: Final = re.compile(rb'[^"\\]*(?:%b[^"\\]*)*' % _ESCAPE)
 _END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
 
 
-def joined(events: Events, growing: Growing | None) -> Events:
+def joined(events: Events, growing: Growth | None) -> Events:
     """Return the same events with each run merged into one event, without `ends_at`.
 
     If the source of the events is unknown, return `events` itself.
@@ -57,7 +95,7 @@ class _Joined:
 
     __slots__ = ("_blocks", "_growing")
 
-    def __init__(self, blocks: Blocks, growing: Growing | None) -> None:
+    def __init__(self, blocks: Blocks, growing: Growth | None) -> None:
         self._blocks = blocks
         self._growing = growing
 
@@ -71,7 +109,7 @@ class _Joined:
             if event is None:
                 continue
             if growing is not None and misses < MAX_MISSES and at < len(blocks):
-                place = growing(event)
+                place = growing.place(event)
                 if place is not None:
                     count = _grow(event.data, place, block, read, blocks, at)
                     misses = 0 if count else misses + 1

@@ -24,7 +24,7 @@ from pandaprobe_otel_integrations._other_members import Reader, grown, reading, 
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- content blocks of Anthropic's messages as parts in the conventions' form ------------------------------------------
 
@@ -179,13 +179,13 @@ _DELTAS: Final = {
 def merged_events(events: Iterable[Object]) -> Body:
     """Return the message of the events, in the form of an answer without streaming."""
     message: dict[str, Any] = {}
-    blocks: dict[int, _Block] = {}
+    blocks: dict[int, dict[str, Any]] = {}
     for event in events:
         kind = event.get("type")
         if kind == "content_block_delta":  # the usual case
-            _block(blocks, event).add(obj(event.get("delta")))
+            _continue(_block(blocks, event), obj(event.get("delta")))
         elif kind == "content_block_start":
-            _block(blocks, event).begin(obj(event.get("content_block")))
+            _block(blocks, event).update(obj(event.get("content_block")))
         elif kind == "message_start":
             message = {**obj(event.get("message"))}
             # The output tokens at the start are a placeholder.
@@ -198,68 +198,33 @@ def merged_events(events: Iterable[Object]) -> Body:
                 message.update(rest(event, _EVENT))
         elif kind == "error":
             message["error"] = event.get("error")
-    message["content"] = [blocks[index].whole() for index in sorted(blocks)]
+    message["content"] = [_whole(blocks[index]) for index in sorted(blocks)]
     return message
 
 
-def growing_text(event: Object) -> Place | None:
-    """Return the text of a delta."""
-    delta = obj(event.get("delta")) if event.get("type") == "content_block_delta" else obj(None)
-    source, _ = _DELTAS.get(str(delta.get("type")), ("", ""))
-    return ("delta", source) if string(delta.get(source)) is not None else None
+def _continue(block: dict[str, Any], delta: Object) -> None:
+    """Continue a block. A citation, or any unknown delta, is kept under its own name; citations form a list."""
+    kind = delta.get("type")
+    source, target = _DELTAS.get(str(kind), ("", ""))
+    if source:
+        before, piece = block.get(target), delta.get(source)
+        if piece and isinstance(piece, str):
+            block[target] = before + piece if isinstance(before, str) else piece  # the input of a call begins as {}
+    elif kind == "citations_delta":
+        block["citations"] = [*items(block.get("citations")), delta.get("citation")]
+    elif kind == _SIGNATURE:
+        block["signature"] = delta.get("signature")
+    else:
+        block.update((name, grown(block.get(name), value)) for name, value in rest(delta, {"type"}).items())
 
 
-class _Block:
-    def __init__(self) -> None:
-        self._block: dict[str, Any] = {}
-        self._pieces: dict[str, list[str]] = {}
-
-    def begin(self, block: Object) -> None:
-        self._block = dict(block)
-
-    def add(self, delta: Object) -> None:
-        source, target = _DELTAS.get(str(delta.get("type")), ("", ""))
-        if not source:
-            self._add_other(delta)
-            return
-        piece: Any = delta.get(source)
-        if not piece or not isinstance(piece, str):
-            return
-        pieces = self._pieces.get(target)
-        if pieces is None:
-            pieces = self._pieces[target] = []
-        pieces.append(piece)
-
-    def _add_other(self, delta: Object) -> None:
-        """Add a citation, or any unknown delta, to the block under its own name; citations form a list."""
-        kind = delta.get("type")
-        if kind == "citations_delta":
-            self._block["citations"] = [*items(self._block.get("citations")), delta.get("citation")]
-        elif kind == _SIGNATURE:
-            self._block["signature"] = delta.get("signature")
-        else:
-            for name, value in rest(delta, {"type"}).items():
-                self._block[name] = grown(self._block.get(name), value)
-
-    def whole(self) -> dict[str, Any]:
-        block = dict(self._block)
-        for member, pieces in self._pieces.items():
-            text = "".join(pieces)
-            if member == "input":
-                block[member] = decoded_arguments(text)
-            else:
-                block[member] = (string(block.get(member)) or "") + text
-        return block
-
-
-def _block(blocks: dict[int, _Block], event: Object) -> _Block:
+def _block(blocks: dict[int, dict[str, Any]], event: Object) -> dict[str, Any]:
     index: Any = event.get("index")
-    if not isinstance(index, int):
-        index = 0
-    block = blocks.get(index)
-    if block is None:
-        block = blocks[index] = _Block()
-    return block
+    return blocks.setdefault(index if isinstance(index, int) else 0, {})
+
+
+def _whole(block: dict[str, Any]) -> dict[str, Any]:
+    return {**block, "input": decoded_arguments(block["input"])} if "input" in block else block
 
 
 _LAST_EVENT: Final = LastEvent(
@@ -358,6 +323,7 @@ class Messages(DescribedEndpoint):
     }
     response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
     empty = ("type", "role", "content", "stop_reason")
+    growing = Growth("delta", texts={(source,) for source, _ in _DELTAS.values()})
 
     def finish_reason(self, body: Body) -> str | None:
         """Return the stop reason in the conventions' words."""
@@ -376,7 +342,3 @@ class Messages(DescribedEndpoint):
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first content; `message_start` and `ping` only announce it."""
         return obj(event.data).get("type") in ("content_block_start", "content_block_delta")
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a delta."""
-        return growing_text(obj(event.data))

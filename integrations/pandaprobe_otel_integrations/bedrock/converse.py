@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -21,11 +21,11 @@ from pandaprobe_otel_integrations._endpoint import (
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- content blocks of the Converse API as parts in the conventions' form ----------------------------------------------
 
@@ -145,6 +145,8 @@ _READERS: Final[Mapping[str, Reader]] = {
 
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
+TEXTS: Final = frozenset({("text",), ("toolUse", "input"), ("reasoningContent", "text")})
+"""Paths of the texts in a delta."""
 LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
 """The event with the counts, or an error, for which the client raises an exception that may keep the stream alive."""
 FINISH_REASONS: Final[Mapping[str, str]] = {
@@ -236,6 +238,7 @@ class Converse(DescribedEndpoint):
     }
     elsewhere = ("modelId", "schemaVersion")
     empty = ("output", "stopReason", "ResponseMetadata", "stream", METRICS)
+    growing: ClassVar[Growth | None] = Growth("delta", texts=TEXTS)
 
     def finish_reason(self, body: Body) -> str | None:
         """Return the stop reason in the conventions' words."""
@@ -254,10 +257,6 @@ class Converse(DescribedEndpoint):
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first content; `messageStart` only announces it."""
         return event.name in ("contentBlockStart", "contentBlockDelta")
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a delta."""
-        return growing_text(event.name or "", obj(event.data))
 
 
 def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
@@ -278,45 +277,23 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
             whole.update((key, value) for key, value in data.items() if value is not None)
         elif name.endswith("Exception"):
             whole["error"] = {"type": name, "message": data.get("message")}
-    message["content"] = [_joined(blocks[index]) for index in sorted(blocks) if blocks[index]]
+    message["content"] = [_cited_text(blocks[index]) for index in sorted(blocks) if blocks[index]]
     return {**whole, "output": {"message": message}}
 
 
-def growing_text(name: str, data: Object) -> Place | None:
-    """Return the target of an event with this name: a text, reasoning, or the input of a tool."""
-    delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
-    if isinstance(delta.get("text"), str):
-        return ("delta", "text") if delta["text"] else None
-    if use := obj(delta.get("toolUse")):
-        return ("delta", "toolUse", "input") if string(use.get("input")) is not None else None
-    thought = string(obj(delta.get("reasoningContent")).get("text"))
-    return ("delta", "reasoningContent", "text") if thought is not None else None
-
-
 def _continue(block: dict[str, Any], delta: Object) -> None:
-    if isinstance(delta.get("text"), str):
-        block.setdefault("text", []).append(delta["text"])
-    elif use := obj(delta.get("toolUse")):
-        call = block.setdefault("toolUse", {})
-        call["input"] = (string(call.get("input")) or "") + (string(use.get("input")) or "")
-    elif thought := string(obj(delta.get("reasoningContent")).get("text")):
-        told = block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})
-        told["text"] = told.get("text", "") + thought
-    elif signature := string(obj(delta.get("reasoningContent")).get("signature")):
-        block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})["signature"] = signature
-    elif citation := delta.get("citation"):
-        block.setdefault("citations", []).append(citation)
-    elif image := obj(delta.get("image")):
-        block["image"] = grown(block.get("image"), dict(image))
-    elif result := delta.get("toolResult"):
-        kept = block.setdefault("toolResult", {})
-        kept["content"] = [*items(kept.get("content")), *items(result)]
+    for kind, piece in delta.items():
+        if kind == "citation":
+            block.setdefault("citations", []).append(piece)
+        elif kind == "toolResult":
+            kept = block.setdefault(kind, {})
+            kept["content"] = [*items(kept.get("content")), *items(piece)]
+        else:
+            found = {"reasoningText": dict(obj(piece))} if kind == "reasoningContent" else piece
+            block[kind] = joined(block.get(kind), found)
 
 
-def _joined(block: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(block.get("text"), list):
-        return block
-    text = "".join(block["text"])
+def _cited_text(block: dict[str, Any]) -> dict[str, Any]:
     if "citations" not in block:
-        return {**block, "text": text}
-    return {"citationsContent": {"content": [{"text": text}], "citations": block["citations"]}}
+        return block
+    return {"citationsContent": {"content": [{"text": block.get("text")}], "citations": block["citations"]}}

@@ -39,13 +39,13 @@ from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place, joined
+from pandaprobe_otel_integrations._streams.text_runs import Growth, joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import (
     METRICS,
+    TEXTS,
     Converse,
     failure_in,
-    growing_text,
     merged_events,
     usage_attributes,
 )
@@ -152,7 +152,7 @@ class Invocation:
 
     def __init__(self, model: Endpoint) -> None:
         self.model = model
-        self.operation = model.operation
+        self.operation, self.growing = model.operation, model.growing
         self.request_attributes = model.request_attributes
         self.request_content = model.request_content
 
@@ -169,7 +169,7 @@ class Invocation:
     def merged(self, events: Events) -> Body:
         """Return the model's chunks as one answer."""
         found = _Inside(events)
-        chunks = joined(ndjson.parse(found.lines()), getattr(self.model, "growing", None))
+        chunks = joined(ndjson.parse(found.lines()), self.model.growing)
         return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
@@ -232,6 +232,8 @@ class _Inside:
 class Nova(Converse):
     """Amazon's Nova: the bodies of the Converse API. A chunk contains the name of its event."""
 
+    growing = Growth("contentBlockDelta", "delta", texts=TEXTS)
+
     def merged(self, events: Events) -> Body:
         """Return the chunks as one answer."""
         return merged_events(pair for event in events.items for pair in _named(event))
@@ -239,12 +241,6 @@ class Nova(Converse):
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first content."""
         return any(name in ("contentBlockStart", "contentBlockDelta") for name, _ in _named(event))
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a chunk with one event."""
-        named = [*_named(event)]
-        place = growing_text(*named[0]) if len(named) == 1 else None
-        return (named[0][0], *place) if place is not None else None
 
 
 def _named(event: Event) -> Iterable[tuple[str, Object]]:

@@ -27,11 +27,11 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     output_messages,
     tool_definition,
 )
-from pandaprobe_otel_integrations._other_members import Counts, told, with_rest
+from pandaprobe_otel_integrations._other_members import Counts, joined, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- token counts of Cohere's APIs, and its finish reasons -------------------------------------------------------------
 
@@ -84,100 +84,38 @@ def _count(billed: Any, seen: Any, name: str) -> int | None:
 
 def merged_events(events: Iterable[Object]) -> Body:
     """Return the answer of the events, in the form of an answer without streaming."""
-    answer = _Answer()
+    members: dict[str, Any] = {}
+    message: dict[str, Any] = {"role": "assistant"}
+    lists: dict[str, dict[int, Any]] = {"content": {}, "tool_calls": {}}
     for event in events:
-        answer.add(event)
-    return answer.whole()
-
-
-def growing_text(event: Object) -> Place | None:
-    """Return the place of the text that an event continues: in the answer, the plan, or a call's arguments."""
-    kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
-    where: tuple[str, ...] = ()
-    if kind == "content-delta" and not event.get("logprobs"):
-        said = [name for name in ("text", "thinking") if string(obj(message.get("content")).get(name)) is not None]
-        where = ("content", said[0]) if len(said) == 1 else ()
-    elif kind == "tool-plan-delta":
-        where = ("tool_plan",) if string(message.get("tool_plan")) is not None else ()
-    elif kind == "tool-call-delta":
-        function = obj(obj(message.get("tool_calls")).get("function"))
-        where = ("tool_calls", "function", "arguments") if string(function.get("arguments")) is not None else ()
-    return ("delta", "message", *where) if where else None
-
-
-class _Answer:
-    def __init__(self) -> None:
-        self._members: dict[str, Any] = {}
-        self._plan: list[str] = []
-        self._content: dict[int, _Block] = {}
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._citations: list[Any] = []
-        self._logprobs: list[Any] = []
-
-    def add(self, event: Object) -> None:
         kind, delta = string(event.get("type")), obj(event.get("delta"))
-        message = obj(delta.get("message"))
+        piece = obj(delta.get("message"))
         index: Any = event.get("index")
-        place = index if isinstance(index, int) else 0
         if logprobs := event.get("logprobs"):
-            self._logprobs.append(logprobs)
+            members["logprobs"] = [*items(members.get("logprobs")), logprobs]
         if kind == "message-start":
-            self._members["id"] = event.get("id")
-        elif kind in ("content-start", "content-delta"):
-            self._add_content(place, obj(message.get("content")))
-        elif kind == "tool-plan-delta":
-            self._plan.append(string(message.get("tool_plan")) or "")
-        elif kind in ("tool-call-start", "tool-call-delta"):
-            self._add_call(place, obj(message.get("tool_calls")))
+            members["id"] = event.get("id")
         elif kind == "citation-start":
-            self._citations += citations if isinstance(citations := message.get("citations"), list) else [citations]
+            cited = piece.get("citations")
+            message["citations"] = [*items(message.get("citations")), *(items(cited) or [cited])]
         elif kind == "message-end":
-            self._members.update({name: value for name, value in delta.items() if name != "message"})
-
-    def _add_content(self, place: int, piece: Object) -> None:
-        block = self._content.get(place)
-        if block is None:
-            block = self._content[place] = _Block()
-        for name in ("text", "thinking"):
-            if (text := string(piece.get(name))) is not None:
-                block.add(name, text)
-
-    def _add_call(self, place: int, piece: Object) -> None:
-        call = self._calls.setdefault(place, {"type": "function", "function": {"name": None, "arguments": ""}})
-        call["id"] = string(piece.get("id")) or call.get("id")
-        function = obj(piece.get("function"))
-        call["function"]["name"] = string(function.get("name")) or call["function"]["name"]
-        call["function"]["arguments"] += string(function.get("arguments")) or ""
-
-    def whole(self) -> Body:
-        message: dict[str, Any] = {"role": "assistant"}
-        if self._plan:
-            message["tool_plan"] = "".join(self._plan)
-        blocks = [self._content[place].whole() for place in sorted(self._content)]
-        message["content"] = [block for block in blocks if block is not None]
-        message["tool_calls"] = [self._calls[place] for place in sorted(self._calls)]
-        if self._citations:
-            message["citations"] = self._citations
-        members = {**self._members, "logprobs": self._logprobs} if self._logprobs else self._members
-        return {**members, "message": message}
+            members.update({name: value for name, value in delta.items() if name != "message"})
+        elif kind in _OUTPUT:
+            for name, value in piece.items():
+                if name in lists:
+                    place = index if isinstance(index, int) else 0
+                    lists[name][place] = joined(lists[name].get(place), dict(obj(value)))
+                elif name == "tool_plan":
+                    message[name] = joined(message.get(name), value)
+    for name, found in lists.items():
+        message[name] = [found[place] for place in sorted(found)]
+    message["content"] = [_typed(block) for block in message["content"] if block.keys() - {"type"}]
+    return {**members, "message": message}
 
 
-class _Block:
-    """A text or reasoning."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, list[str]] = {}
-
-    def add(self, name: str, text: str) -> None:
-        pieces = self._texts.get(name)
-        if pieces is None:
-            pieces = self._texts[name] = []
-        pieces.append(text)
-
-    def whole(self) -> dict[str, Any] | None:
-        """Return the block as the kind that appeared last; None if nothing arrived."""
-        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
-        return {"type": next(reversed(texts)), **texts} if texts else None
+def _typed(block: dict[str, Any]) -> Object:
+    """Return a text or reasoning as the kind that appeared last."""
+    return {**block, "type": next(name for name in reversed(block) if name != "type")}
 
 
 _LAST_EVENT: Final = LastEvent(
@@ -185,7 +123,7 @@ _LAST_EVENT: Final = LastEvent(
     mark=re.compile(rb'(?:^|[\n\r])(?:event: ?message-end[\n\r]|data: ?\{"type": ?"message-end")'),
 )
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json"}
-_OUTPUT: Final = frozenset({"content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
+_OUTPUT: Final = frozenset({"content-start", "content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
 
 
 def _output_type(response_format: Any) -> str | None:
@@ -224,6 +162,11 @@ class Chat(DescribedEndpoint):
     }
     response = {"id": (names.RESPONSE_ID, string)}
     empty = ("finish_reason", "message", "error", "logprobs")
+    growing = Growth(
+        "delta",
+        "message",
+        texts={("content", "text"), ("content", "thinking"), ("tool_plan",), ("tool_calls", "function", "arguments")},
+    )
 
     def response_attributes(self, body: Body) -> Attributes:
         """Return id and usage. Cohere's clients for AWS write the counts where the first version has them."""
@@ -248,11 +191,7 @@ class Chat(DescribedEndpoint):
 
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first event with a piece of the answer."""
-        return string(obj(event.data).get("type")) in _OUTPUT
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a delta."""
-        return growing_text(obj(event.data))
+        return string(obj(event.data).get("type")) in _OUTPUT - {"content-start"}
 
 
 def with_documents(messages: list[Part], documents: Any) -> list[Part]:

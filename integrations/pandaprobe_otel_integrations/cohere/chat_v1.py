@@ -11,7 +11,6 @@ from pandaprobe_otel_integrations._json import Content, Object, items, obj, obje
 from pandaprobe_otel_integrations._other_members import RESPONSE, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
 
 from .chat import SAMPLING, failure_in, with_documents
@@ -98,12 +97,6 @@ class ChatV1(DescribedEndpoint):
         """Return whether the event is the first piece of text, or of a call."""
         kind = string(obj(event.data).get("event_type")) or ""
         return kind.startswith(("text-generation", "tool-calls"))
-
-    def growing(self, event: Event) -> Place | None:
-        """Return a piece of text."""
-        data = obj(event.data)
-        is_text = data.get("event_type") == "text-generation" and string(data.get("text")) is not None
-        return ("text",) if is_text else None
 
 
 def _metered(event: Object) -> Object:

@@ -27,7 +27,7 @@ from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grow
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- contents of Gemini's API, whole or streamed, as messages and parts in the conventions' form -----------------------
 
@@ -212,18 +212,6 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
     return [found[index].whole() for index in sorted(found)]
 
 
-def growing_text(chunk: Object) -> Place | None:
-    """Return the text of a chunk that has one candidate with only one piece."""
-    candidates = items(chunk.get("candidates"))
-    candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
-    if "logprobsResult" in candidate:
-        return None
-    pieces = items(obj(candidate.get("content")).get("parts"))
-    piece = obj(pieces[0]) if len(pieces) == 1 else obj(None)
-    is_text = len(piece) == 1 and string(piece.get("text")) is not None
-    return ("candidates", 0, "content", "parts", 0, "text") if is_text else None
-
-
 class _Candidate:
     """One of the answers. Consecutive pieces that are only text, which nearly all are, become one."""
 
@@ -400,6 +388,7 @@ class GenerateContent(GoogleEndpoint):
     }
     response = {"responseId": (names.RESPONSE_ID, string), "modelVersion": (names.RESPONSE_MODEL, string)}
     empty = ("candidates", "sdkHttpResponse", "createTime")
+    growing = Growth("candidates", "content", "parts", texts={("text",)})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return every candidate, its finish reason, and the usage."""
@@ -433,10 +422,6 @@ class GenerateContent(GoogleEndpoint):
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first chunk with a candidate."""
         return bool(objects(obj(event.data).get("candidates")))
-
-    def growing(self, event: Event) -> Place | None:
-        """Return the text of a chunk."""
-        return growing_text(obj(event.data))
 
 
 # -- `embedContent` and `batchEmbedContents`, and embeddings by Vertex AI's `predict`. Vectors are never recorded ------
