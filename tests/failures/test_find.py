@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,14 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failed_traces import FAILURES, Body, agents, body, failed_tool, said, score, searches
-from pandaprobe_otel.evals.span_set import SpanSet
+from failed_traces import FAILURES, agents, body, failed_tool, said, score, searches
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.next_steps import NextSteps, next_steps
 from pandaprobe_otel.failures.template import MAX_LENGTH, template_of
 from pandaprobe_otel.mapping import map_trace
-from pandaprobe_otel.traces.records import TraceRecord
 from span_recorder import SpanRecorder
 from stored_traces import call, span, tool
 
@@ -238,28 +235,10 @@ def test_a_long_trace_is_read_once() -> None:
 
 
 TRACE_ID = "0f0c0000-0000-0000-0000-000000000000"
-WELL: dict[str, Body] = {
-    name: body(said('{"a": 1}')) for name, one in FAILURES.items() if not isinstance(one.alike[0], tuple)
-}
-ASSERTED = [(name, at) for name in WELL if name != "refused" for at in range(len(FAILURES[name].alike))]
 
 
 def _steps(found: Finding) -> NextSteps:
     return next_steps(found.kind, dict(found.parts), name=found.title, trace_id=TRACE_ID)
-
-
-def _run(line: str, trace: Body) -> None:
-    exec(line, {"probe": SimpleNamespace(spans=SpanSet.of([TraceRecord(trace)])), "json": json})
-
-
-@pytest.mark.parametrize(("name", "at"), ASSERTED)
-def test_the_line_fails_while_the_failure_is_there(name: str, at: int) -> None:
-    """The suggested assertion fails for the failed trace, and holds for a trace without the failure."""
-    trace = FAILURES[name].alike[at]
-    line = _steps(find_failures(trace)[0]).assertion
-    with pytest.raises((AssertionError, ValueError)):
-        _run(line, trace)
-    _run(line, WELL[name])
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -274,8 +253,8 @@ def test_the_monitor_has_a_metric_that_fits(name: str) -> None:
     assert metric == wanted.get(name, metric)
 
 
-def test_a_hostile_name_stays_one_word_and_one_text() -> None:
-    """A hostile name in a trace stays one word for the shell and one text for Python."""
+def test_a_hostile_name_stays_one_word() -> None:
+    """A hostile name in a trace stays one word for the shell."""
     name = "x'; rm -rf / #\n\"$(id)`id`\\"
     trace = body({**said("x"), "kind": "TOOL", "name": name, "status": "ERROR", "error": "ValueError: no"})
     steps = _steps(find_failures(trace)[0])
@@ -283,8 +262,6 @@ def test_a_hostile_name_stays_one_word_and_one_text() -> None:
     assert len(words) == 7
     assert words[3].startswith("--name=ValueError in x'; rm")
     assert "\n" not in steps.monitor
-    with pytest.raises(AssertionError):
-        _run(steps.assertion, trace)
 
 
 # -- templates of messages, without the values that change from run to run ---------------------------------------------
