@@ -45,7 +45,7 @@ OPTIONS: Final = (
 environment: `--pandaprobe-max-evals` as `pandaprobe_max_evals` and as `PANDAPROBE_PYTEST_MAX_EVALS`. Several reports
 have a line each there."""
 _LINE: Final = (
-    "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
+    "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, allow_vacuous=False, "
     "model=None): judge the traces of this test with PandaProbe's metrics"
 )
 

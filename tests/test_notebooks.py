@@ -11,10 +11,8 @@ from uuid import UUID
 import pytest
 
 from pandaprobe_otel.api import RunResult
-from pandaprobe_otel.api.models import EvalRun, Page, Session, Span, Trace, TraceListItem, TraceScore
-from pandaprobe_otel.evals import CaseResult, JudgeQuality, MetricResult, Outcome, Report, SpanSet
-from pandaprobe_otel.evals.judge_quality import LabelledAnswers
-from pandaprobe_otel.reporting.delivery_status import Status
+from pandaprobe_otel.api.models import EvalRun, Page, Session, Trace, TraceListItem, TraceScore
+from pandaprobe_otel.evals import CaseResult, MetricResult, Outcome, Report
 from pandaprobe_otel.traces.records import TraceRecord
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
@@ -117,26 +115,6 @@ def report_of(content: str) -> Report:
     return Report(name=content, created_at=NOW, cases=cases, notes=(content,))
 
 
-def status_of(content: str) -> Status:
-    """Return a status with a problem and an error."""
-    return Status(
-        enabled=True,
-        endpoint=content,
-        project_name=content,
-        spans_dropped={content: 1},
-        last_error=content,
-        problems=(content,),
-        settings={content: (content, content)},
-        instrumented={content: content},
-    )
-
-
-def quality_of(content: str) -> JudgeQuality:
-    """Return the quality of a judge that was wrong about one case and did not answer another."""
-    answer = LabelledAnswers(id=content, label=True, values=(0.1,), reason=content, threshold=0.5)
-    return JudgeQuality(metric=content, threshold=0.5, repeat=1, answers=(answer,), unanswered={content: content})
-
-
 def page_of(content: str) -> Page[TraceListItem]:
     """Return a page with one of two traces."""
     item = TraceListItem.model_validate({**trace_body(content), "spans": None, "span_count": 2})
@@ -145,16 +123,12 @@ def page_of(content: str) -> Page[TraceListItem]:
 
 EVERY: Final[dict[str, Callable[[str], Any]]] = {
     "trace": lambda content: Trace.model_validate(trace_body(content)),
-    "span": lambda content: Span.model_validate(span_body(1, content)),
     "session": session_of,
     "page": page_of,
     "result": result_of,
-    "status": status_of,
     "report": report_of,
     "comparison": lambda content: report_of(content).compare(report_of(content)),
-    "judge": quality_of,
     "record": lambda content: TraceRecord(trace_body(content)),
-    "spans": lambda content: SpanSet.of([TraceRecord(trace_body(content))]),
 }
 
 
@@ -173,7 +147,7 @@ def test_an_output_is_text_and_no_markup_of_its_content(name: str) -> None:
     assert "@import" not in html
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("span", "spans", "judge", "report")])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "report"])
 def test_a_terminal_shows_the_same_as_plain_text(name: str) -> None:
     """`print` shows the same content as plain text without tags."""
     shown = str(EVERY[name]("refund"))

@@ -129,12 +129,6 @@ class Span(Model):
         """The outcome if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
-    def _repr_html_(self) -> str:
-        from pandaprobe_otel.traces.notebook import span_html
-        from pandaprobe_otel.traces.records import SpanRecord
-
-        return span_html(SpanRecord(self.model_dump()))
-
 
 class Trace(Model):
     """A trace with all its spans, ordered by their start."""

@@ -157,13 +157,6 @@ def progress(line: str) -> None:
     show_default=True,
     help="Share of a case's runs that must pass.",
 )
-@click.option(
-    "--confirm",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help='Maximum number of judgements, including a first "no". The majority decides.',
-)
 @click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
 @click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")
 @judge_options
@@ -220,7 +213,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
     task = options["task"]
     if options["dataset"] is None or task is None:
         raise click.UsageError("nothing to judge: pass DATASET with --task, --trace, or --session")
-    same = ("concurrency", "model", "confirm", "allow_vacuous", "repeat", "min_pass", "cache", "refresh")
+    same = ("concurrency", "model", "allow_vacuous", "repeat", "min_pass", "cache", "refresh")
     return evaluate(
         options["dataset"],
         task,
@@ -250,7 +243,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
         )
     if options["dataset"] is not None or not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric, and no DATASET")
-    file, same = options["cache"], ("confirm", "allow_vacuous", "model")
+    file, same = options["cache"], ("allow_vacuous", "model")
     judging = Judging(
         allowance=Allowance(options["max_evals"]),
         caches=Caches(None if file is None else Path(file), refresh=options["refresh"]),

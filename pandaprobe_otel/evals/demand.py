@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self, cast
 
-from pandaprobe_otel.evals.verdicts import Repetition, share, whole
+from pandaprobe_otel.evals.verdicts import Repetition, share
 
 DEFAULT_THRESHOLD: Final = 0.5
 """Default threshold of every PandaProbe metric (measured on server 0.5.0). Runs have no thresholds of their own."""
@@ -25,14 +25,12 @@ class Demand:
     """Metrics of the caller's own."""
     repetition: Repetition = field(default_factory=Repetition)
     session: bool = False
-    confirm: int = 1
     allow_vacuous: bool = False
     model: str | None = None
 
     def __post_init__(self) -> None:
         for value in self.thresholds.values():
             share(threshold=value)
-        whole(confirm=self.confirm)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -48,7 +46,6 @@ class Demand:
         repeat: int = 1,
         min_pass: float = 1.0,
         session: bool = False,
-        confirm: int = 1,
         allow_vacuous: bool = False,
         model: str | None = None,
     ) -> Self:
@@ -58,7 +55,6 @@ class Demand:
         threshold: the threshold of metrics without one (default 0.5).
         repeat, min_pass: the number of runs, and the share of them that must pass (default: all).
         session: the metrics are those of sessions, and the test's traces become one session.
-        confirm: the maximum number of judgements, including a first "no"; the majority decides.
         allow_vacuous: pass even if the judge had nothing to judge.
         model: the judge model. Default: the server's.
 
@@ -75,7 +71,6 @@ class Demand:
             metrics=named,
             repetition=Repetition(repeat=repeat, min_pass=min_pass),
             session=session,
-            confirm=confirm,
             allow_vacuous=allow_vacuous,
             model=model,
         )

@@ -56,7 +56,6 @@ def evaluate(
     client: Client | None = None,
     judge: str | LocalJudge | None = None,
     model: str | None = None,
-    confirm: int = 1,
     allow_vacuous: bool = False,
     repeat: int = 1,
     min_pass: float = 1.0,
@@ -79,7 +78,7 @@ def evaluate(
     client: the client for the judge. Default: a client of the project that receives the traces.
     judge: a model that is called from here, such as `openai/gpt-4o-mini`. This needs no server and sends nothing by
     itself. If `init()` sends traces, their scores are sent too.
-    model, confirm, allow_vacuous: as in the pytest marker.
+    model, allow_vacuous: as in the pytest marker.
     max_evaluations: judge nothing if more evaluations would be billed.
     repeat, min_pass: the number of runs of each case, and the share of them that must pass for each metric. Runs stop
     early once the result is decided. The report shows a case with the mean of its runs and all traces.
@@ -88,7 +87,7 @@ def evaluate(
     deliver_within: the seconds until the traces must be delivered.
     pass_rate: the share of the cases that must pass for the report to pass.
     say: called with a line of text for each event, such as the bill, and every 10 s with the progress. Default: print
-    to standard error, and update the progress in place on a terminal.
+    to standard error.
 
     If `metrics` has names, `init()` is called unless the app has called it. Otherwise nothing is sent, and the
     instrumented libraries are restored at the end. If a task fails, its case has an error and the other cases continue.
@@ -106,7 +105,6 @@ def evaluate(
         scorers={metric: limits[metric] for metric in scorers},
         repetition=Repetition(repeat=repeat, min_pass=min_pass),
         session=isinstance(task, Simulation),
-        confirm=confirm,
         allow_vacuous=allow_vacuous,
         model=model,
     )
@@ -138,7 +136,7 @@ def evaluate(
     if names:
         judging.check(connect, **{"of_sessions" if demand.session else "of_traces": names})
     done: dict[str, list[TaskRun]] = {}
-    said, live = say or _to_stderr, say is None
+    said = say or _to_stderr
 
     def report(found: Judgements, *notes: str) -> Report:
         return Report(
@@ -154,16 +152,14 @@ def evaluate(
     notes: list[str] = []
     found: Judgements = {}
     try:
-        with shown(said, live=live) as show:
-            run_cases(cases, trial, concurrency=concurrency, done=done, show=show)
+        run_cases(cases, trial, concurrency=concurrency, done=done, show=shown(said))
         runs = [run for case in cases for run in done[case.id]]
         if handle is not None and not handle.flush(deliver_within):
             problem = handle.status().last_error
             notes.append(f"traces were not delivered within {deliver_within:g} s: {problem}")
         if names:
             questions = [question for run in runs for question in questions_of(run, demand)]
-            with shown(said, live=live) as show:
-                found = judging.judged(questions, connect, say=said, show=show, delivered=not notes)
+            found = judging.judged(questions, connect, say=said, show=shown(said), delivered=not notes)
     except KeyboardInterrupt:
         stopped = report({}, f"stopped: {len(done)} of {len(cases)} cases were run")
         raise EvaluationStopped(replace(stopped, complete=False)) from None
@@ -266,9 +262,8 @@ def judge_stored(
         for record in records if of_traces.metrics else ():
             add(record.trace_id, [record], of_traces)
     questions = [question for run, wanted in runs.values() for question in questions_of(run, wanted)]
-    with shown(say, live=True) as show:
-        there = [question for question in questions if question.traces]
-        found = judging.judged(there, lambda: nullcontext(client), say=say, show=show)
+    there = [question for question in questions if question.traces]
+    found = judging.judged(there, lambda: nullcontext(client), say=say, show=shown(say))
     absent = [question for question in questions if not question.traces]
     found |= errors(absent, "this project of PandaProbe does not have it")
     from pandaprobe_otel.config.resolve import Config

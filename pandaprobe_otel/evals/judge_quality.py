@@ -298,11 +298,6 @@ class JudgeQuality:
         wrong = [one for one in self.answers if one.share != float(one.label)]
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
 
-    def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.report_blocks import quality_html
-
-        return quality_html(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.agreement
@@ -373,10 +368,10 @@ def measure_judge(
         raise ValueError(f"{bill}, but max_evaluations is {max_evaluations}")
     if names:
         say(bill)
-    with shown(say, live=False) as show:
-        found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
-        if names and judge is not None:
-            found |= _by_judge(judge, names, cases, repeat, show)
+    show = shown(say)
+    found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
+    if names and judge is not None:
+        found |= _by_judge(judge, names, cases, repeat, show)
     return [_quality(name, cases, found[name], limits[name], repeat, min_kappa, seed) for name in limits]
 
 

@@ -1,4 +1,4 @@
-"""Judging of many traces or sessions at once: bill, limit, cache, confirmation of each "no", and a result for each."""
+"""Judging of many traces or sessions at once: bill, limit, cache, and a result for each."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ class Question:
     """The trace, or those of the session, as far as they are known. A session is judged once all are readable."""
     session: bool = False
     model: str | None = None
-    confirm: int = 1
-    """Maximum number of answers, including a first "no"; the majority decides."""
     cut: str | None = None
     """Cause that ended the run early."""
 
@@ -228,20 +226,8 @@ class Bench:
     show: Show = lambda tally: None
 
     def judge(self, questions: Sequence[Question]) -> Judgements:
-        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics.
-
-        Each "no" is replaced by the majority's judgement, if the question is to be confirmed.
-        """
+        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics."""
         found = self._judge(questions)
-        doubts = {
-            (question.target, metric): question
-            for question in questions
-            for metric, threshold in question.metrics.items()
-            if question.confirm > 1 and found[question.target, metric].is_no(threshold)
-        }
-        if doubts:
-            self.say(f"{len(doubts)} × no: the judge is asked again")
-        found |= self._confirmed(doubts, found)
         marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
         return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()} if marks else found
 
@@ -252,26 +238,6 @@ class Bench:
             if self.allowance.covers(group.evaluations):
                 found |= self._judged(group)
         return found
-
-    def _confirmed(self, doubts: Mapping[tuple[str, str], Question], found: Judgements) -> Judgements:
-        """Ask again about each "no", until the majority of its answers is clear.
-
-        The "no" stands if there is no clear majority, because the judge failed or the limit is reached.
-        """
-        answers = {key: [found[key]] for key in doubts}
-        asked = set(doubts)
-        while asked:
-            more = self.again([replace(doubts[key], metrics={key[1]: 0.0}) for key in sorted(asked)])
-            for key in sorted(asked):
-                judgement = more.get(key)
-                if judgement is None or judgement.finding is not Finding.SCORED:
-                    asked.discard(key)
-                    continue
-                answers[key].append(judgement)
-                yes, most = len(_yes(doubts[key], key[1], answers[key])), doubts[key].confirm
-                if max(yes, len(answers[key]) - yes) > most // 2 or len(answers[key]) >= most:
-                    asked.discard(key)
-        return {key: _majority(doubts[key], key[1], answers[key]) for key in doubts}
 
     def _judge(self, questions: Sequence[Question]) -> Judgements:
         known = self._from_cache(questions)
@@ -324,21 +290,6 @@ class Bench:
         for question in questions:
             if question.content is not None:
                 yield from ((cache, question.content, question, metric) for metric in question.metrics)
-
-
-def _yes(question: Question, metric: str, answers: Iterable[Judgement]) -> list[Judgement]:
-    return [answer for answer in answers if not answer.is_no(question.metrics[metric])]
-
-
-def _majority(question: Question, metric: str, answers: Sequence[Judgement]) -> Judgement:
-    yes = _yes(question, metric, answers)
-    values = ", ".join(f"{answer.value:.2f}" for answer in answers if answer.value is not None)
-    if len(answers) == 1:
-        return answers[0]
-    best, note = answers[0], f"confirmed: {values}"
-    if 2 * len(yes) > question.confirm:
-        best, note = yes[-1], f"{len(yes)} of {len(answers)} answers are yes: {values}"
-    return replace(best, reason=f"{best.reason} ({note})".strip())
 
 
 def errors(questions: Iterable[Question], reason: str) -> Judgements:

@@ -1,16 +1,11 @@
-"""Progress of an evaluation: done, failed, cost so far, time left. It is updated in place on a terminal, or printed
-every 10 s.
-"""
+"""Progress of an evaluation, printed every 10 s: done, failed, cost so far, time left."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
@@ -77,35 +72,10 @@ class Ticker:
 Show = Callable[[Tally], None]
 
 
-@contextmanager
-def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
-    """Yield a function that receives each state.
-
-    live: show the state on standard error, if that is a terminal and rich is installed (extra `cli`). Otherwise `say`
-    gets it.
-    """
+def shown(say: Callable[[str], None]) -> Show:
+    """Return a function that receives each state."""
     ticker = Ticker(say)
-    if not live or not sys.stderr.isatty() or find_spec("rich") is None:
-        yield lambda tally: ticker.tick(lambda: tally)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    # A task's output appears above the line. If it is redirected to a file, it still goes there.
-    whole = Progress(
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    with whole as bar:
-        task = bar.add_task("", total=None)
-
-        def show(tally: Tally) -> None:
-            bar.update(task, total=tally.total, completed=tally.done, description=tally.text(ticker.seconds))
-
-        yield show
+    return lambda tally: ticker.tick(lambda: tally)
 
 
 def all_at_once(

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.evals.cache import CacheUse, PromptCacheUse, prompt_caches
+from pandaprobe_otel.evals.cache import CacheUse
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
 from pandaprobe_otel.evals.verdicts import Evidence, Finding, Outcome, all_of, enough
 from pandaprobe_otel.mapping.clean import encode
@@ -209,11 +209,6 @@ class Report:
                     values.setdefault(result.metric, []).append(result.value)
         return {metric: sum(found) / len(found) for metric, found in values.items()}
 
-    @property
-    def cache_uses(self) -> list[CacheUse | PromptCacheUse]:
-        """The use of each cache: that of judgements, and those of prompts."""
-        return [*self.cache, *prompt_caches(trace for case in self.cases for trace in case.traces)]
-
     def assert_passed(self) -> None:
         """Raise AssertionError with the table unless the report passed. This is for unittest and scripts."""
         __tracebackhide__ = True
@@ -245,7 +240,7 @@ class Report:
             "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
-            "caches": [use.to_dict() for use in self.cache_uses],
+            "caches": [use.to_dict() for use in self.cache],
             **({} if self.comparison is None else _compared(self.comparison)),
         }
 
@@ -265,7 +260,7 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
-            cache=tuple(CacheUse.from_dict(use) for use in plain.get("caches", ()) if "judge" in use),
+            cache=tuple(map(CacheUse.from_dict, plain.get("caches", ()))),
             trace_url=plain.get("trace_url"),
         )
 

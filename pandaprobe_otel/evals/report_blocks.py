@@ -131,7 +131,7 @@ def _table(report: Report, *, has_links: bool = False) -> Table:
 def _notes(report: Report) -> Iterator[Block]:
     """Yield the other problems, and the use of caches."""
     yield from (line(text("note:"), quoted(note, "unsure")) for note in report.notes)
-    yield from (line(quoted(use, "dim")) for use in report.cache_uses)
+    yield from (line(quoted(use, "dim")) for use in report.cache)
 
 
 def _name(case: CaseResult) -> list[Words]:
@@ -387,13 +387,8 @@ def _changed(name: str, before: Any, after: Any) -> list[Payload]:
 # -- a judge ----------------------------------------------------------------------------------------------------------
 
 
-def quality_html(quality: JudgeQuality) -> str:
-    """Return the quality of a judge for a notebook: the agreement with the labels, and the cases that differ."""
-    return html([quoted(quality.metric), _outcome(quality.outcome)], _quality(quality))
-
-
 def quality_text(quality: JudgeQuality) -> str:
-    """Return the quality of a judge for a terminal."""
+    """Return the agreement of a judge with the labels, and the cases that differ, for a terminal."""
     title = line(quoted(f"{quality.metric}: {quality.outcome}"))
     return "\n".join(lines_of([title, *_quality(quality)], width=_WIDTH))
 

@@ -163,11 +163,6 @@ class SpanSet(Sequence[SpanRecord]):
     def __repr__(self) -> str:
         return f"<{len(self._spans)} × {self._label}: {', '.join(call_text(span) for span in self._spans)}>"
 
-    def _repr_html_(self) -> str:
-        from pandaprobe_otel.traces.notebook import spans_html
-
-        return spans_html(f"{len(self)} × {self._label}", self._spans)
-
     def _of_kind(self, kind: str, name: str | None) -> SpanSet:
         label = kind.lower() if kind != "LLM" else "model call"
         return self._narrowed(

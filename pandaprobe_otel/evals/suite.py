@@ -447,7 +447,7 @@ def outcome_reports(
 
 
 class Narrator:
-    """Lines and progress in the terminal. A log, which is no terminal, gets a line every 10 s."""
+    """Lines and progress in the terminal, every 10 s."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -477,13 +477,8 @@ class Narrator:
         self._ticker.tick(lambda: _tally(tests))
 
     def show(self, state: Tally) -> None:
-        """Show the progress of a run: updated in place on a terminal, otherwise as occasional lines."""
-        if self._reporter is None or self._ticker is None:
-            return
-        if self._reporter.isatty:
-            line = "" if state.done >= state.total else f"pandaprobe: {state.text(self._ticker.seconds)}"
-            self._reporter.rewrite(line, erase=True)
-        else:
+        """Write the progress of a run, if it is due."""
+        if self._reporter is not None and self._ticker is not None:
             self._ticker.tick(lambda: state)
 
     def _say_after_dots(self, line: str) -> None:

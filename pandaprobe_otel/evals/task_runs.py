@@ -90,7 +90,6 @@ def questions_of(run: TaskRun, demand: Demand) -> list[Question]:
             traces=tuple(t for t in run.traces if (t.session_id if demand.session else t.trace_id) == target),
             session=demand.session,
             model=demand.model,
-            confirm=demand.confirm,
             cut=run.unfinished,
         )
         for target in run.targets

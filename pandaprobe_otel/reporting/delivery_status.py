@@ -51,31 +51,6 @@ class Status:
             lines.append(f"last error: {self.last_error}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        """Return the counts and problems as HTML for notebooks, with the settings and the libraries folded."""
-        from pandaprobe_otel.traces.blocks import Block, Fold, Table, html, line, text
-
-        counts = {
-            "spans ended": self.spans_ended,
-            "delivered": self.spans_delivered,
-            "waiting": self.spans_pending,
-            **{f"dropped: {reason}": count for reason, count in self.spans_dropped.items() if count},
-            "traces delivered": self.traces_delivered,
-            **{f"scores dropped: {reason}": count for reason, count in self.scores_dropped.items()},
-        }
-        problems = [line(text(f"problem: {problem}", "bad")) for problem in self.problems]
-        if self.last_error is not None:
-            problems.append(line(text(f"last error: {self.last_error}", "bad")))
-        settings = [[text(name), text(value), text(source, "dim")] for name, (value, source) in self.settings.items()]
-        libraries = [[text(name), text(state)] for name, state in self.instrumented.items()]
-        blocks: list[Block] = [
-            Table(["count of", "number"], [[text(name), text(f"{count:,}")] for name, count in counts.items()]),
-            *problems,
-            *([Fold([text("libraries")], [Table(["library", "state"], libraries)])] if libraries else []),
-            *([Fold([text("settings")], [Table(["setting", "value", "from"], settings)])] if settings else []),
-        ]
-        return html([text(f"PandaProbe: {self._place()}")], blocks)
-
     def _place(self) -> str:
         return f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
 

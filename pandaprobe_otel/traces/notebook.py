@@ -25,19 +25,6 @@ def trace_html(trace: TraceRecord) -> str:
     return html(_trace_title(trace), [_trace_facts(trace), *tree_blocks(trace, most=_each(len(trace.spans)))])
 
 
-def span_html(span: SpanRecord) -> str:
-    """Return a span."""
-    metadata = payload("metadata", span.metadata or None, most=_LONGEST)
-    return html(span_words(span), [*_span_content(span, most=_LONGEST), *metadata])
-
-
-def spans_html(title: str, spans: Sequence[SpanRecord]) -> str:
-    """Return chosen spans in the given order."""
-    most = _each(len(spans))
-    shown = [Fold(span_words(span), _span_content(span, most=most)) for span in spans[:_MOST_SPANS]]
-    return html([text(title)], [*shown, *more(len(spans), "spans", _MOST_SPANS)])
-
-
 def session_html(session: Mapping[str, Any]) -> str:
     """Return a session: its traces in order, each with its tree."""
     traces = [TraceRecord(trace) for trace in session.get("traces", ())]

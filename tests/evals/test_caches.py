@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel import agent, start_trace
+from pandaprobe_otel import agent
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
-from pandaprobe_otel.evals.cache import JudgementCache, prompt_caches
+from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.judging import Bench, Question, ServerJudge
 from pandaprobe_otel.evals.report_blocks import report_page
 from pandaprobe_otel.evals.verdicts import Finding
@@ -112,25 +112,6 @@ def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_pa
     assert [(use.judge, use.known, use.wanted) for use in report.cache] == [(f"{endpoint.url} m", 1, 1)]
     assert changed.cache[0].known == 0
     assert (len(endpoint.received), len(prompts)) == (3, 2)
-
-
-def test_prompt_caches_of_providers_by_model() -> None:
-    """Prompt cache hits are shown for each model that reports them; cached tokens are part of the input tokens."""
-
-    def task(read: int | None) -> str:
-        with start_trace("t") as trace, trace.span("call", kind="LLM") as span:
-            span.set_model("gpt-4o" if read is not None else "silent")
-            counts = {"prompt_tokens": 1000, "completion_tokens": 5} | ({"cache_read_tokens": read} if read else {})
-            span.set_token_usage(**counts)
-        return "x"
-
-    with recording():
-        report = evaluate([800, 400, None], task, [lambda run: True])
-    (found,) = prompt_caches(trace for case in report.cases for trace in case.traces)
-    assert (found.model, found.read, found.tokens) == ("gpt-4o", 1200, 2000)
-    assert "cache of prompts: 1,200 of 2,000 (60%) tokens read, of gpt-4o" in str(report)
-    assert report.to_dict()["caches"] == [{"model": "gpt-4o", "read": 1200, "tokens": 2000, "rate": 0.6}]
-    assert Report.from_dict(report.to_dict()).cache == ()
 
 
 SUITE = """

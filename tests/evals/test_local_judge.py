@@ -142,22 +142,12 @@ def test_a_judge_that_cannot_be_called_is_refused(model: str, words: str, monkey
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_complete"], judge="anthropic/claude")
 
 
-@pytest.mark.parametrize(
-    ("confirm", "answers", "value"),
-    [(3, [0.1, 0.9, 0.8], 0.8), (3, [0.1, 0.2], 0.1), (3, [0.1, 0.9, 0.2], 0.1), (5, [0.1, 0.2, 0.9, 0.2], 0.1)],
-)
-def test_a_no_is_confirmed_by_the_majority(
-    endpoint: ProviderServer, confirm: int, answers: list[float], value: float
-) -> None:
-    """The judge is asked again until the majority is decided, and not more often, nor beyond the limit."""
-    given = {"reason": "seen", "task": "t", "outcome": "o"}
-    endpoint.replies(*(completion({**given, "score": answer}) for answer in answers))
+def test_nothing_is_asked_beyond_the_limit(endpoint: ProviderServer) -> None:
+    """A bill above the limit is no evidence, and the judge is not asked."""
     judge = LocalJudge("m", url=endpoint.url)
     with recording():
-        report = evaluate(["q"], answer, ["task_completion"], judge=judge, confirm=confirm, say=quiet)
         limited = evaluate(["q"], answer, ["task_completion"], judge=judge, max_evaluations=0, say=quiet)
-    assert (report.cases[0].results[0].value, len(endpoint.received)) == (value, len(answers))
-    assert limited.outcome == "no evidence"
+    assert (limited.outcome, endpoint.received) == ("no evidence", [])
 
 
 SUITE = """

@@ -269,22 +269,15 @@ JUDGED_REPEATEDLY = """
 @pytest.mark.pandaprobe(metrics=["task_completion"], repeat=5, min_pass=0.8)
 def test_flaky(probe, pandaprobe_repetition):
     assistant(f"run {pandaprobe_repetition}")
-
-@pytest.mark.pandaprobe(metrics=["step_efficiency"], confirm=3)
-def test_confirmed(probe):
-    assistant("x")
 """
 
 
-def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: RunSuite, server: LocalServer) -> None:
-    """Four yes answers of five pass at 80 %; two later yes answers overrule one no."""
+def test_the_judge_decides_about_repetitions(judged: RunSuite, server: LocalServer) -> None:
+    """Four yes answers of five pass at 80 %."""
     server.judge.set("task_completion", lambda trace: 0.1 if "run 3" in str(trace["input"]) else 0.9)
-    server.judge.set("step_efficiency", [0.2, 0.8, 0.9])
     outcome = judged(JUDGED_REPEATEDLY)
     assert outcome.cases["test_flaky::pandaprobe[task_completion]"] == "passed", outcome.out
-    assert outcome.cases["test_confirmed::pandaprobe[step_efficiency]"] == "passed"
     assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
-    assert "2 of 3 answers are yes: 0.20, 0.80, 0.90" in outcome.out
     assert outcome.code == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import threading
@@ -15,7 +14,6 @@ from pandaprobe_otel.evals import Report
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.pytest_plugin import OPTIONS
 from suites import RunSuite
-from waiting import wait_until
 
 UNNAMED = """
 @pytest.mark.pandaprobe
@@ -216,29 +214,3 @@ def test_every_report_has_every_test_that_uses_the_probe(run_suite: RunSuite, tm
     (tmp_path / "pytest.ini").write_text("[pytest]\npandaprobe_report =\n    other.json\n    other.md\n")
     run_suite(code)
     assert all((tmp_path / name).exists() for name in (*names, "other.json", "other.md"))
-
-
-EIGHT = """
-@pytest.mark.pandaprobe(metrics=["task_completion"])
-@pytest.mark.parametrize("n", range(8))
-def test_many(probe, n):
-    assistant(str(n))
-"""
-
-
-def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """The number of judged traces is updated in place, and removed at the end of the run."""
-    screen, one_at_a_time, judgements = tmp_path / ".out", threading.Lock(), itertools.count()
-
-    def judge(trace: object) -> float:
-        with one_at_a_time:
-            if (number := next(judgements)) in (1, 2):
-                wait_until(lambda: f"{number} of 8 judged".encode() in screen.read_bytes())
-        return 0.9
-
-    server.judge.set("task_completion", judge)
-    outcome = judged(EIGHT, terminal=True)
-    assert len(outcome.verdicts) == 8
-    steps = re.findall(r"\r *pandaprobe: (\d) of 8 judged \(task_completion\)", outcome.out)
-    assert steps == sorted(steps), outcome.out
-    assert len(set(steps)) >= 2, repr(outcome.out)

@@ -1,19 +1,15 @@
-"""The progress of an evaluation: a line every 10 s, or one line in place on a terminal."""
+"""The progress of an evaluation: a line every 10 s."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from command_line import COMMAND, clean_environment
 from pandaprobe_otel.evals.progress import Tally, Ticker
 from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunCommand, RunSuite
-from terminal import Terminal
 
 
 def test_a_line_each_ten_seconds() -> None:
@@ -44,52 +40,6 @@ def test_a_line_each_ten_seconds() -> None:
 def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, shown: str) -> None:
     """The line omits unknown values."""
     assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == shown
-
-
-TASK = """
-import time
-from pathlib import Path
-from pandaprobe_otel import agent, llm
-
-@agent
-def answer(question):
-    print("asked:", question)
-    while not Path(question).exists():
-        time.sleep(0.01)
-    return question
-
-def is_first(run):
-    return run.case.input == "first"
-"""
-
-
-def test_in_place_on_a_terminal(tmp_path: Path) -> None:
-    """On a terminal the task's output stays above the progress line, which is removed before the report."""
-    (tmp_path / "shop.py").write_text(TASK)
-    (tmp_path / "cases.jsonl").write_text('{"input": "first"}\n{"input": "second"}\n{"input": "third"}\n')
-    command = (
-        "evals",
-        "run",
-        "cases.jsonl",
-        "--task",
-        "shop:answer",
-        "--scorer",
-        "shop:is_first",
-        "--concurrency",
-        "1",
-    )
-    program = f"import os, sys; os.chdir({str(tmp_path)!r}); os.execv(sys.argv[1], sys.argv[1:])"
-    environment = clean_environment(tmp_path)
-    with Terminal(sys.executable, "-c", program, COMMAND, *command, environment=environment) as terminal:
-        terminal.wait_for("0 of 3 cases done")
-        (tmp_path / "first").touch()
-        terminal.wait_for(r"1 of 3 cases done, about \d+ s left")
-        (tmp_path / "second").touch()
-        terminal.wait_for(r"2 of 3 cases done, 1 failed, about \d+ s left")
-        (tmp_path / "third").touch()
-        terminal.wait_for("failed: 1/3 passed")
-        assert terminal.end() == 1
-        assert re.findall("asked: .*", terminal.text) == ["asked: first", "asked: second", "asked: third"]
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,14 @@ class Forks:
         env: Mapping[str, str],
         *arguments: str,
         folder: Path | None = None,
-        screen: Path | None = None,
         timeout_s: float = _LONGEST_S,
     ) -> subprocess.CompletedProcess[str]:
-        """Run code until it has ended and nobody writes any more, and return its output.
-
-        With `screen`, it runs in a terminal, whose output is written into this file at once.
-        """
+        """Run code until it has ended and nobody writes any more, and return its output."""
         assert self._process.poll() is None, f"forks.py has ended with {self._process.returncode}"
-        pairs = [os.openpty()] if screen else [os.pipe(), os.pipe()]
+        pairs = [os.pipe(), os.pipe()]
         output = {ours: b"" for ours, _ in pairs}
         with open(os.devnull) as nothing:
-            files = [pairs[0][1]] * 3 if screen else [nothing.fileno(), pairs[0][1], pairs[1][1]]
+            files = [nothing.fileno(), pairs[0][1], pairs[1][1]]
             asked = _ask(self.path, code, arguments or ("-c",), env, folder or Path.cwd(), files)
         for _, theirs in pairs:
             os.close(theirs)
@@ -81,23 +77,14 @@ class Forks:
                     os.kill(program, signal.SIGKILL)
                     raise subprocess.TimeoutExpired(code, timeout_s)
                 for number in found:
-                    part = _read(number)
+                    part = os.read(number, 65536)
                     output[number] += part
-                    if screen:
-                        screen.write_bytes(output[number])
                     if not part:
                         reading.remove(number)
                         os.close(number)
             end = int(asked.recv(64))
-        out, err = [*output.values(), b""][:2]
+        out, err = output.values()
         return subprocess.CompletedProcess(code, end, out.decode(), err.decode())
-
-
-def _read(number: int) -> bytes:
-    try:
-        return os.read(number, 65536)
-    except OSError:  # Linux's sign that no process writes to a terminal any more
-        return b""
 
 
 def _ask(

@@ -101,7 +101,6 @@ class Suites:
         code: str,
         *arguments: str,
         plugins: tuple[str, ...] = (),
-        terminal: bool = False,
         **env: str,
     ) -> Outcome:
         """Run the tests in `code`, with `AGENT` before them, and return the outcome.
@@ -121,7 +120,6 @@ class Suites:
             *("-c", str(ini) if ini.exists() else os.devnull),
             *(f"--rootdir={folder}", f"--junitxml={xml}", "-Werror", f"-W{_NOT_REWRITTEN}", f"-W{_OLDER_ANYIO}"),
             *arguments,
-            terminal=terminal,
             **env,
         )
         cases, properties = _read(xml)
@@ -129,14 +127,11 @@ class Suites:
 
     def command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `pandaprobe-otel` to its end and return its output."""
-        return self._start(folder, COMMAND, "pandaprobe-otel", *arguments, terminal=False, **env)
+        return self._start(folder, COMMAND, "pandaprobe-otel", *arguments, **env)
 
-    def _start(
-        self, folder: Path, code: str, *arguments: str, terminal: bool, **env: str
-    ) -> subprocess.CompletedProcess[str]:
+    def _start(self, folder: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         variables = {**_clean_environment(folder), **env}
-        screen = folder / ".out" if terminal else None
-        return self._forks.run(code, variables, *arguments, folder=folder, screen=screen)
+        return self._forks.run(code, variables, *arguments, folder=folder)
 
 
 def _clean_environment(folder: Path) -> dict[str, str]:
