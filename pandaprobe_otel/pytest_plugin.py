@@ -38,7 +38,6 @@ OPTIONS: Final = (
     ("deliver-within", "SECONDS", "longest wait for delivery at the end (default: 60)"),
     ("record", "{none,once,new,all}", "recordings: none plays only; once (default; in CI: none) records missing files"),
     ("cassettes", "DIR", "folder of the cassettes, instead of beside the tests"),
-    ("delays", "", "play recorded answers as slowly as they came"),
     ("diverge", "{fail,accept,rerecord,live}", "effect of a request that was not recorded (default: fail)"),
 )
 """Name without `pandaprobe-`, value, help. Each option can also be set in the configuration file and in the
@@ -51,7 +50,7 @@ _LINE: Final = (
 
 
 _CASSETTE_LINE: Final = (
-    "pandaprobe_cassette(path=None, mode=None, tools=False, delays=False, ignore=(), scrub=None, allow_unused=False, "
+    "pandaprobe_cassette(path=None, mode=None, tools=False, ignore=(), scrub=None, allow_unused=False, "
     "diverge=None, ends_at=None): answer this test's model calls from a cassette"
 )
 

@@ -1,21 +1,20 @@
-"""Units of a body (a document, lines of a stream, or AWS frames), their texts, and the chunks that contain them."""
+"""Units of a body (a document, lines of a stream, or AWS frames) and their texts, and the events of a stream."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, Final, cast
 
 from pandaprobe_otel.protocols import aws_frames
 from pandaprobe_otel.protocols.encoding import dump, load
 
-Chunks = tuple[tuple[float, int], ...]
 Path = tuple[str | int, ...]
 NO_JSON: Final = object()
 """Content of a unit without JSON: a comment, an empty line, `[DONE]`, or text."""
+_OF_LINES: Final = ("ndjson", "jsonl", "stream+json")
+"""Parts of content types with one JSON document in a line."""
 _NEXT_DOCUMENT: Final = re.compile(rb"\n[ \t]*\{")
 _DELTAS: Final = frozenset(
     {
@@ -59,8 +58,7 @@ def units_of(body: bytes, content_type: str) -> list[Unit]:
     if (
         kind == "text/event-stream"
         or b"data:" in body[:4096]
-        or "ndjson" in kind
-        or "jsonl" in kind
+        or any(lines in kind for lines in _OF_LINES)
         or body[:1] == b"{"
     ):
         return [_line(line) for line in body.splitlines(keepends=True)]
@@ -70,7 +68,7 @@ def units_of(body: bytes, content_type: str) -> list[Unit]:
 def may_be_events(body: bytes, content_type: str) -> bool:
     """Return quickly whether a body may have several units, over which a secret can be spread."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind in (aws_frames.CONTENT_TYPE, "text/event-stream") or "ndjson" in kind or "jsonl" in kind:
+    if kind in (aws_frames.CONTENT_TYPE, "text/event-stream") or any(lines in kind for lines in _OF_LINES):
         return True
     if body[:1] == b"{":
         return _NEXT_DOCUMENT.search(body) is not None
@@ -106,61 +104,21 @@ def joined(units: Sequence[Unit]) -> bytes:
     return b"".join(unit.raw for unit in units)
 
 
-def moved(chunks: Chunks, before: Sequence[Unit], after: Sequence[Unit]) -> Chunks:
-    """Return the chunks of a body whose units have changed. Each chunk ends in the same unit as before."""
-    if not chunks:
-        return ()
-    old = [0, *accumulate(len(unit.raw) for unit in before)]
-    new = [0, *accumulate(len(unit.raw) for unit in after)]
-    found: list[tuple[float, int]] = []
-    begin = place = 0
-    for time, length in chunks:
-        place += length
-        index = min(bisect_right(old, place) - 1, len(old) - 1)
-        end = new[index] if index >= len(before) else min(new[index] + place - old[index], new[index + 1])
-        found.append((time, max(end - begin, 0)))
-        begin = max(end, begin)
-    if found and begin < new[-1]:
-        found[-1] = (found[-1][0], found[-1][1] + new[-1] - begin)
-    return tuple(found)
-
-
-def recut(body: bytes, content_type: str, chunks: Chunks) -> Chunks:
-    """Return chunks for a body that was edited by hand. They end where its events end.
-
-    Existing times are kept in order; the remaining events arrive at once.
-    """
-    if sum(length for _, length in chunks) == len(body):
-        return chunks
-    lengths = [len(event) for event in events_of(body, content_type)]
-    times = [time for time, _ in chunks]
-    if len(lengths) < len(times):  # The rest of the time passes before the last event.
-        times = [*times[: len(lengths) - 1], sum(times[len(lengths) - 1 :])] if lengths else []
-    times += [0.0] * (len(lengths) - len(times))
-    return tuple(zip(times, lengths, strict=True))
-
-
 def events_of(body: bytes, content_type: str) -> list[bytes]:
-    """Cut a body after each of its events."""
+    """Cut an answer after each event of its stream. An answer without events is one piece."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == aws_frames.CONTENT_TYPE:
         return list(aws_frames.frames_of(body))
-    lines = body.splitlines(keepends=True)
-    if kind == "text/event-stream":
-        return _grouped(lines, lambda line: not line.strip())
-    if "ndjson" in kind or "jsonl" in kind:
-        return lines
-    return [body] if body else []
-
-
-def _grouped(lines: Sequence[bytes], is_last: Callable[[bytes], bool]) -> list[bytes]:
-    groups: list[bytes] = []
-    begin = 0
-    for index, line in enumerate(lines, start=1):
-        if is_last(line) or index == len(lines):
-            groups.append(b"".join(lines[begin:index]))
-            begin = index
-    return groups
+    if any(lines in kind for lines in _OF_LINES):
+        return body.splitlines(keepends=True)
+    if kind != "text/event-stream":
+        return [body] if body else []
+    events: list[list[bytes]] = [[]]
+    for line in body.splitlines(keepends=True):
+        events[-1].append(line)
+        if not line.strip():
+            events.append([])
+    return [b"".join(lines) for lines in events if lines]
 
 
 def deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path, str]]:

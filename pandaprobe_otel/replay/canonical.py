@@ -16,7 +16,7 @@ import orjson
 
 from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.values import type_of
-from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
+from pandaprobe_otel.replay.shared_parts import DIGEST, digest_of_text, is_digest
 
 IDS: Final = frozenset(
     {

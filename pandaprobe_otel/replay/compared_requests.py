@@ -21,7 +21,7 @@ from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.media import digest_of_bytes
+from pandaprobe_otel.replay.shared_parts import digest_of_bytes
 
 
 def parsed(request: RecordedRequest) -> ParsedRequest:

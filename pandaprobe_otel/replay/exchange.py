@@ -1,14 +1,23 @@
-"""A request and its answer during the transfer, as the hooks report them. This module knows no HTTP library."""
+"""A request and its answer during the transfer, as the hooks report them, and the interaction that is saved of them.
+
+This module knows no HTTP library. Interactions have no compression: people read cassettes, and secrets must be found in
+compressed bodies too.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any, Final, NoReturn, Protocol, cast
+from urllib.parse import urlencode
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.interactions import End, Interaction, RecordedRequest
+from pandaprobe_otel.replay.body_units import events_of
+from pandaprobe_otel.replay.interactions import End, Interaction, RecordedAnswer, RecordedRequest
 
 _LAST_EVENTS: Final = (
     b"data: [DONE]",
@@ -21,6 +30,13 @@ _LAST_EVENTS: Final = (
 """End of a complete stream. Clients stop reading there, before the end of the body."""
 _TAIL: Final = 128 << 10
 """Number of bytes at the end that contain the last event. In the Responses API, it repeats the whole answer."""
+_RETRIED: Final = frozenset({408, 409, 425, 429})
+_AT_ONCE: Final = {"retry-after-ms": "1", "retry-after": "0", "x-amz-retry-after": "1"}
+"""Headers that tell clients how long to wait, in the order in which clients prefer them. Playback sets these short
+waits.
+"""
+MAX_BYTES: Final = 256 << 20
+"""Maximum number of bytes of a decompressed body. A small compressed body can become larger than memory."""
 
 
 class Keeper(Protocol):
@@ -34,13 +50,17 @@ class Keeper(Protocol):
         """Note that the answer has ended, in any way."""
         ...
 
+    def fail(self, error: RecordingError, /) -> NoReturn:
+        """Store an error and raise it."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Exchange:
     """A request and its answer, which is either `played` from a cassette or saved as it arrives.
 
-    The app's thread calls all methods, so each only stores a reference and the time. The first call of `ended`,
-    `failed` or `left` ends the exchange.
+    The app's thread calls all methods, so each only stores a reference. The first call of `ended`, `failed` or `left`
+    ends the exchange.
 
     Attributes:
         number: The number of the call in its cassette.
@@ -49,7 +69,6 @@ class Exchange:
     """
 
     keeper: Keeper
-    clock: Callable[[], float]
     number: int
     request: RecordedRequest
     at: str = ""
@@ -61,26 +80,18 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_plain: bool = False
     pieces: list[bytes] = field(default_factory=list[bytes])
-    times: list[float] = field(default_factory=list[float])
     end: End | None = None
     error: str | None = None
-    _last: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __post_init__(self) -> None:
-        self._last = self.clock()
-
-    def answered(self, status: int, reason: str, headers: Mapping[str, str], *, is_plain: bool = False) -> None:
+    def answered(self, status: int, reason: str, headers: Mapping[str, Any], *, is_plain: bool = False) -> None:
         """Note the arrival of the status line and the headers."""
-        self.status, self.reason, self.headers, self.is_plain = status, reason, headers, is_plain
+        self.status, self.reason, self.headers, self.is_plain = status, reason, lower_case(headers), is_plain
 
     def arrived(self, piece: bytes) -> None:
         """Note a piece of the answer, which the app receives now."""
         if piece and self.end is None and self.keeper.kept(len(piece)):
-            now = self.clock()
-            self.times.append((now - self._last) * 1000)
             self.pieces.append(piece)
-            self._last = now
 
     def ended(self) -> None:
         """Note that the app has read the answer to its end."""
@@ -98,6 +109,57 @@ class Exchange:
     def left(self) -> None:
         """Note that the app has closed or dropped the answer."""
         self._finish("read" if self.end is None and self.status and self._is_whole() else "left")
+
+    @contextmanager
+    def watched(self) -> Generator[None]:
+        """Return a block that sends the request or reads its answer. Its exception ends the exchange."""
+        try:
+            yield
+        except BaseException as error:
+            self.failed(error)
+            raise
+
+    def noted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the pieces of an answer as they arrive, and note them and their end."""
+        with self.watched():
+            for piece in pieces:
+                self.arrived(piece)
+                yield piece
+        self.ended()
+
+    def playback(self, error: Callable[[str], Exception]) -> Iterator[bytes]:
+        """Yield the events of the recorded answer, which then ends as the recorded one did.
+
+        `error` returns the library's exception by its recorded name. Raises that exception, also before the first piece
+        if there was no answer, and RecordingError if the app reads beyond the point where the recorded run stopped.
+        """
+        assert self.played is not None
+        answer = self.played.answer
+        yield from events_of(answer.body, answer.headers.get("content-type", ""))
+        if answer.end == "broken":
+            self._fail_as(error)
+        if answer.end == "left":
+            self.keeper.fail(
+                RecordingError(
+                    f"The recorded answer of call {self.number} ends here: the recorded program stopped reading, but "
+                    "this one continues. Record it again (--pandaprobe-record=all, or mode='all')."
+                )
+            )
+        self.ended()
+
+    def played_answer(self, error: Callable[[str], Exception]) -> RecordedAnswer:
+        """Return the recorded answer. Raises the library's exception if there was none."""
+        assert self.played is not None
+        if not self.played.answer.status:
+            self._fail_as(error)
+        return self.played.answer
+
+    def _fail_as(self, error: Callable[[str], Exception]) -> NoReturn:
+        """Raise the recorded exception."""
+        assert self.played is not None
+        raised = error(self.played.answer.error or "")
+        self.failed(raised)
+        raise raised
 
     def _finish(self, end: End, error: str | None = None) -> None:
         with self._lock:
@@ -119,31 +181,137 @@ class Exchange:
                 break
         return any(event in tail for event in _LAST_EVENTS)
 
+    def interaction(self) -> Interaction:
+        """Return the interaction, with its secrets. Raises RecordingError.
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of a played answer, and the seconds to wait before it."""
-
-    data: bytes
-    wait_s: float
-
-
-def pieces_of(interaction: Interaction, *, delays: bool) -> Iterator[Piece]:
-    """Cut a recorded answer into the pieces in which it arrived."""
-    answer = interaction.answer
-    begin = 0
-    for milliseconds, length in answer.chunks:
-        piece = answer.body[begin : begin + length]
-        begin += length
-        if piece:
-            yield Piece(piece, milliseconds / 1000 if delays else 0.0)
-    if begin < len(answer.body):
-        yield Piece(answer.body[begin:], 0.0)
+        An answer that cannot be decompressed cannot be scrubbed, so it is not saved.
+        """
+        body = b"".join(self.pieces)
+        headers = {name: value for name, value in self.headers.items() if name != "content-length"}
+        encoding = headers.pop("content-encoding", "")
+        if encoding and not self.is_plain and body:
+            try:
+                body = decompress(body, encoding)
+            except UnreadableError as error:
+                raise RecordingError(f"The answer of call {self.number} cannot be saved: {error}.") from error
+        answer = RecordedAnswer(self.status, self.reason, headers, body, self.end or "left", self.error)
+        return Interaction(self.number, plain_request(self.request), answer, at=self.at, after=self.after)
 
 
-def beyond(interaction: Interaction) -> RecordingError:
-    """Return the error for an app that reads beyond the point where the recorded run stopped reading."""
-    return RecordingError(
-        f"The recorded answer of call {interaction.call} ends here: the recorded program stopped reading, but this "
-        "one continues. Record it again (--pandaprobe-record=all, or mode='all')."
+def request_of(method: str, uri: str, headers: Mapping[Any, Any], body: Any) -> RecordedRequest:
+    """Return a request that a library is about to send. Raises RecordingError for a body that can be read only once."""
+    return RecordedRequest(method.upper(), uri, lower_case(headers), _bytes_of(body))
+
+
+def _bytes_of(body: Any) -> bytes:
+    """Return the bytes of a body, and restore the position of a file."""
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, (bytes, bytearray)):
+        return bytes(body)
+    if isinstance(body, Mapping):
+        return urlencode(cast("Mapping[str, str]", body), doseq=True).encode()
+    if hasattr(body, "read") and hasattr(body, "seek") and hasattr(body, "tell"):
+        place = body.tell()
+        content = _bytes_of(body.read())
+        body.seek(place)
+        return content
+    raise RecordingError(
+        f"A request whose body is a {type(body).__name__} cannot be recorded: it can be read only once. "
+        "Pass bytes to the client, or exclude its host with ignore=['https://that.host']."
     )
+
+
+def lower_case(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """Return headers as texts with names in lower case. botocore has values in bytes."""
+    return {
+        str(name).lower(): value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for name, value in headers.items()
+    }
+
+
+def plain_request(sent: RecordedRequest) -> RecordedRequest:
+    """Return a request without compression. Raises RecordingError if its encoding cannot be read."""
+    encoding = sent.headers.get("content-encoding", "")
+    if not encoding or not sent.body:
+        return sent
+    try:
+        body = decompress(sent.body, encoding)
+    except UnreadableError as error:
+        raise RecordingError(f"A request to {sent.uri.partition('?')[0]} cannot be recorded: {error}.") from error
+    return replace(sent, body=body, headers={k: v for k, v in sent.headers.items() if k != "content-encoding"})
+
+
+def without_waiting(interaction: Interaction) -> Interaction:
+    """Return the answer to play back, changed so that clients retry without waiting."""
+    answer = interaction.answer
+    if answer.status < 500 and answer.status not in _RETRIED:
+        return interaction
+    return replace(interaction, answer=replace(answer, headers={**answer.headers, **_AT_ONCE}))
+
+
+# -- compression -------------------------------------------------------------------------------------------------------
+
+_Step = Callable[[bytes], bytes]
+_STEP: Final = 64 << 10
+"""Bytes that are decompressed at once, so that a small body that becomes very large is noticed early."""
+
+
+class UnreadableError(Exception):
+    """Error for a body that does not match its encoding, or whose encoding cannot be read here."""
+
+
+def decompress(body: bytes, encoding: str) -> bytes:
+    """Return a body without its encodings. An incomplete one is read as far as possible. Raises UnreadableError."""
+    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+        if name in ("", "identity"):
+            continue
+        step = _decompressor(name, body)
+        pieces: list[bytes] = []
+        size = 0
+        for begin in range(0, len(body), _STEP):
+            try:
+                pieces.append(step(body[begin : begin + _STEP]))
+            except Exception as error:
+                raise UnreadableError(f"it is not {name}: {error}") from error
+            size += len(pieces[-1])
+            if size > MAX_BYTES:
+                raise UnreadableError(f"it has more than {MAX_BYTES >> 20} MB")
+        body = b"".join(pieces)
+    return body
+
+
+def _decompressor(name: str, body: bytes) -> _Step:
+    """Return a decompressor that works piece by piece."""
+    if name in ("gzip", "x-gzip"):
+        return _bounded(zlib.decompressobj(zlib.MAX_WBITS | 16))
+    if name == "deflate":  # With or without zlib's header, since both occur.
+        is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        return _bounded(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
+    if name == "br":
+        decompressor = _first("brotli", "brotlicffi").Decompressor()
+        step: _Step = getattr(decompressor, "process", None) or decompressor.decompress
+        return step
+    if name == "zstd":
+        module = _first("compression.zstd", "backports.zstd", "zstandard")
+        if module.__name__ != "zstandard":
+            return _bounded(module.ZstdDecompressor())
+        other: _Step = module.ZstdDecompressor().decompressobj().decompress
+        return other
+    raise UnreadableError(f"its encoding {name!r} is not known")
+
+
+def _bounded(decompressor: Any) -> _Step:
+    return lambda piece: bytes(decompressor.decompress(piece, MAX_BYTES + 1))
+
+
+def _first(*modules: str) -> Any:
+    """Return the first of these modules that is installed. The client has one, since it offered the encoding."""
+    for name in modules:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    raise UnreadableError(f"none of {', '.join(modules)} is installed")

@@ -22,6 +22,7 @@ from pandaprobe_otel.protocols.conversation import Message, mapping
 from pandaprobe_otel.protocols.encoding import JSON, json_bytes
 from pandaprobe_otel.protocols.protocol import Protocol
 from pandaprobe_otel.protocols.scripted import Reply, ToolCall, Usage, messages_of, written
+from pandaprobe_otel.replay.body_units import events_of
 from pandaprobe_otel.replay.compared_requests import body_in, parsed
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.interactions import ToolCall as RecordedTool
@@ -181,9 +182,9 @@ def _answer(fault: Fault, interaction: Interaction) -> RecordedAnswer:
 
 
 def _first_half(answer: RecordedAnswer) -> RecordedAnswer:
-    kept = answer.chunks[: len(answer.chunks) // 2]
-    size = sum(length for _, length in kept) or len(answer.body) // 2
-    return replace(answer, body=answer.body[:size], chunks=kept, end="broken", error=_LOST)
+    events = events_of(answer.body, answer.headers.get("content-type", ""))
+    kept = b"".join(events[: len(events) // 2]) or answer.body[: len(answer.body) // 2]
+    return replace(answer, body=kept, end="broken", error=_LOST)
 
 
 def _refusal(status: int, request: RecordedRequest) -> RecordedAnswer:
@@ -214,11 +215,5 @@ def scripted_answer(request: RecordedRequest, model: Model, *, number: int) -> R
     whole = protocol.write_answer(answer)
     if not found.is_stream:
         return RecordedAnswer(status=200, reason="OK", headers={"content-type": JSON}, body=json_bytes(whole))
-    chunks = list(protocol.write_stream(whole))
-    return RecordedAnswer(
-        status=200,
-        reason="OK",
-        headers={"content-type": protocol.streamed_as},
-        body=b"".join(chunks),
-        chunks=tuple((0.0, len(chunk)) for chunk in chunks),
-    )
+    body = b"".join(protocol.write_stream(whole))
+    return RecordedAnswer(status=200, reason="OK", headers={"content-type": protocol.streamed_as}, body=body)

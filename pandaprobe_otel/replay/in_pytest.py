@@ -17,7 +17,7 @@ from pandaprobe_otel.replay.replayed_run import Diverge, Mode
 
 MARKER: Final = "pandaprobe_cassette"
 _ARGUMENTS: Final = frozenset(
-    {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at", "faults", "model"}
+    {"path", "mode", "tools", "ignore", "scrub", "allow_unused", "diverge", "ends_at", "faults", "model"}
 )
 _LONGEST: Final = 100
 """Maximum number of characters of a file name. Most systems allow 255 bytes."""
@@ -81,7 +81,7 @@ def _chosen(settings: Mapping[str, str | None]) -> dict[str, Any]:
         if value is not None and value not in words:
             raise pytest.UsageError(f"--pandaprobe-{option}={value} must be one of {', '.join(words)}")
         found |= {name: value} if value is not None else {}
-    return found | ({"delays": True} if settings["delays"] not in (None, "0") else {})
+    return found
 
 
 def _path(item: pytest.Item, given: Any, folder: str | None) -> Path:

@@ -25,8 +25,6 @@ class RecordedAnswer:
     """A decompressed answer.
 
     Attributes:
-        chunks: For each received piece: the milliseconds since the previous one (for the first: since the request), and
-            its length in bytes. May be empty for an answer without streaming.
         end: The kind of end (see `End`). `error` names the exception if the answer broke off.
     """
 
@@ -34,7 +32,6 @@ class RecordedAnswer:
     reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
-    chunks: tuple[tuple[float, int], ...] = ()
     end: End = "read"
     error: str | None = None
 

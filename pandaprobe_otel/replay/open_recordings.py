@@ -68,8 +68,9 @@ def take_away(run: Run) -> None:
                 tools.remove()
 
 
-def current() -> Run | None:
-    """Return the recording of a request that is made here; None if it is not a request of the app.
+def current(uri: str = "") -> Run | None:
+    """Return the recording of a request that is made here; None if it is not a request of the app, or if the recording
+    ignores its URL.
 
     Three kinds do not belong to the app: requests inside a recorded request, as when a client sends through two
     libraries; those that OpenTelemetry must ignore, such as its exporters, our own API client, and judges; and those
@@ -78,7 +79,8 @@ def current() -> Run | None:
     """
     if not _open or _is_inside.get() or not is_instrumentation_enabled() or _is_exporter(inspect.currentframe()):
         return None
-    return owner()
+    run = owner()
+    return None if run is None or run.leaves_alone(uri) else run
 
 
 def owner() -> Run | None:

@@ -31,7 +31,6 @@ def recording(
     *,
     mode: Mode = "once",
     tools: bool | Collection[str] = False,
-    delays: bool = False,
     ignore: Sequence[str | re.Pattern[str]] = (),
     scrub: Callable[[Any], Any] | None = None,
     allow_unused: bool = False,
@@ -51,7 +50,6 @@ def recording(
             back the known calls and adds the others. `all` records again. If the variable CI is set, `once` means
             `none`.
         tools: Also play back tool calls instead of running them: True for all, or names.
-        delays: Play back answers as slowly as they arrived.
         ignore: Parts in which requests may differ: dotted paths such as `messages.0.content`, or patterns of parts of
             texts. A URL (`http://127.0.0.1:8000`) excludes requests that begin with it; they are sent.
         scrub: A function that removes what must not be saved. It gets JSON (a body, an event of a stream, arguments or
@@ -85,7 +83,6 @@ def recording(
             path=Path(path).absolute(),  # the program may change the directory inside the block
             mode=mode,
             tools=tools,
-            delays=delays,
             ignore=(ignore,) if isinstance(ignore, (str, re.Pattern)) else tuple(ignore),
             scrub=scrub,
             allow_unused=allow_unused,

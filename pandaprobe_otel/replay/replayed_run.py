@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,10 +22,9 @@ from pandaprobe_otel.replay.cassette import load, save
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.data_flow import DataFlow
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.exchange import Exchange
+from pandaprobe_otel.replay.exchange import Exchange, plain_request, without_waiting
 from pandaprobe_otel.replay.fault import Fault, Faults, Model, scripted_answer
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
-from pandaprobe_otel.replay.kept_calls import interaction_of, plain_request, without_waiting
 from pandaprobe_otel.replay.scrubbing import Scrubber, of_headers
 
 
@@ -148,7 +146,6 @@ class RecordingOptions:
     path: Path
     mode: Mode = "once"
     tools: bool | Collection[str] = False
-    delays: bool = False
     ignore: tuple[str | re.Pattern[str], ...] = ()
     scrub: Callable[[Any], Any] | None = None
     allow_unused: bool = False
@@ -163,9 +160,8 @@ class RecordingOptions:
 class Run:
     """Calls of one recording. Thread-safe."""
 
-    def __init__(self, options: RecordingOptions, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, options: RecordingOptions) -> None:
         self._options = options
-        self._clock = clock
         self._lock = threading.Lock()
         self._old = Cassette()
         self._script: Script | None = None
@@ -191,11 +187,6 @@ class Run:
     def path(self) -> Path:
         """The cassette."""
         return self._options.path
-
-    @property
-    def delays(self) -> bool:
-        """True if answers are played back as slowly as they arrived."""
-        return self._options.delays
 
     @property
     def calls(self) -> Sequence[RecordedCall]:
@@ -281,7 +272,7 @@ class Run:
         for exchange in self._new.values():  # before any scrubbing, since later requests repeat parts of answers
             self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
         for number, exchange in self._new.items():
-            interactions[number] = interaction_of(exchange, self._scrubber)
+            interactions[number] = self._scrubber.interaction(exchange.interaction())
         if not self._order.is_sequential:
             interactions |= self._with_tasks(interactions)
         cassette = replace(
@@ -332,7 +323,6 @@ class Run:
                 number, self._next_number = self._next_number, self._next_number + 1
             exchange = Exchange(
                 self,
-                self._clock,
                 number,
                 request,
                 at=at,
@@ -450,13 +440,7 @@ class Run:
 
     def kept_tool(self, call: ToolCall) -> ToolCall:
         """Return a tool call without secrets, as it is saved."""
-        error = None if call.error is None else self._scrubber.text(call.error)
-        return replace(
-            call,
-            arguments=self._scrubber.value(dict(call.arguments)),
-            result=self._scrubber.value(call.result),
-            error=error,
-        )
+        return self._scrubber.tool(call)
 
     def _new_tool_calls(self) -> tuple[ToolCall, ...]:
         """Return the tool calls that the cassette did not have. Raises RecordingError."""

@@ -15,6 +15,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -31,9 +32,9 @@ from pandaprobe_otel.mapping.secrets_in_texts import (
     without_credentials,
 )
 from pandaprobe_otel.protocols.encoding import dump
-from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, moved, units_of
+from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, units_of
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
-from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
+from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 
 SHORTEST: Final = 8
 """Shortest secret, in characters. A shorter one would occur in many texts."""
@@ -173,13 +174,26 @@ class Scrubber:
         self._texts = lru_cache(_REMEMBERED)(self.text)
         self._uris = lru_cache(_REMEMBERED)(self._uri)
 
+    def interaction(self, call: Interaction) -> Interaction:
+        """Return a call as it is saved."""
+        return replace(call, request=self.request(call.request), answer=self.answer(call.answer))
+
+    def tool(self, call: ToolCall) -> ToolCall:
+        """Return a tool call as it is saved."""
+        return replace(
+            call,
+            arguments=self.value(dict(call.arguments)),
+            result=self.value(call.result),
+            error=None if call.error is None else self.text(call.error),
+        )
+
     def request(self, sent: RecordedRequest) -> RecordedRequest:
         """Return a request as it is saved and compared."""
         self.learn(of_headers(sent.headers))
         headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
         self._current_masks()
         uri = self._uris(sent.uri)
-        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), (), earlier=self._clean)
+        body = self._body(sent.body, sent.headers.get("content-type", ""), earlier=self._clean)
         return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
@@ -187,9 +201,9 @@ class Scrubber:
         self.learn(of_headers(answer.headers))
         names = [one for one in answer.headers if one in _ANSWER_HEADERS or one.startswith(_ANSWER_BEGINNINGS)]
         headers = self._headers(answer.headers, names)
-        body, chunks = self._body(answer.body, answer.headers.get("content-type", ""), answer.chunks)
+        body = self._body(answer.body, answer.headers.get("content-type", ""))
         error = None if answer.error is None else self.text(answer.error)
-        return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, chunks, answer.end, error)
+        return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, answer.end, error)
 
     def value(self, value: Any) -> Any:
         """Return the JSON of a tool's arguments or result as it is saved."""
@@ -221,23 +235,12 @@ class Scrubber:
         place = url.netloc.rpartition("@")[2]
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
 
-    def _body(
-        self,
-        body: bytes,
-        content_type: str,
-        chunks: tuple[tuple[float, int], ...],
-        *,
-        earlier: EarlierBodies | None = None,
-    ) -> tuple[bytes, tuple[tuple[float, int], ...]]:
+    def _body(self, body: bytes, content_type: str, *, earlier: EarlierBodies | None = None) -> bytes:
         if not body or not (may_be_events(body, content_type) or self._has_work(body, earlier)):
-            return body, chunks
+            return body
         before = units_of(body, content_type)
         after = [self._unit(unit) for unit in before]
-        if len(after) > 1:
-            after = self._across(after)
-        if all(old.raw == new.raw for old, new in zip(before, after, strict=True)):
-            return body, chunks
-        return joined(after), moved(chunks, before, after)
+        return joined(self._across(after) if len(after) > 1 else after)
 
     def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
         """Return quickly whether a body may contain a secret. Most bodies contain none and are added to the `earlier`

@@ -1,42 +1,51 @@
-"""Requests that refer to parts of earlier ones: `{"$same": 1}` is a field of call 1, `{"$same": [1, 2]}` its first two
-items.
+"""Bodies of requests as they are saved: without media, and with references to parts of earlier ones.
 
-Each request of a conversation repeats the previous ones, so a file without references would grow quadratically.
+`{"$same": 1}` is a field of call 1, and `{"$same": [1, 2]}` its first two items. Each request of a conversation repeats
+the previous ones, so a file without references would grow quadratically. Images, sound and files are replaced by their
+digests, which are also compared.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import takewhile
 from typing import Any, Final, cast
 
-import orjson
-
 from pandaprobe_otel.protocols.encoding import dump, dump_bytes, load
-from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
-from pandaprobe_otel.replay.media import KEYS, digest_of_text
+from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
 """Largest total size of a cassette's requests after all references are resolved."""
-_REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
 """Shortest value, in bytes, that is replaced by a reference."""
 _FEW: Final = 8
-"""Maximum number of items of a value that are compared."""
-_MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
-_LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
+"""Number of items at the end of a list that may be new. A call with fewer new ones is the best one to refer to."""
 _SHORT: Final = 60
 """Length up to which several fields, or several items, are on one line."""
 _LOOKED_AT: Final = 16
 """Maximum number of earlier calls that are compared, newest first."""
 
+DIGEST: Final = "$sha256"
+"""Key that marks an object as a replacement for media."""
+MIN_CHARS: Final = 256
+"""Length of the shortest base64 that is replaced. The digest of a shorter one would hardly save space."""
+_MEDIA: Final = frozenset(
+    {"data", "bytes", "file_data", "fileData", "image", "images", "audio", "video", "b64_json", "bytesBase64Encoded"}
+)
+"""Keys of base64 values without a data URL, in the protocols of models. Signatures of models (`signature`,
+`encrypted_content`) are not included, since the service needs them back.
+"""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
 Document = dict[str, Any]
-
-
-class BadReferenceError(ValueError):
-    """Error for a `$same` that refers to nothing before it, or that expands to too much."""
 
 
 class Sharing:
@@ -44,79 +53,39 @@ class Sharing:
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, Document]] = deque(maxlen=_LOOKED_AT)
-        self._bodies = EarlierBodies()
-        """Bodies with neither references nor media."""
 
     def shorten(self, call: int, body: bytes) -> str | None:
         """Return the text of a JSON body; None for a body that is not an object, or that contains `$same` itself."""
-        begin, end = self._bodies.new_part(body)
-        if _may_have(_REFERENCE, body, begin, end):
-            return None
         try:
-            read = load(body)
+            document = object_in(None if f'"{SAME}"'.encode() in body else _without_media(load(body)))
         except (ValueError, RecursionError):
             return None
-        if not isinstance(read, dict):
+        if document is None:
             return None
-        document = cast("Document", read)
-        if _may_have_media(body, begin, end):
-            document = cast("Document", _without_media(document))
-        else:
-            self._bodies.add(body)
         short = {key: self._field(key, value, document) for key, value in document.items()}
         self._seen.append((call, document))
         return _in_lines(short)
 
     def _field(self, key: str, value: Any, document: Document) -> Any:
         """Return a field with references. Its document gets the objects that it shares with an earlier one."""
-        if isinstance(value, (dict, list)) and _is_worth_it(cast("Any", value)):
-            best, length = 0, 0
-            shared: Any = None
-            for call, earlier in reversed(self._seen):
-                other = earlier.get(key)
-                if _is_same(other, value):
-                    document[key] = other
-                    return {SAME: call}
-                common = _common(value, other)
+        best, length = 0, 0
+        shared: Any = None
+        for call, earlier in reversed(self._seen) if list_in(value) or object_in(value) else ():
+            other = earlier.get(key)
+            if _is_same(other, value):
+                document[key] = other
+                return {SAME: call} if len(dump_bytes(other)) >= _WORTH else value
+            if (items := list_in(value)) is not None:
+                pairs = zip(items, list_in(other) or (), strict=False)
+                common = sum(1 for _ in takewhile(lambda pair: _is_same(*pair), pairs))
                 if common > length:
                     best, length, shared = call, common, other
-                if length and length >= len(cast("Any", value)) - _FEW:
+                if length and length >= len(items) - _FEW:
                     break  # No other call is likely to share more.
-            items = cast("list[Any]", value)
-            if length and _is_worth_it(items[:length]):
-                items[:length] = shared[:length]
-                return [{SAME: [best, length]}, *items[length:]]
-        return cast("Any", value)
-
-
-def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
-    """Estimate from the beginning of a value whether a reference would be shorter."""
-    some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
-    return len(dump_bytes(some)) >= _WORTH
-
-
-def _may_have(text: bytes, body: bytes, begin: int, end: int) -> bool:
-    return body.find(text, max(begin - len(text), 0), end + len(text)) >= 0
-
-
-def _may_have_media(body: bytes, begin: int, end: int) -> bool:
-    """Return quickly whether there may be media that touch this part of a body."""
-    if _may_have(b";base64,", body, begin, end):
-        return True
-    part = body[max(begin - _LONGEST_KEY, 0) : end + _LONGEST_KEY]
-    return any(before.endswith(_MEDIA_KEYS) for before in part.split(b'":'))
-
-
-def _common(value: Any, other: Any) -> int:
-    if not isinstance(value, list) or not isinstance(other, list):
-        return 0
-    pairs = zip(cast("Sequence[Any]", value), cast("Sequence[Any]", other), strict=False)
-    count = 0
-    for one, two in pairs:
-        if not _is_same(one, two):
-            break
-        count += 1
-    return count
+        if not length or len(dump_bytes(value[:length])) < _WORTH:
+            return value
+        value[:length] = shared[:length]
+        return [{SAME: [best, length]}, *value[length:]]
 
 
 def _is_same(one: Any, two: Any) -> bool:
@@ -126,8 +95,7 @@ def _is_same(one: Any, two: Any) -> bool:
 
 def _without_media(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        digest = digest_of_text(value, key=key)
-        return value if digest is None else digest
+        return digest_of_text(value, key=key) or value
     if isinstance(value, dict):
         return {name: _without_media(item, name) for name, item in cast("Document", value).items()}
     if isinstance(value, list):
@@ -135,47 +103,24 @@ def _without_media(value: Any, key: str = "") -> Any:
     return value
 
 
-def _in_lines(value: Any) -> str:
+def _in_lines(value: Mapping[str, Any]) -> str:
     """Return the JSON of a request, with one line for each long field and for each item of a long list."""
-    if not isinstance(value, Mapping) or not value:
-        return dump(value, spaces=True)
-    parts: list[str] = []
-    short: list[str] = []
-    for key, item in cast("Mapping[str, Any]", value).items():
-        text = f"{dump(key)}: {_field(item)}"
-        if len(text) <= _SHORT:
-            short.append(text)
-            continue
-        parts += [", ".join(short)] if short else []
-        parts.append(text)
-        short = []
-    parts += [", ".join(short)] if short else []
-    return "{" + ",\n ".join(parts) + "}\n"
+    lines: list[list[str]] = [[]]
+    for key, item in value.items():
+        text = f"{dump(key)}: {_lines_of(item)}"
+        if len(text) > _SHORT:
+            lines += [[text], []]
+        else:
+            lines[-1].append(text)
+    return "{" + ",\n ".join(", ".join(line) for line in lines if line) + "}\n"
 
 
-def _field(value: Any) -> str:
+def _lines_of(value: Any) -> str:
     if not isinstance(value, list):
         return dump(value, spaces=True)
-    items = [_item(item) for item in cast("Sequence[Any]", value)]
+    items = [dump(item, spaces=True) for item in cast("Sequence[Any]", value)]
     between = ", " if sum(map(len, items)) + 2 * len(items) <= _SHORT else ",\n  "
     return f"[{between.join(items)}]"
-
-
-def _item(value: Any) -> str:
-    """Return the text of an item, most often a message of a few texts, which orjson writes faster."""
-    if isinstance(value, dict):
-        texts = cast("dict[str, Any]", value)
-        if all(isinstance(text, str) for text in texts.values()):
-            try:
-                members = [f"{_text(key)}: {_text(text)}" for key, text in texts.items()]
-            except TypeError:  # a lone surrogate
-                return dump(texts, spaces=True)
-            return f"{{{', '.join(members)}}}"
-    return dump(value, spaces=True)
-
-
-def _text(text: str) -> str:
-    return orjson.dumps(text).decode()
 
 
 class Expansion:
@@ -186,8 +131,9 @@ class Expansion:
         self._size = 0
 
     def whole(self, call: int, text: str) -> bytes:
-        """Return the whole body of a call. Raises BadReferenceError. Text that is not a JSON object is returned
-        unchanged.
+        """Return the whole body of a call. Text that is not a JSON object is returned unchanged.
+
+        Raises ValueError for a reference to nothing before it, and for bodies that are too large together.
         """
         try:
             document = load(text)
@@ -200,33 +146,60 @@ class Expansion:
         body = dump_bytes(whole)
         self._size += len(body)
         if self._size > MAX_BYTES:
-            raise BadReferenceError(f"with their references resolved, the requests have more than {MAX_BYTES >> 20} MB")
+            raise ValueError(f"with their references resolved, the requests have more than {MAX_BYTES >> 20} MB")
         return body
 
     def _field(self, key: str, value: Any) -> Any:
         if _is_reference(value):
             return self._named(value[SAME], key)
-        if isinstance(value, list) and value and _is_reference(value[0]):
-            said = cast("Document", value[0])[SAME]
-            if not (isinstance(said, list) and len(cast("Sequence[Any]", said)) == 2):
+        rest = list_in(value)
+        if not rest or not _is_reference(rest[0]):
+            return value
+        match rest[0][SAME]:
+            case [call, int(count)]:
+                earlier = list_in(self._named(call, key)) or []
+            case _:
                 form = f'{{"{SAME}": [call, number of items]}}'
-                raise BadReferenceError(f"{dump(value[0])} in {key!r} must have the form {form}")
-            call, count = cast("Sequence[Any]", said)
-            items = self._named(call, key)
-            if (
-                not isinstance(items, list)
-                or not isinstance(count, int)
-                or not 0 < count <= len(cast("Sequence[Any]", items))
-            ):
-                raise BadReferenceError(f"call {call} has no {count} items in {key!r}")
-            return [*cast("Sequence[Any]", items)[:count], *cast("Sequence[Any]", value)[1:]]
-        return cast("Any", value)
+                raise ValueError(f"{dump(rest[0])} in {key!r} must have the form {form}")
+        if not 0 < count <= len(earlier):
+            raise ValueError(f"call {call} has no {count} items in {key!r}")
+        return [*earlier[:count], *rest[1:]]
 
     def _named(self, call: Any, key: str) -> Any:
-        if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:
-            raise BadReferenceError(f"there is no earlier call {dump(call)} with {key!r}")
+        if not isinstance(call, int) or key not in self._seen.get(call, ()):
+            raise ValueError(f"there is no earlier call {dump(call)} with {key!r}")
         return self._seen[call][key]
 
 
 def _is_reference(value: Any) -> bool:
     return isinstance(value, Mapping) and len(cast("Document", value)) == 1 and SAME in value
+
+
+# -- media -------------------------------------------------------------------------------------------------------------
+
+
+def digest_of_text(text: str, *, key: str = "") -> dict[str, Any] | None:
+    """Return the replacement for a base64 text under a key of a request; None for any other text."""
+    if len(text) < MIN_CHARS:
+        return None
+    head = _DATA_URL.match(text)
+    digits = text[head.end() :] if head is not None else text if key in _MEDIA else ""
+    if not _BASE64.fullmatch(digits):
+        return None
+    digits = digits.rstrip("=").translate(_URL_SAFE)  # Only some versions of Python accept too much padding.
+    try:
+        data = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except binascii.Error:
+        return None
+    return digest_of_bytes(data, kind=None if head is None else head[1])
+
+
+def digest_of_bytes(data: bytes, *, kind: str | None = None) -> dict[str, Any]:
+    """Return the replacement for these bytes: their SHA-256, their length and, if known, their media type."""
+    digest: dict[str, Any] = {DIGEST: hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return digest if kind is None else {**digest, "type": kind}
+
+
+def is_digest(value: Mapping[str, Any]) -> bool:
+    """Return whether an object of a request replaces media."""
+    return isinstance(value.get(DIGEST), str)

@@ -35,7 +35,6 @@ TEXTS = {
     "deliver-within": ("30", "x"),
     "record": ("none", "all"),
     "cassettes": ("one", "two"),
-    "delays": ("1", "0"),
     "diverge": ("accept", "live"),
 }
 """Two values of each option that lead to different results."""
@@ -82,7 +81,6 @@ def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
         "": "off",
         "refresh": "1",
         "allow-no-evidence": "1",
-        "delays": "1",
     }
 
 

@@ -263,11 +263,6 @@ def _streamed(span: Span, protocol: Protocol, whole: Mapping[str, Any]) -> Recor
         reason="OK",
         headers={"content-type": protocol.streamed_as},
         body=b"".join(chunks),
-        chunks=_spread(
-            list(map(len, chunks)),
-            first_ms=_milliseconds(span, "completion_start_time"),
-            total_ms=_milliseconds(span, "ended_at"),
-        ),
         end="left" if is_left else "read",
     )
 
@@ -303,16 +298,3 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _milliseconds(span: Span, member: str) -> float:
-    if not span.get(member):
-        return 0.0
-    since = datetime.fromisoformat(str(span[member])) - datetime.fromisoformat(str(span["started_at"]))
-    return max(since.total_seconds() * 1000, 0.0)
-
-
-def _spread(sizes: Sequence[int], *, first_ms: float, total_ms: float) -> tuple[tuple[float, int], ...]:
-    """Return chunks of these sizes. The first arrives when the model began to answer, the others at even intervals."""
-    between = max(total_ms - first_ms, 0.0) / max(len(sizes) - 1, 1)
-    return tuple((round(first_ms if at == 0 else between, 3), size) for at, size in enumerate(sizes))

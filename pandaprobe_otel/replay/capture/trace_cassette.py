@@ -79,26 +79,9 @@ def _overlapping(steps: Iterable[SpanRecord]) -> Mapping[str, int]:
 
 def scrubbed(cassette: Cassette, cleaner: Scrubber) -> Cassette:
     """Return the cassette without secrets. `scrubbed` names the kinds of removed values."""
-    clean = replace(
-        cassette,
-        interactions=tuple(_without_secrets(one, cleaner) for one in cassette.interactions),
-        tools=tuple(_tool(one, cleaner) for one in cassette.tools),
-    )
-    return replace(clean, scrubbed=cleaner.taken)
-
-
-def _without_secrets(interaction: Interaction, cleaner: Scrubber) -> Interaction:
-    request, answer = cleaner.request(interaction.request), cleaner.answer(interaction.answer)
-    return replace(interaction, request=request, answer=answer)
-
-
-def _tool(call: ToolCall, cleaner: Scrubber) -> ToolCall:
-    return replace(
-        call,
-        arguments=cleaner.value(dict(call.arguments)),
-        result=cleaner.value(call.result),
-        error=None if call.error is None else cleaner.text(call.error),
-    )
+    interactions = tuple(map(cleaner.interaction, cassette.interactions))
+    tools = tuple(map(cleaner.tool, cassette.tools))
+    return replace(cassette, interactions=interactions, tools=tools, scrubbed=cleaner.taken)
 
 
 def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:

@@ -6,42 +6,78 @@ while recording, and no socket is opened during playback. A library that is impo
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Final, cast
 
 import wrapt
+
+from pandaprobe_otel.errors import RecordingError
 
 HOOKED: Final = {
     "httpx": "httpx",
     "httpx2": "httpx",
     "aiohttp": "aiohttp",
-    "botocore.endpoint": "botocore",
-    "requests.sessions": "requests",
-    "opentelemetry.sdk.trace": "span_starts",
-    "websockets.asyncio.client": "unrecordable",
-    "websockets.sync.client": "unrecordable",
-    "claude_agent_sdk._internal.transport.subprocess_cli": "unrecordable",
-    "grpc": "unrecordable",
-    "grpc.aio": "unrecordable",
+    "botocore.endpoint": "urllib3",
+    "requests.sessions": "urllib3",
+    "opentelemetry.sdk.trace": "not_recorded",
+    "websockets.asyncio.client": "not_recorded",
+    "websockets.sync.client": "not_recorded",
+    "claude_agent_sdk._internal.transport.subprocess_cli": "not_recorded",
+    "grpc": "not_recorded",
+    "grpc.aio": "not_recorded",
 }
 """Module of a library, with the module here that hooks it."""
 
 
-class Undoable(Protocol):
-    """A change to a library."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A wrapped attribute."""
+
+    owner: Any
+    name: str
+    original: Any
+    wrapper: Any
 
     def undo(self) -> None:
-        """Restore the original."""
-        ...
+        """Restore the original. If another wrapper was added meanwhile, ours stays inside it and forwards calls."""
+        if _own(self.owner).get(self.name) is self.wrapper:
+            setattr(self.owner, self.name, self.original)
+
+
+def patch(owner: Any, name: str, around: Callable[..., Any]) -> Patch:
+    """Wrap `owner.name`. `around` is called with the original and the arguments.
+
+    Raises RecordingError if the attribute is missing, as in unsupported versions of the library.
+    """
+    original: Any = _own(owner).get(name)
+    if original is None:
+        library = owner.__module__.partition(".")[0] if isinstance(owner, type) else owner.__name__
+        raise RecordingError(
+            f"This version of {library} cannot be recorded: it has no {getattr(owner, '__name__', owner)}.{name}. "
+            "Report the version to the authors of pandaprobe-otel."
+        )
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return around(original, *args, **kwargs)
+
+    setattr(owner, name, wrapper)
+    return Patch(owner, name, original, wrapper)
+
+
+def _own(owner: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", vars(owner))
 
 
 _lock = threading.Lock()
 _is_on = False
 _waits_for_imports = False
-_patches: dict[str, Sequence[Undoable]] = {}
+_patches: dict[str, Sequence[Patch]] = {}
 
 
 def install() -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Final, cast
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
-from pandaprobe_otel.replay.hooks.bodies import body_of
-from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.exchange import Exchange, request_of
+from pandaprobe_otel.replay.hooks import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.replayed_run import Run
 
 _OF_BODY: Final = ("content-type", "content-length", "content-encoding")
 _LIMIT: Final = 2**16
+_LOOPS: Final = ("__aiter__", "iter_chunked", "iter_any", "iter_chunks")
+"""Methods of aiohttp's reader that only call its others."""
 _SIMPLE: Final = (
     "ClientPayloadError",
     "ClientConnectionError",
@@ -32,6 +32,7 @@ _SIMPLE: Final = (
 def install(aiohttp: ModuleType) -> list[Patch]:
     """Hook `aiohttp.ClientSession`."""
     play = _Player(aiohttp)
+    kept: type[Any] = type("KeptReader", (_KeptReader,), {name: getattr(aiohttp.StreamReader, name) for name in _LOOPS})
 
     async def request(original: Callable[..., Any], session: Any, method: str, url: Any, **options: Any) -> Any:
         run = current()
@@ -43,37 +44,39 @@ def install(aiohttp: ModuleType) -> list[Patch]:
         check = options.pop("raise_for_status", None)
         exchange = run.begin(sent)
         if exchange.played is not None:
-            response = play(session, sent, exchange, run)
+            response = play(session, sent, exchange)
         else:
             if exchange.instead is not None:
                 url, options = exchange.instead.uri, _instead(exchange.instead, options)
-            try:
-                with inside():
-                    response = await original(session, method, url, raise_for_status=False, **options)
-            except BaseException as error:
-                exchange.failed(error)
-                raise
-            _listen(response, exchange, is_plain=_decompresses(session, options))
-        await _check(response, session.raise_for_status if check is None else check)
+            with inside(), exchange.watched():
+                response = await original(session, method, url, raise_for_status=False, **options)
+            is_plain = session.auto_decompress if options.get("auto_decompress") is None else options["auto_decompress"]
+            exchange.answered(response.status, response.reason or "", response.headers, is_plain=bool(is_plain))
+            response.content = kept(response.content, exchange)
+        check = session.raise_for_status if check is None else check
+        if check not in (True, False):
+            await check(response)
+        elif check:
+            response.raise_for_status()
         return response
 
     return [patch(aiohttp.ClientSession, "_request", request)]
 
 
 def _sent(session: Any, method: str, url: Any, options: dict[str, Any]) -> RecordedRequest:
-    whole = session._build_url(url)
+    address = session._build_url(url)
     if options.get("params"):
-        whole = whole.update_query(options["params"])
-    given = {**session.headers, **dict(options.get("headers") or {})}
-    headers = {str(name).lower(): str(value) for name, value in given.items()}
-    if headers.get("upgrade", "").lower() == "websocket":
-        raise RecordingError(
-            f"A websocket ({whole.host}) cannot be recorded: a recording supports only requests with a single answer."
-        )
+        address = address.update_query(options["params"])
     json, data = options.get("json"), options.get("data")
     if json is not None:
         data = session.json_serialize(json)
-    return RecordedRequest(method.upper(), str(whole), headers, body_of(getattr(data, "_value", data)))
+    headers = {**session.headers, **dict(options.get("headers") or {})}
+    sent = request_of(method, str(address), headers, getattr(data, "_value", data))
+    if sent.headers.get("upgrade", "").lower() == "websocket":
+        raise RecordingError(
+            f"A websocket ({address.host}) cannot be recorded: a recording supports only requests with a single answer."
+        )
+    return sent
 
 
 def _instead(request: RecordedRequest, options: dict[str, Any]) -> dict[str, Any]:
@@ -84,40 +87,16 @@ def _instead(request: RecordedRequest, options: dict[str, Any]) -> dict[str, Any
     return {**options, "json": None, "params": None, "data": request.body, "headers": headers}
 
 
-def _decompresses(session: Any, options: dict[str, Any]) -> bool:
-    said = options.get("auto_decompress")
-    return bool(session.auto_decompress if said is None else said)
+def _noted(name: str) -> Callable[..., Any]:
+    """Return the method of a reader that notes what it has read."""
 
+    async def read(reader: Any, *arguments: Any, **options: Any) -> Any:
+        with reader._exchange.watched():
+            found = await getattr(reader._inner, name)(*arguments, **options)
+        reader._note(found[0] if name == "readchunk" else found)
+        return found
 
-async def _check(response: Any, check: bool | Callable[[Any], Awaitable[None]]) -> None:
-    """Raise for an error status, as the session would have done."""
-    if callable(check):
-        await check(response)
-    elif check:
-        response.raise_for_status()
-
-
-def _listen(response: Any, exchange: Exchange, *, is_plain: bool) -> None:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    exchange.answered(response.status, response.reason or "", headers, is_plain=is_plain)
-    response.content = _KeptReader(response.content, exchange)
-
-
-class _Each:
-    """Iterator over the results of a reader, up to an end value."""
-
-    def __init__(self, read: Callable[[], Awaitable[Any]], end: Any) -> None:
-        self._read = read
-        self._end = end
-
-    def __aiter__(self) -> _Each:
-        return self
-
-    async def __anext__(self) -> Any:
-        item = await self._read()
-        if item == self._end:
-            raise StopAsyncIteration
-        return item
+    return read
 
 
 class _KeptReader:
@@ -130,49 +109,18 @@ class _KeptReader:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def __aiter__(self) -> _Each:
-        return _Each(self.readline, b"")
-
-    def iter_chunked(self, n: int) -> _Each:
-        """Iterate over pieces of at most `n` bytes."""
-        return _Each(lambda: self.read(n), b"")
-
-    def iter_any(self) -> _Each:
-        """Iterate over what has arrived."""
-        return _Each(self.readany, b"")
-
-    def iter_chunks(self) -> _Each:
-        """Iterate over the chunks that were sent."""
-        return _Each(self.readchunk, (b"", False))
-
-    async def read(self, n: int = -1) -> bytes:
-        """Read at most `n` bytes, or all."""
-        return self._note(await self._guarded(self._inner.read(n)))
-
-    async def readany(self) -> bytes:
-        """Read what has arrived."""
-        return self._note(await self._guarded(self._inner.readany()))
-
-    async def readline(self, **options: Any) -> bytes:
-        """Read a line."""
-        return self._note(await self._guarded(self._inner.readline(**options)))
-
-    async def readuntil(self, separator: bytes = b"\n", **options: Any) -> bytes:
-        """Read until a separator."""
-        return self._note(await self._guarded(self._inner.readuntil(separator, **options)))
-
-    async def readexactly(self, n: int) -> bytes:
-        """Read `n` bytes."""
-        return self._note(await self._guarded(self._inner.readexactly(n)))
-
-    async def readchunk(self) -> tuple[bytes, bool]:
-        """Read a chunk as it was sent."""
-        piece, is_end = await self._guarded(self._inner.readchunk())
-        return self._note(piece), is_end
+    read = _noted("read")
+    readany = _noted("readany")
+    readline = _noted("readline")
+    readuntil = _noted("readuntil")
+    readexactly = _noted("readexactly")
+    readchunk = _noted("readchunk")
 
     def read_nowait(self, n: int = -1) -> bytes:
         """Read the available bytes."""
-        return self._note(self._inner.read_nowait(n))
+        piece: bytes = self._inner.read_nowait(n)
+        self._note(piece)
+        return piece
 
     def set_exception(self, *arguments: Any) -> None:
         """Store the exception for later readers, because the app has closed the answer."""
@@ -188,18 +136,10 @@ class _KeptReader:
         else:
             self._exchange.left()
 
-    async def _guarded(self, reading: Awaitable[Any]) -> Any:
-        try:
-            return await reading
-        except BaseException as error:
-            self._exchange.failed(error)
-            raise
-
-    def _note(self, piece: bytes) -> bytes:
+    def _note(self, piece: bytes) -> None:
         self._exchange.arrived(piece)
         if self._inner.at_eof():
             self._exchange.ended()
-        return piece
 
 
 class _Player:
@@ -209,17 +149,12 @@ class _Player:
         self._aiohttp = aiohttp
         self._reader: type[Any] = type("PlayedReader", (_PlayedReader, aiohttp.StreamReader), {})
 
-    def __call__(self, session: Any, sent: RecordedRequest, exchange: Exchange, run: Run) -> Any:
+    def __call__(self, session: Any, sent: RecordedRequest, exchange: Exchange) -> Any:
         """Return the recorded answer, or raise the recorded exception."""
         from multidict import CIMultiDict, CIMultiDictProxy
         from yarl import URL
 
-        assert exchange.played is not None
-        answer = exchange.played.answer
-        if not answer.status:
-            error = self._error(answer.error)
-            exchange.failed(error)
-            raise error
+        answer = exchange.played_answer(self._error)
         url = URL(sent.uri)
         loop = asyncio.get_running_loop()
         headers = CIMultiDictProxy(CIMultiDict(answer.headers))
@@ -230,7 +165,7 @@ class _Player:
         response._headers = headers
         response._raw_headers = tuple((name.encode(), value.encode()) for name, value in answer.headers.items())
         response._closed = False
-        response.content = self._reader(loop, exchange, run, self._error)
+        response.content = self._reader(loop, exchange.playback(self._error), exchange)
         return response
 
     def _bare(self, sent: RecordedRequest, url: Any, session: Any, loop: asyncio.AbstractEventLoop) -> Any:
@@ -252,12 +187,12 @@ class _Player:
         asked = inspect.signature(kind.__init__).parameters
         return kind(sent.method, url, **{name: value for name, value in known.items() if name in asked})
 
-    def _error(self, name: str | None) -> Exception:
+    def _error(self, name: str) -> Exception:
         """Return the recorded exception, by its name."""
         text = f"{name}, as recorded"
         if name == "TimeoutError":
             return TimeoutError(text)
-        other = "ServerTimeoutError" if "timeout" in (name or "").lower() else "ClientOSError"
+        other = "ServerTimeoutError" if "timeout" in name.lower() else "ClientOSError"
         kind = getattr(self._aiohttp, name if name in _SIMPLE else other, self._aiohttp.ClientOSError)
         error: Exception = kind(text)
         return error
@@ -270,50 +205,28 @@ class _NothingWritten:
 
 
 class _PlayedReader:
-    """Reader of aiohttp that adds a recorded piece whenever it would wait for one."""
+    """Reader of aiohttp that adds a recorded event whenever it would wait for one."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        exchange: Exchange,
-        run: Run,
-        error: Callable[[str | None], Exception],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pieces: Iterator[bytes], exchange: Exchange) -> None:
         from aiohttp.base_protocol import BaseProtocol
 
         super().__init__(BaseProtocol(loop), _LIMIT, loop=loop)  # type: ignore[call-arg]
-        assert exchange.played is not None
+        self._pieces = pieces
         self._exchange = exchange
-        self._played = exchange.played
-        self._run = run
-        self._failure = error
-        self._pieces = pieces_of(exchange.played, delays=run.delays)
         self._own: Any = cast("Any", self)
         self._own.begin_http_chunk_receiving()
 
     async def _wait(self, func_name: str) -> None:
-        piece = next(self._pieces, None)
-        if piece is None:
-            self._end()
-            return
-        await self._feed(piece)
-
-    async def _feed(self, piece: Piece) -> None:
-        if piece.wait_s:
-            await asyncio.sleep(piece.wait_s)
-        self._own.feed_data(piece.data, len(piece.data))
-        self._own.end_http_chunk_receiving()
-
-    def _end(self) -> None:
-        if self._played.answer.end == "broken":
-            error = self._failure(self._played.answer.error)
-            self._exchange.failed(error)
+        try:
+            piece = next(self._pieces, None)
+        except Exception as error:
             self._own.set_exception(error)
-            raise error
-        if self._played.answer.end == "left":
-            self._run.fail(beyond(self._played))
-        self._exchange.ended()
-        self._own.feed_eof()
+            raise
+        if piece is None:
+            self._own.feed_eof()
+            return
+        self._own.feed_data(piece, len(piece))
+        self._own.end_http_chunk_receiving()
 
     def __del__(self) -> None:
         self._exchange.left()

@@ -6,15 +6,15 @@ in the process, such as an ASGI app under test, are not wrapped: requests by the
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.exchange import Exchange, beyond, pieces_of
-from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.exchange import Exchange, request_of
+from pandaprobe_otel.replay.hooks import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.replayed_run import Run
@@ -29,153 +29,125 @@ _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
 def install(library: ModuleType) -> list[Patch]:
     """Hook both clients of httpx, or of httpx2."""
-    pieces = _Pieces(library)
+    bases = (library.SyncByteStream, library.AsyncByteStream)
+    stream: type[Any] = type("RecordedStream", (_Stream, *bases), {})
 
     def transport_of(original: Callable[..., Any], client: Any, url: Any) -> Any:
         transport = original(client, url)
-        run = current()
-        if run is None or pieces.answers_in_process(transport) or run.leaves_alone(str(url)):
-            return transport
-        return _Transport(transport, run, pieces)
+        run = None if _answers_in_process(transport) else current(str(url))
+        return transport if run is None else _Transport(transport, run, library, stream)
 
     name = "_transport_for_url"
     return [patch(library.Client, name, transport_of), patch(library.AsyncClient, name, transport_of)]
 
 
-class _Pieces:
-    """Classes of one library that its clients check for."""
-
-    def __init__(self, library: ModuleType) -> None:
-        self.library = library
-        self.kept: type[Any] = type("KeptStream", (_KeptStream, library.SyncByteStream, library.AsyncByteStream), {})
-        self.played: type[Any] = type(
-            "PlayedStream", (_PlayedStream, library.SyncByteStream, library.AsyncByteStream), {}
-        )
-
-    def answers_in_process(self, transport: Any) -> bool:
-        """Return whether a transport passes requests to an app in this process."""
-        classes = type(transport).__mro__
-        return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
-
-    def sent(self, request: Any, exchange: Exchange) -> Any:
-        """Return the request to send: the program's, or the one that a fork sends in its place."""
-        if exchange.instead is None:
-            return request
-        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
-        instead = exchange.instead
-        return self.library.Request(
-            instead.method, instead.uri, headers=headers, content=instead.body, extensions=request.extensions
-        )
-
-    def listen(self, response: Any, exchange: Exchange) -> Any:
-        """Save the answer while the app reads it."""
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        try:
-            body = response.content
-        except self.library.ResponseNotRead:
-            exchange.answered(response.status_code, response.reason_phrase, headers)
-            response.stream = self.kept(response.stream, exchange)
-        else:  # The transport returns complete answers.
-            exchange.answered(response.status_code, response.reason_phrase, headers, is_plain=True)
-            exchange.arrived(body)
-            exchange.ended()
-        return response
-
-    def play(self, exchange: Exchange, run: Run, request: Any) -> Any:
-        """Return the recorded answer, or raise the recorded exception."""
-        assert exchange.played is not None
-        answer = exchange.played.answer
-        if not answer.status:
-            error = self.error(answer.error, request)
-            exchange.failed(error)
-            raise error
-        return self.library.Response(
-            answer.status,
-            headers=dict(answer.headers),
-            stream=self.played(exchange, run, lambda: self.error(answer.error, request)),
-            extensions={"reason_phrase": answer.reason.encode("ascii", "ignore"), "http_version": b"HTTP/1.1"},
-            request=request,
-        )
-
-    def refuse(self, error: Exception, request: Any) -> Any:
-        """Return an error as an answer that no client retries. The error itself is raised at the end of the block."""
-        said = {"type": "error", "error": {"type": type(error).__name__, "message": str(error)}}
-        return self.library.Response(400, headers=_AT_ONCE, json=said, request=request)
-
-    def error(self, name: str | None, request: Any) -> Exception:
-        """Return the recorded exception, by its name."""
-        kind = getattr(self.library, name or "", None)
-        if not (isinstance(kind, type) and issubclass(kind, self.library.TransportError)):
-            is_timeout = "timeout" in (name or "").lower()  # a trace has the name that the client gave it
-            kind = self.library.ReadTimeout if is_timeout else self.library.RemoteProtocolError
-        error: Exception = kind(f"{name}, as recorded", request=request)
-        return error
+def _answers_in_process(transport: Any) -> bool:
+    """Return whether a transport passes requests to an app in this process."""
+    classes = type(transport).__mro__
+    return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
 
 
 class _Transport:
-    """Wrapper around a client's transport."""
+    """Wrapper around a client's transport. `stream` is a class of bodies that the library's clients accept."""
 
-    def __init__(self, inner: Any, run: Run, pieces: _Pieces) -> None:
+    def __init__(self, inner: Any, run: Run, library: Any, stream: type[Any]) -> None:
         self._inner = inner
         self._run = run
-        self._pieces = pieces
+        self._library = library
+        self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client, or play back its answer."""
-        sent = _sent(request, request.read())
-        if _is_mcp(sent):
-            return self._inner.handle_request(request)
-        exchange = self._begun(sent, request)
-        if isinstance(exchange, self._pieces.library.Response):
-            return exchange
-        if exchange.played is not None:
-            return self._pieces.play(exchange, self._run, request)
-        request = self._pieces.sent(request, exchange)
-        try:
-            with inside():
-                response = self._inner.handle_request(request)
-        except BaseException as error:
-            exchange.failed(error)
-            raise
-        return self._pieces.listen(response, exchange)
+        request.read()
+        answer, exchange = self._begun(request)
+        if answer is not None:
+            return answer
+        with _sending(exchange):
+            answer = self._inner.handle_request(self._to_send(request, exchange))
+        return self._listen(answer, exchange)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client, or play back its answer."""
-        sent = _sent(request, await request.aread())
-        if _is_mcp(sent):
-            return await self._inner.handle_async_request(request)
-        exchange = self._begun(sent, request)
-        if isinstance(exchange, self._pieces.library.Response):
-            return exchange
-        if exchange.played is not None:
-            return self._pieces.play(exchange, self._run, request)
-        request = self._pieces.sent(request, exchange)
-        try:
-            with inside():
-                response = await self._inner.handle_async_request(request)
-        except BaseException as error:
-            exchange.failed(error)
-            raise
-        return self._pieces.listen(response, exchange)
+        await request.aread()
+        answer, exchange = self._begun(request)
+        if answer is not None:
+            return answer
+        with _sending(exchange):
+            answer = await self._inner.handle_async_request(self._to_send(request, exchange))
+        return self._listen(answer, exchange)
 
-    def _begun(self, sent: RecordedRequest, request: Any) -> Any:
-        """Return the exchange of a request. If the client would retry after an exception, return that as an answer
-        instead.
+    def _begun(self, request: Any) -> tuple[Any, Exchange | None]:
+        """Return the recorded answer, or the exchange of a request to send; neither if the request is not recorded.
+
+        If the client would retry after an exception, an error is returned as an answer instead. It is raised at the end
+        of the block.
         """
+        sent = request_of(request.method, str(request.url), request.headers, request.content)
+        if _is_mcp(sent):
+            return None, None
         try:
-            return self._run.begin(sent)
+            exchange = self._run.begin(sent)
         except (Divergence, RecordingError) as error:
             if _TRIES_AGAIN not in sent.headers:
                 raise
-            return self._pieces.refuse(error, request)
+            text = {"type": "error", "error": {"type": type(error).__name__, "message": str(error)}}
+            return self._library.Response(400, headers=_AT_ONCE, json=text, request=request), None
+        if exchange.played is None:
+            return None, exchange
+
+        def recorded(name: str) -> Exception:
+            kind = getattr(self._library, name, None)
+            if not (isinstance(kind, type) and issubclass(kind, self._library.TransportError)):
+                is_timeout = "timeout" in name.lower()  # a trace has the name that the client gave it
+                kind = self._library.ReadTimeout if is_timeout else self._library.RemoteProtocolError
+            made: Exception = kind(f"{name}, as recorded", request=request)
+            return made
+
+        answer = exchange.played_answer(recorded)
+        response = self._library.Response(
+            answer.status,
+            headers=dict(answer.headers),
+            stream=self._stream(exchange, None, recorded),
+            extensions={"reason_phrase": answer.reason.encode("ascii", "ignore"), "http_version": b"HTTP/1.1"},
+            request=request,
+        )
+        return response, exchange
+
+    def _to_send(self, request: Any, exchange: Exchange | None) -> Any:
+        """Return the request to send: the program's, or the one that a fork sends in its place."""
+        instead = None if exchange is None else exchange.instead
+        if instead is None:
+            return request
+        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
+        return self._library.Request(
+            instead.method, instead.uri, headers=headers, content=instead.body, extensions=request.extensions
+        )
+
+    def _listen(self, response: Any, exchange: Exchange | None) -> Any:
+        """Save the answer while the app reads it."""
+        if exchange is None:
+            return response
+        try:
+            body = response.content
+        except self._library.ResponseNotRead:
+            exchange.answered(response.status_code, response.reason_phrase, response.headers)
+            response.stream = self._stream(exchange, response.stream, None)
+        else:  # The transport returns complete answers.
+            exchange.answered(response.status_code, response.reason_phrase, response.headers, is_plain=True)
+            exchange.arrived(body)
+            exchange.ended()
+        return response
 
 
-def _sent(request: Any, body: bytes) -> RecordedRequest:
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return RecordedRequest(request.method, str(request.url), headers, body)
+def _sending(exchange: Exchange | None) -> AbstractContextManager[Any]:
+    stack = ExitStack()
+    if exchange is not None:
+        stack.enter_context(inside())
+        stack.enter_context(exchange.watched())
+    return stack
 
 
 def _is_mcp(sent: RecordedRequest) -> bool:
@@ -189,89 +161,41 @@ def _is_mcp(sent: RecordedRequest) -> bool:
     return b'"jsonrpc"' in sent.body[:_BEGINNING] and b'"initialize"' in sent.body[:_BEGINNING]
 
 
-class _KeptStream:
-    """Body of an answer, noted piece by piece."""
+class _Stream:
+    """Body of an answer: from the transport and noted piece by piece, or from the recording without an `inner` one."""
 
-    def __init__(self, inner: Any, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, inner: Any, error: Callable[[str], Exception] | None) -> None:
+        self._exchange = exchange
         self._inner = inner
-        self._exchange = exchange
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for piece in self._inner:
-                self._exchange.arrived(piece)
-                yield piece
-        except BaseException as error:
-            self._exchange.failed(error)
-            raise
-        self._exchange.ended()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for piece in self._inner:
-                self._exchange.arrived(piece)
-                yield piece
-        except BaseException as error:
-            self._exchange.failed(error)
-            raise
-        self._exchange.ended()
-
-    def close(self) -> None:
-        """Close the connection, because the app needs no more."""
-        self._exchange.left()
-        self._inner.close()
-
-    async def aclose(self) -> None:
-        """Close the connection, because the app needs no more."""
-        self._exchange.left()
-        await self._inner.aclose()
-
-    def __del__(self) -> None:
-        self._exchange.left()
-
-
-class _PlayedStream:
-    """Body of a recorded answer, with its original pieces and end."""
-
-    def __init__(self, exchange: Exchange, run: Run, error: Callable[[], Exception]) -> None:
-        assert exchange.played is not None
-        self._exchange = exchange
-        self._played = exchange.played
-        self._run = run
         self._error = error
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in pieces_of(self._played, delays=self._run.delays):
-            if piece.wait_s:
-                time.sleep(piece.wait_s)
-            yield piece.data
-        self._end()
+        if self._error is not None:
+            return self._exchange.playback(self._error)
+        return self._exchange.noted(iter(self._inner))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in pieces_of(self._played, delays=self._run.delays):
-            if piece.wait_s:
-                import anyio  # httpx depends on anyio, and the app may run on trio.
-
-                await anyio.sleep(piece.wait_s)
-            yield piece.data
-        self._end()
-
-    def _end(self) -> None:
-        if self._played.answer.end == "broken":
-            error = self._error()
-            self._exchange.failed(error)
-            raise error
-        if self._played.answer.end == "left":
-            self._run.fail(beyond(self._played))
+        if self._error is not None:
+            for piece in self._exchange.playback(self._error):
+                yield piece
+            return
+        with self._exchange.watched():
+            async for piece in self._inner:
+                self._exchange.arrived(piece)
+                yield piece
         self._exchange.ended()
 
     def close(self) -> None:
-        """Note that the app does not read the rest of the body."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
+        if self._inner is not None:
+            self._inner.close()
 
     async def aclose(self) -> None:
-        """Note that the app does not read the rest of the body."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
+        if self._inner is not None:
+            await self._inner.aclose()
 
     def __del__(self) -> None:
         self._exchange.left()

@@ -1,4 +1,7 @@
-"""Connections to models that have no single answer. They cannot be recorded, so they raise instead of going live."""
+"""Hooks that record nothing: the starts of spans, which name the places of calls, and connections that are refused.
+
+Connections to models that have no single answer cannot be recorded, so they raise instead of going live.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.hooks.patch import Patch, patch
-from pandaprobe_otel.replay.open_recordings import current
+from pandaprobe_otel.replay.hooks import Patch, patch
+from pandaprobe_otel.replay.open_recordings import current, owner
 
 _HOSTS: Final = (".openai.com", ".openai.azure.com", ".googleapis.com", ".x.ai", ".mistral.ai", ".amazonaws.com")
 _PATHS: Final = ("/realtime", "BidiGenerateContent")
@@ -16,6 +19,8 @@ _PATHS: Final = ("/realtime", "BidiGenerateContent")
 def install(module: Any) -> list[Patch]:
     """Hook the function or class through which a library connects."""
     match module.__name__:
+        case "opentelemetry.sdk.trace":
+            return [patch(module.Tracer, "start_span", _start_span)]
         case "websockets.asyncio.client":
             return [patch(module.connect, "__init__", _connect_later)]
         case "websockets.sync.client":
@@ -24,6 +29,17 @@ def install(module: Any) -> list[Patch]:
             return [patch(module.SubprocessCLITransport, "connect", _start)]
         case _:  # grpc, grpc.aio
             return [patch(module, "secure_channel", _open_channel)]
+
+
+def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **options: Any) -> Any:
+    span = original(tracer, name, *arguments, **options)
+    try:
+        run = owner()
+    except RecordingError:  # The span is not recorded itself. A request below it will raise the same error.
+        return span
+    if run is not None:
+        run.places.started(span, name)
+    return span
 
 
 def _connect_later(original: Any, connection: Any, uri: str, *arguments: Any, **options: Any) -> Any:
