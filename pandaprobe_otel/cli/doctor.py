@@ -215,11 +215,9 @@ def _notes(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield one sentence for each variable that is not read, or that removes or truncates content."""
     from pandaprobe_otel.config.resolve import READ_ELSEWHERE, Config
     from pandaprobe_otel.config.settings import SETTINGS
-    from pandaprobe_otel.mapping.options import SWITCHES
 
     known = {setting.env for setting in SETTINGS if setting.env} | READ_ELSEWHERE
     known |= {problem.setting for problem in Config.resolve(environ=environ).problems}  # misspelt
-    general = {switch.name for switch in SWITCHES if switch.is_general}
     for name in sorted(environ):
         value = environ[name].strip()
         if name in _OF_OTHERS:
@@ -229,7 +227,7 @@ def _notes(environ: Mapping[str, str]) -> Iterator[str]:
         elif value.lower() in _CONTENT_SWITCHES.get(name, ()):
             yield (
                 f"{name}={value} keeps messages out of the spans of libraries that obey it. "
-                f"{_OF_ALL if name in general else ''}Evaluations then have no content to judge."
+                f"{_OF_ALL}Evaluations then have no content to judge."
             )
         elif name in _LENGTH_LIMITS and value:
             yield f"{name}={value} makes OpenTelemetry truncate inputs and outputs to this many characters."

@@ -36,7 +36,7 @@ from pandaprobe_otel.mapping.model_calls import add_computed_costs, fill_tools, 
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import is_left, outcome
 from pandaprobe_otel.mapping.outgoing import MappedTrace, finished, has_large_float
-from pandaprobe_otel.mapping.privacy import restrict, without_hidden
+from pandaprobe_otel.mapping.privacy import restrict
 from pandaprobe_otel.mapping.shapes import Rows, fill
 from pandaprobe_otel.mapping.span_content import add_contents, add_unsaid
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
@@ -119,8 +119,6 @@ def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, 
         views = _with_logs(views, log_records)
     if any(map(_events, views)):
         views = [*map(with_details, views)]
-    if options.hidden:
-        views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     try:
         every = _staged(views, options)
     except Exception as error:  # noqa: BLE001 - whatever an attribute holds, the other spans must survive

@@ -7,9 +7,9 @@ rows.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass
+from dataclasses import field as made
 from typing import Any, Final, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
@@ -35,7 +35,7 @@ class Row:
     note: str = ""
     form: Form = "value"
     late: bool = False
-    sources: tuple[str, ...] = dataclasses.field(init=False)
+    sources: tuple[str, ...] = made(init=False)
 
     def __post_init__(self, names: str | tuple[str, ...]) -> None:
         object.__setattr__(self, "sources", (names,) if isinstance(names, str) else names)
@@ -68,7 +68,7 @@ class KindRule:
     """
 
     attribute: str = ""
-    values: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    values: Mapping[str, str] = made(default_factory=dict[str, str])
     decide: Callable[[Any, SpanView], str | None] | None = None
     states: bool = False
     note: str = ""
@@ -87,7 +87,7 @@ class Dialect:
     """Prefixes of attribute names that show that the span is about GenAI work."""
     scopes: tuple[str, ...] = ()
     """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever their attributes."""
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    defaults: Mapping[str, Any] = made(default_factory=dict[str, Any])
     """By attribute, settings that the emitter writes with each call although nobody has set them."""
     note: str = ""
 

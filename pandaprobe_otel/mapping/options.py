@@ -99,101 +99,48 @@ def masked_text(text: str, masks: Sequence[Mask]) -> str:
 
 # -- other vendors' switches against recording content -----------------------------------------------------------------
 
-# They are applied to spans whose emitters ignore them: a span in the same vocabulary can come from another language or
-# library, and a user who set the switch did not want such content to be sent. An unknown value of a switch hides
-# content: it is safer to send too little. Two switches hide all content, in every vocabulary. The others hide only the
-# attributes that they name.
+# They are applied to all spans, because their emitters may ignore them: a span in the same vocabulary can come from
+# another language or library, and a user who set the switch did not want such content to be sent. An unknown value of
+# a switch hides content: it is safer to send too little.
 
 _FALSE: Final = ("false", "0", "no", "off")
 _TRUE: Final = ("true", "1", "yes", "on")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Switch:
-    """Variable with the words that hide or show content (in lower case), and the attributes to hide."""
+    """Variable with the words that hide or show content (in lower case)."""
 
     name: str
     hiding: tuple[str, ...]
     showing: tuple[str, ...]
-    attributes: tuple[str, ...]
-    """Name prefixes of the attributes to hide."""
-    in_calls: tuple[str, ...] = ()
-    """Name prefixes of attributes to hide only in model calls, where they repeat the messages."""
-    is_general: bool = False
-    """True if the switch applies to all content."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hidden:
-    """Attributes that the switches of an environment hide, and problems with their values."""
-
-    attributes: tuple[str, ...] = ()
-    in_calls: tuple[str, ...] = ()
-    content: bool = False
-    """True if all content is hidden, including that of other vocabularies."""
-    problems: tuple[str, ...] = ()
-
-
-_OTEL: Final = (
-    "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.call.arguments",
-    "gen_ai.tool.call.result", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text",
-)  # fmt: skip
-_TRACELOOP: Final = ("traceloop.entity.input", "traceloop.entity.output", "gen_ai.prompt.", "gen_ai.completion.")
-
-
-def _hide(name: str, *attributes: str, in_calls: tuple[str, ...] = ()) -> Switch:
-    return Switch(name=name, hiding=_TRUE, showing=_FALSE, attributes=attributes, in_calls=in_calls)
 
 
 SWITCHES: Final = (
     Switch(
-        name="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
-        hiding=("no_content", *_FALSE),
-        showing=("span_only", "event_only", "span_and_event", *_TRUE),
-        attributes=_OTEL,
-        is_general=True,
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        ("no_content", *_FALSE),
+        ("span_only", "event_only", "span_and_event", *_TRUE),
     ),
-    # From version 0.60 on, OpenLLMetry writes the attributes of the conventions.
-    Switch(
-        name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL), is_general=True
+    Switch("TRACELOOP_TRACE_CONTENT", _FALSE, _TRUE),
+    *(
+        Switch(f"OPENINFERENCE_HIDE_{part}", _TRUE, _FALSE)
+        for part in ("INPUTS", "OUTPUTS", "INPUT_MESSAGES", "OUTPUT_MESSAGES", "INPUT_TEXT", "OUTPUT_TEXT")
     ),
-    _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
-    _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),
-    _hide("OPENINFERENCE_HIDE_INPUT_MESSAGES", "llm.input_messages.", in_calls=("input.value",)),
-    _hide("OPENINFERENCE_HIDE_OUTPUT_MESSAGES", "llm.output_messages.", in_calls=("output.value",)),
-    _hide("OPENINFERENCE_HIDE_INPUT_TEXT", "llm.input_messages.", in_calls=("input.value",)),
-    _hide("OPENINFERENCE_HIDE_OUTPUT_TEXT", "llm.output_messages.", in_calls=("output.value",)),
-    _hide("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "llm.invocation_parameters"),
-    _hide("OPENINFERENCE_HIDE_LLM_TOOLS", "llm.tools."),
-    _hide("OPENINFERENCE_HIDE_LLM_PROMPTS", "llm.prompts.", "llm.prompt_template."),
-    _hide("OPENINFERENCE_HIDE_PROMPTS", "llm.prompts.", "llm.prompt_template."),
-    _hide("OPENINFERENCE_HIDE_CHOICES", "llm.choices."),
-    _hide("OPENINFERENCE_HIDE_EMBEDDINGS_TEXT", "embedding.embeddings."),
 )
 
 
-def hidden_by(environ: Mapping[str, str]) -> Hidden:
-    """Return the attributes that the switches in `environ` hide."""
-    attributes: set[str] = set()
-    in_calls: set[str] = set()
-    content = False
-    problems: list[str] = []
+def hides_content(environ: Mapping[str, str]) -> tuple[bool, list[str]]:
+    """Return whether a switch in `environ` hides content, and the problems with their values."""
+    is_hidden, problems = False, list[str]()
     for switch in SWITCHES:
         value = environ.get(switch.name, "").strip().lower()
-        if not value or value in switch.showing:
-            continue
-        attributes.update(switch.attributes)
-        in_calls.update(switch.in_calls)
-        content |= switch.is_general
-        if value not in switch.hiding:
-            words = ", ".join((*switch.showing, *switch.hiding))
-            problems.append(f"{switch.name} = {value[:40]!r} is not one of {words}; content it may hide is not sent.")
-    return Hidden(
-        attributes=tuple(sorted(attributes)),
-        in_calls=tuple(sorted(in_calls)),
-        content=content,
-        problems=tuple(problems),
-    )
+        if value and value not in switch.showing:
+            is_hidden = True
+            if value not in switch.hiding:
+                words = ", ".join((*switch.showing, *switch.hiding))
+                problems.append(f"{switch.name} = {value[:40]!r} is not one of {words}; no content is sent.")
+    return is_hidden, problems
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -213,10 +160,6 @@ class MappingOptions:
     """Functions from text to text, applied to every text that is sent."""
     scrubs: bool = True
     """Replace well-known credentials in errors, URLs and headers."""
-    hidden: tuple[str, ...] = ()
-    """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
-    hidden_in_calls: tuple[str, ...] = ()
-    """Name prefixes of attributes that are not read in OpenInference's model calls: they repeat hidden messages."""
     inline_media: int = 0
     """Longest base64 data URL, in characters, that is sent with its data; 0 replaces all long ones by digests."""
     max_field_bytes: int = 262_144
@@ -250,17 +193,15 @@ class MappingOptions:
             problems.append(f"mask cannot be used ({error}); every text is masked until you correct it.")
         modes: Mapping[str, Capture] = {"*": config.capture} if isinstance(config.capture, str) else config.capture
         is_given = "*" in modes and config.sources.get("capture", "default") != "default"
-        hidden = Hidden() if is_given else hidden_by(environ)
-        problems.extend(hidden.problems)
-        others: Capture = modes["*"] if is_given else "metadata" if hidden.content else "all"
+        is_hidden, of_switches = (False, []) if is_given else hides_content(environ)
+        problems += of_switches
+        others: Capture = modes["*"] if is_given else "metadata" if is_hidden else "all"
         return cls(
             capture=others,
             capture_by_kind={kind: mode for kind, mode in modes.items() if kind != "*"},
             masks=masks,
             inline_media=MAX_INLINE if config.keeps_media else 0,
             scrubs=config.scrub is True,
-            hidden=hidden.attributes,
-            hidden_in_calls=hidden.in_calls,
             price=_listed_price() if config.compute_cost else None,
             environment=config.environment if _is_own(config, "environment") else None,
             release=config.release if _is_own(config, "release") else None,

@@ -180,86 +180,56 @@ def _reasoning(draft: Draft, part: Any) -> None:
             draft.reasoning.append(words)
 
 
-def _blob(draft: Draft, part: Any) -> None:
-    mime = part.get("mime_type") or part.get("mediaType") or ""
-    image = part.get("modality") == "image" or str(mime).startswith("image/")
-    data = first_of(part, "content", "data")
+_DATA_KEYS: Final = ("data", "file_data", "bytes", "content")
+_URL_KEYS: Final = ("url", "uri", "file_url", "image_url", "file_uri", "fileUri")
+_MIME_KEYS: Final = ("mime_type", "mimeType", "mediaType", "media_type")
+_INNER_KEYS: Final = ("source", "image")
+
+
+def _media(draft: Draft, part: Any) -> None:
+    """Add an image or a file, whose data or address stands in the part or in an object inside it."""
+    held: dict[str, Any] = dict(part)
+    while type_of(inner := first_of(held, *_INNER_KEYS)) is dict:  # OpenInference: image.image.url
+        held = {**{key: item for key, item in held.items() if key not in _INNER_KEYS}, **inner}
+    url = inner if inner is not None else first_of(held, *_URL_KEYS)
+    data, mime = first_of(held, *_DATA_KEYS), str(first_of(held, *_MIME_KEYS) or "")
+    of_type = part.get("type")
+    if type_of(data) is int:
+        data = None  # the number of bytes of removed data
+    if not mime and "format" in part and data is not None:
+        mime = f"image/{part['format']}"  # Bedrock
+    is_image = "image" in (held.get("modality"), of_type) or mime.startswith("image/") or of_type == "input_image"
+    if of_type == "document" and held.get("type") == "text" and type_of(data) is str:
+        draft.add_text(data)
+        return
+    if type_of(url) is str and not url.startswith(_ADDRESSES):
+        url, data = None, url
+    elif url is None and type_of(data) is str and data.startswith(_ADDRESSES):
+        url, data = data, None
     if data is not None:
-        draft.content.append(media(image, mime, data))
-    elif "sha256" in part:  # the emitter has removed the data, so the emitter's description replaces the data
-        held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
-        draft.content.append(_image_url(held) if image else {"type": "file", "file": {"file_data": held}})
+        draft.content.append(media(is_image, mime or ("image/png" if is_image else ""), data))
+    elif url is not None:
+        shown: dict[str, Any] = _image_url(url) if is_image else {"type": "file", "file": {"url": url}}
+        if is_image and part.get("detail"):
+            shown["image_url"]["detail"] = part["detail"]
+        draft.content.append(shown)
+    elif "sha256" in held:  # the emitter has removed the data, so the emitter's description replaces the data
+        about = {key: value for key, value in held.items() if key not in ("type", "modality") and value is not None}
+        draft.content.append(_image_url(about) if is_image else {"type": "file", "file": {"file_data": about}})
+    elif (identity := first_of(held, "file_id", "id")) is not None:
+        draft.content.append({"type": "file", "file": {"file_id": identity}})
+    else:
+        draft.content.append(part)
 
 
-def _uri(draft: Draft, part: Any) -> None:
-    uri = first_of(part, "uri", "url")
-    image = part.get("modality", "image") == "image" or str(part.get("mime_type") or "").startswith("image/")
-    draft.content.append(_image_url(uri) if image else {"type": "file", "file": {"url": uri}})
+_ADDRESSES: Final = ("http://", "https://", "data:", "gs://", "s3://", "file:")
 
 
 def _file(draft: Draft, part: Any) -> None:
     if type_of(part.get("file")) is dict:
         draft.content.append(part)
-        return
-    mime = str(first_of(part, "mime_type", "mediaType", "mimeType") or "")
-    data = first_of(part, "data", "file_data", "content")
-    url = first_of(part, "url", "uri", "file_url")
-    if type_of(data) is str and data.startswith(("http://", "https://", "data:")):
-        url, data = data, None
-    if data is not None:
-        draft.content.append(media(mime.startswith("image/"), mime, data))
-    elif url is not None:
-        draft.content.append(_image_url(url) if mime.startswith("image/") else {"type": "file", "file": {"url": url}})
     else:
-        draft.content.append({"type": "file", "file": {"file_id": first_of(part, "file_id", "id")}})
-
-
-def _image(draft: Draft, part: Any) -> None:
-    source = first_of(part, "source", "image", "data", "url", "image_url")
-    mime = first_of(part, "mime_type", "mediaType", "mimeType", "media_type") or "image/png"
-    if type_of(source) is dict:
-        if type_of(source.get("image")) is dict:  # OpenInference: image.image.url
-            source = source["image"]
-        mime = source.get("media_type") or source.get("mime_type") or mime
-        if type_of(source.get("bytes")) is not type(None):
-            mime = f"image/{part.get('format') or mime.removeprefix('image/')}"
-        url = first_of(source, "url", "uri")
-        if url is not None:
-            draft.content.append(_image_url(url))
-            return
-        source = first_of(source, "data", "bytes")
-    if type_of(source) is str and source.startswith(("http://", "https://", "data:")):
-        draft.content.append(_image_url(source))
-    elif source is not None:
-        draft.content.append(media(True, mime, source))
-    else:
-        draft.content.append(part)
-
-
-def _document(draft: Draft, part: Any) -> None:
-    source = part.get("source")
-    if type_of(source) is not dict:
-        draft.content.append(part)
-    elif source.get("type") == "text" and type_of(source.get("data")) is str:
-        draft.add_text(source["data"])
-    elif source.get("data") is not None:
-        draft.content.append(media(False, source.get("media_type") or "", source["data"]))
-    else:
-        found = {key: source[key] for key in ("url", "file_id") if key in source}
-        draft.content.append({"type": "file", "file": found})
-
-
-def _input_image(draft: Draft, part: Any) -> None:
-    url = part.get("image_url")
-    if type_of(url) is str:
-        image = _image_url(url)
-        if part.get("detail"):
-            image["image_url"]["detail"] = part["detail"]
-        draft.content.append(image)
-    elif part.get("file_id"):
-        draft.content.append({"type": "file", "file": {"file_id": part["file_id"]}})
-    else:
-        draft.content.append(part)
+        _media(draft, part)
 
 
 def _refusal(draft: Draft, part: Any) -> None:
@@ -303,15 +273,6 @@ def _gemini_result(draft: Draft, result: Any) -> None:
     draft.add_result(result.get("id"), result.get("response"), result.get("name"))
 
 
-def _gemini_data(draft: Draft, inner: Any) -> None:
-    _blob(draft, {"mime_type": first_of(inner, "mime_type", "mimeType"), "data": inner.get("data")})
-
-
-def _gemini_file(draft: Draft, inner: Any) -> None:
-    mime = first_of(inner, "mime_type", "mimeType")
-    _file(draft, {"url": first_of(inner, "file_uri", "fileUri"), "mime_type": mime})
-
-
 def _untyped_text(draft: Draft, part: Any) -> None:
     if part.get("thought") is True:
         _reasoning(draft, part)
@@ -329,13 +290,8 @@ _READERS: Final[dict[Any, Reader]] = {
     "tool_call_response": _call_response,
     **dict.fromkeys(("tool_result", "tool-result", "function_call_output", "toolResult"), _tool_result),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_content"), _reasoning),
-    "blob": _blob,
-    "uri": _uri,
-    "file": _file,
-    "input_file": _file,
-    "image": _image,
-    "input_image": _input_image,
-    "document": _document,
+    **dict.fromkeys(("file", "input_file"), _file),
+    **dict.fromkeys(("blob", "uri", "image", "input_image", "document"), _media),
     "refusal": _refusal,
     "message": _nested_message,
 }
@@ -346,10 +302,9 @@ _BY_KEY: Final[dict[str, Reader]] = {
     "reasoningContent": _bedrock_reasoning,
     **dict.fromkeys(("function_call", "functionCall"), Draft.add_call),
     **dict.fromkeys(("function_response", "functionResponse"), _gemini_result),
-    **dict.fromkeys(("inline_data", "inlineData"), _gemini_data),
-    **dict.fromkeys(("file_data", "fileData"), _gemini_file),
+    **dict.fromkeys(("inline_data", "inlineData", "file_data", "fileData"), _media),
     **dict.fromkeys(("text", "content"), _untyped_text),
-    "image": _image,
+    "image": lambda draft, image: _media(draft, {"type": "image", **image}),
 }
 """Readers of parts without a type, by key. They get the object under the key, except the reader of texts."""
 

@@ -1,13 +1,11 @@
-"""Removal of data that `capture` and emitters' switches forbid, before anything is derived from a span."""
+"""Removal of data that `capture` forbids, before anything is derived from a span."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, name_of
 from pandaprobe_otel.mapping.options import Capture
-from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import type_of
 
 _TELLING: Final = frozenset(
@@ -21,23 +19,6 @@ _TELLING: Final = frozenset(
 
 
 _NUMBERS: Final = frozenset({int, float, bool})
-
-
-def without_hidden(view: SpanView, hidden: tuple[str, ...], in_calls: tuple[str, ...] = ()) -> SpanView:
-    """Return the view, and its events, without the attributes that must not be read."""
-    if in_calls and view.attributes.get("openinference.span.kind") == "LLM":
-        hidden = (*hidden, *in_calls)
-    attributes = {key: value for key, value in view.attributes.items() if not key.startswith(hidden)}
-    events = tuple(_event_without(event, hidden) for event in view.events)
-    return dataclasses.replace(view, attributes=attributes, events=events)
-
-
-def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
-    attributes = {key: value for key, value in event.attributes.items() if not key.startswith(hidden)}
-    silent = event.name.startswith("gen_ai.") and "gen_ai.input.messages" in hidden
-    if silent:  # the whole event is a message
-        attributes = {key: value for key, value in attributes.items() if key.startswith("gen_ai.")}
-    return EventView(event.name, event.time_ns, attributes, None if silent else event.body)
 
 
 def restrict(span: MappedSpan, capture: Capture) -> None:

@@ -605,7 +605,4 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
             fresh = _fresh(said, item, level + 1, key)
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
-    if not kept or all(type_of(item) is bool for item in kept.values()):
-        # Booleans without other values are usually defaults that an emitter writes.
-        return kept if any(kept.values()) else _NOTHING
-    return kept
+    return kept or _NOTHING

@@ -217,7 +217,6 @@ options = st.builds(
     capture=st.sampled_from(("all", "all", "metadata", "off")),
     capture_by_kind=st.sampled_from(({}, {"TOOL": "metadata"}, {"LLM": "off", "OTHER": "all"})),
     masks=st.sampled_from(((), (str.upper,), (lambda text: text.replace("long", "\x00\udc00"),))),
-    hidden=st.sampled_from(((), ("gen_ai.", "input.value"))),
     max_field_bytes=st.sampled_from((256, 1000, 262_144)),
     max_trace_bytes=st.sampled_from((1000, 20_000, 4_194_304)),
 )

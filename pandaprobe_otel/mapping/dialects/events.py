@@ -176,7 +176,7 @@ DIALECT: Final = Dialect(
     name="events",
     title="Content in span events and log records",
     events=(
-        EventRow("input", tuple(_INPUTS), _inputs, "one per message"),
+        EventRow("input", tuple(_INPUTS), _inputs),
         EventRow("output", (_CHOICE,), _outputs, "one per choice"),
         EventRow("input", ("gen_ai.content.prompt",), _joined("gen_ai.prompt"), "attribute `gen_ai.prompt`"),
         EventRow(

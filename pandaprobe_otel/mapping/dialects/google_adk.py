@@ -64,7 +64,7 @@ DIALECT: Final = Dialect(
     scopes=("gcp.vertex.agent",),
     kinds=(KindRule(decide=_kind, note="scope `gcp.vertex.agent` and the beginning of the name"),),
     rows=(
-        Row("input", "gcp.vertex.agent.llm_request", _request, "contents and system instruction", form="messages"),
+        Row("input", "gcp.vertex.agent.llm_request", _request, form="messages"),
         Row("output", "gcp.vertex.agent.llm_response", _response, form="messages"),
         Row("usage.bag", "gcp.vertex.agent.llm_response", _usage, "thoughts are added where output leaves them out"),
         Row("tool.input", "gcp.vertex.agent.tool_call_args"),

@@ -47,9 +47,9 @@ DIALECT: Final = Dialect(
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
         Row("metadata.span_kind", "langsmith.span.kind", other_kind, "only if PandaProbe has no such kind"),
-        Row("input", "gen_ai.prompt", None, "one JSON document", late=True),
-        Row("output", "gen_ai.completion", _document, "one JSON document", late=True),
-        Row("usage.bag", "langsmith.metadata.usage_metadata", encoded_counts, "details"),
+        Row("input", "gen_ai.prompt", None, late=True),
+        Row("output", "gen_ai.completion", _document, late=True),
+        Row("usage.bag", "langsmith.metadata.usage_metadata", encoded_counts),
         Row("cached", "langsmith.metadata.usage_metadata", _cached, "a cost of 0: LangChain's cache"),
         Row("session_id", "langsmith.metadata.session_id", text),
         Row("session_id", "langsmith.metadata.thread_id", text, late=True),

@@ -118,17 +118,17 @@ DIALECT: Final = Dialect(
     kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
         Row("metadata.span_kind", "openinference.span.kind", other_kind, "only if PandaProbe has no such kind"),
-        Row("input", "llm.input_messages.*", messages, "by number", form="messages"),
-        Row("output", "llm.output_messages.*", messages, "by number", form="messages"),
-        Row("input", "llm.prompts.*", _prompts, "of text completions", form="messages"),
-        Row("output", "llm.choices.*", _choices, "of text completions", form="messages"),
+        Row("input", "llm.input_messages.*", messages, form="messages"),
+        Row("output", "llm.output_messages.*", messages, form="messages"),
+        Row("input", "llm.prompts.*", _prompts, form="messages"),
+        Row("output", "llm.choices.*", _choices, form="messages"),
         Row("input", "input.value", None, "only if there are no messages", late=True),
         Row("output", "output.value", None, "only if there are no messages", late=True),
-        Row("embedding.input", "embedding.embeddings.*", _texts, "texts only, never vectors"),
+        Row("embedding.input", "embedding.embeddings.*", _texts),
         Row("metadata.request_model", "llm.request.model_name", model, "only if another model answered"),
         Row("parameters", ("llm.invocation_parameters", "embedding.invocation_parameters"), parameters.bag),
         Row("cost", "llm.cost.*", _costs, "prompt is input, completion is output"),
-        Row("metadata", "metadata", mapping, "last source of session and user"),
+        Row("metadata", "metadata", mapping),
         Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
         Row(
             "model", ("llm.response.model_name", "llm.model_name", "embedding.model_name", "reranker.model_name"), model

@@ -120,22 +120,18 @@ _KINDS: Final = (
 )
 
 _ROWS: Final = (
-    Row("user_id", "enduser.id", text),
     Row("session_id", "thread_id", text, late=True),
-    Row("input", "gen_ai.input.messages", decoded, "JSON text or structured", form="messages"),
+    Row("input", "gen_ai.input.messages", decoded, form="messages"),
     Row("output", "gen_ai.output.messages", joined, "JSON text or structured; pieces are joined", form="messages"),
     Row("system", "gen_ai.system_instructions", decoded, "parts or plain text; one system message in front"),
-    Row("tool.input", ("gen_ai.tool.call.arguments", "gen_ai.tool.args"), None, "the latter from OpenLIT"),
+    Row("tool.input", ("gen_ai.tool.call.arguments", "gen_ai.tool.args"), None),
     Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "of the answer, else of the request"),
     Row("metadata.request_model", "gen_ai.request.model", model, "only if another model answered"),
-    Row("first_token_after", "gen_ai.response.time_to_first_chunk", seconds, "seconds"),
-    Row("first_token_after", "gen_ai.server.time_to_first_token", milliseconds, "milliseconds"),
-    Row("parameters.top_k", "gen_ai.request.top_k", whole, "seen as 40.0"),
-    Row("parameters.n", "gen_ai.request.choice.count", choices, "1 is left out"),
-    Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),
-    Row("usage.completion", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"), count),
+    Row("first_token_after", "gen_ai.response.time_to_first_chunk", seconds),
+    Row("first_token_after", "gen_ai.server.time_to_first_token", milliseconds),
+    Row("parameters.top_k", "gen_ai.request.top_k", whole),
+    Row("parameters.n", "gen_ai.request.choice.count", choices),
     Row("usage.total", "gen_ai.usage.total_tokens", count, "only to distinguish the two meanings of input"),
-    Row("tool_name", "gen_ai.tool.name", text, "name of a TOOL span"),
     Row(
         "metadata.finish_reasons",
         ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason", "gen_ai.response.finish_reason"),
@@ -144,14 +140,11 @@ _ROWS: Final = (
     ),
     Row("metadata.operation", "gen_ai.operation.name", unknown_operation, "only if the kind does not say it"),
     Row("error_type", "error.type", text),
-    Row("error_type", "gen_ai.response.status", _failed, "`failed`"),
-    Row("error.flag", ("tool.status", "gen_ai.tool.status"), _errored, "`error` (Strands)"),
+    Row("error_type", "gen_ai.response.status", _failed),
+    Row("error.flag", ("tool.status", "gen_ai.tool.status"), _errored),
     Row("session_id", "gen_ai.conversation.id", text),
-    Row("user_id", "gen_ai.request.user", text, "OpenLIT"),
     Row("cost", "gen_ai.usage.cost", total, "US dollars", late=True),
     Row("cost", "gen_ai.cost.*", _costs, "US dollars: input, output and total (LiteLLM)", late=True),
-    Row("usage.prompt", "gen_ai.response.input_tokens", count, "old Microsoft.Extensions.AI"),
-    Row("usage.completion", "gen_ai.response.output_tokens", count, "old Microsoft.Extensions.AI"),
     Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
     Row("parameters.seed", ("gen_ai.request.seed", "gen_ai.openai.request.seed"), whole),
     Row(
@@ -170,6 +163,8 @@ _ROWS: Final = (
     *named(
         text,
         {
+            "user_id": ("enduser.id", "gen_ai.request.user"),
+            "tool_name": "gen_ai.tool.name",
             "query": ("gen_ai.retrieval.query.text", "gen_ai.memory.query.text"),
             "metadata.response_id": "gen_ai.response.id",
             "metadata.agent_name": "gen_ai.agent.name",
@@ -222,6 +217,12 @@ _ROWS: Final = (
     *named(
         count,
         {
+            "usage.prompt": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "gen_ai.response.input_tokens"),
+            "usage.completion": (
+                "gen_ai.usage.output_tokens",
+                "gen_ai.usage.completion_tokens",
+                "gen_ai.response.output_tokens",
+            ),
             "usage.cache_read": (
                 "gen_ai.usage.cache_read.input_tokens",
                 "gen_ai.usage.cache_read_input_tokens",

@@ -87,7 +87,6 @@ DIALECT: Final = Dialect(
             "parameters.reasoning_effort",
             ("gen_ai.request.reasoning_effort", "llm.request.reasoning_effort"),
             simple,
-            "may be an empty list",
         ),
         Row("session_id", "traceloop.association.properties.session_id", text),
         Row("session_id", "traceloop.association.properties.thread_id", text, late=True),

@@ -90,14 +90,13 @@ DIALECT: Final = Dialect(
     rows=(
         Row("input", "ai.prompt.messages", decoded, form="messages"),
         Row("input", "ai.prompt", _prompt, "system, and prompt or messages", form="messages"),
-        Row("output", "ai.response.*", _response, "text, object, tool calls", form="messages"),
-        Row("input", ("ai.values", "ai.value"), _values, "of `ai.embed` and `ai.embedMany`"),
+        Row("output", "ai.response.*", _response, form="messages"),
+        Row("input", ("ai.values", "ai.value"), _values),
         Row("function_id", "ai.telemetry.functionId", text, "`<function id>: <operation id>` is the name"),
         Row(
             "first_token_after",
             ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"),
             milliseconds,
-            "milliseconds",
         ),
         Row("parameters", "ai.settings.*", selected, "camelCase; maxOutputTokens is max_tokens"),
         Row("metadata", "ai.telemetry.metadata.*", _metadata),
