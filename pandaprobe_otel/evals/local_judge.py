@@ -13,10 +13,9 @@ from pandaprobe_otel.evals.progress import Show, all_at_once
 from pandaprobe_otel.evals.verdicts import Finding, Judgement
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.local.evaluation.catalogue import Provider
-    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
-    from pandaprobe_otel.local.evaluation.judge import Judge
-    from pandaprobe_otel.local.evaluation.metric_results import Result
+    from pandaprobe_otel.judge.http_judge import HttpJudge
+    from pandaprobe_otel.judge.judge import Judge, Provider
+    from pandaprobe_otel.judge.metrics import Result
 
 _Traces = Sequence[Mapping[str, Any]]
 _ENDPOINTS: Final = {
@@ -83,8 +82,8 @@ class LocalJudge:
 
     def open(self) -> HttpJudge:
         """Return the open judge. Close it after use."""
-        from pandaprobe_otel.local.evaluation.catalogue import ANTHROPIC, GOOGLE_GENAI, OPENAI
-        from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+        from pandaprobe_otel.judge.http_judge import HttpJudge
+        from pandaprobe_otel.judge.judge import ANTHROPIC, GOOGLE_GENAI, OPENAI
         from pandaprobe_otel.protocols import anthropic, gemini
         from pandaprobe_otel.protocols.chat import CHAT
         from pandaprobe_otel.protocols.protocol import QuestionProtocol
@@ -107,7 +106,7 @@ class LocalJudge:
 
 def local_metrics() -> dict[bool, set[str]]:
     """Return the metrics of traces, and (under True) those of sessions."""
-    from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, TRACE_METRICS
+    from pandaprobe_otel.judge.metrics import SESSION_METRICS, TRACE_METRICS
 
     return {False: set(TRACE_METRICS), True: set(SESSION_METRICS)}
 
@@ -152,7 +151,7 @@ class ModelJudge:
         return found
 
     def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
-        from pandaprobe_otel.local.evaluation.judge import JudgeError
+        from pandaprobe_otel.judge.judge import JudgeError
 
         results = self._of_session if question.session else self._of_trace
         traces = [{"input": None, "output": None, **trace.body} for trace in question.traces]
@@ -165,16 +164,14 @@ class ModelJudge:
     def _of_trace(
         self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
     ) -> Mapping[str, Result]:
-        from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
+        from pandaprobe_otel.judge.metrics import evaluate_trace
 
         return {metric: evaluate_trace(metric, traces[0], self.judge, model=model) for metric in metrics}
 
     def _of_session(
         self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
     ) -> Mapping[str, Result]:
-        from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
-        from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
-        from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
+        from pandaprobe_otel.judge.metrics import SIGNALS, evaluate_session, evaluate_trace
 
         signals = {
             trace["trace_id"]: {

@@ -36,7 +36,7 @@ async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str
     from opentelemetry.instrumentation.utils import suppress_instrumentation
     from pydantic import ValidationError
 
-    from pandaprobe_otel.local.evaluation.judge import JudgeError
+    from pandaprobe_otel.judge.judge import JudgeError
 
     problem = ""
     with suppress_instrumentation():
@@ -54,8 +54,7 @@ async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str
 async def _answer(
     model: Model, prompt: str, structure: type[BaseModel], purpose: str, seed: int | None
 ) -> Mapping[str, Any]:
-    from pandaprobe_otel.local.evaluation.judge import Question
-    from pandaprobe_otel.local.evaluation.judge_answers import object_in, schema_of, with_schema
+    from pandaprobe_otel.judge.judge import Question, object_in, schema_of, with_schema
 
     schema = schema_of(structure)
     if not isinstance(model, LocalJudge):

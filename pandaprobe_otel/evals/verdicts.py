@@ -20,11 +20,6 @@ class Outcome(StrEnum):
     PASSED = "passed"
 
     @property
-    def slug(self) -> str:
-        """The verdict without spaces, as a name in HTML."""
-        return self.value.replace(" ", "-")
-
-    @property
     def rank(self) -> int:
         """Order of verdicts, the worst first."""
         return list(Outcome).index(self)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from pandaprobe_otel.judge.scripted import ScriptedJudge
 from pandaprobe_otel.local.auth import LOCAL_API_KEY
-from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import MEMORY, LocalSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import HTTPConnection
 
-from pandaprobe_otel.local.evaluation.judge import Judge, NoJudge
-from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
+from pandaprobe_otel.judge.judge import Judge, NoJudge
+from pandaprobe_otel.judge.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.limits import RateLimits
@@ -27,7 +27,7 @@ from pandaprobe_otel.local.store.traces import TraceStore
 from pandaprobe_otel.local.times import now_micros
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+    from pandaprobe_otel.judge.http_judge import HttpJudge
 
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 _NO_JUDGE: Final = NoJudge()
@@ -106,7 +106,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
 def _http_judge(settings: LocalSettings) -> HttpJudge | None:
     if settings.judge_url is None:
         return None
-    from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+    from pandaprobe_otel.judge.http_judge import HttpJudge
 
     return HttpJudge(
         settings.judge_url,

@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from pandaprobe_otel import agent
 from pandaprobe_otel.evals import LocalJudge, evaluate
-from pandaprobe_otel.local.evaluation.judge import JudgeError, Question
+from pandaprobe_otel.judge.judge import JudgeError, Question
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 

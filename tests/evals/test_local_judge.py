@@ -13,7 +13,7 @@ from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Simulation, evaluate
 from pandaprobe_otel.evals.report_blocks import report_page
-from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+from pandaprobe_otel.judge.http_judge import HttpJudge
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from suites import RunSuite

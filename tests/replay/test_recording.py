@@ -28,9 +28,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 import pandaprobe_otel
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.judge.http_judge import HttpJudge
+from pandaprobe_otel.judge.judge import Question
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
-from pandaprobe_otel.local.evaluation.judge import Question
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording as spans_recorded

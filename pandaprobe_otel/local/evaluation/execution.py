@@ -10,11 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
-from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError
-from pandaprobe_otel.local.evaluation.metric_results import Result
-from pandaprobe_otel.local.evaluation.session_metrics import Signals, evaluate_session
-from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
+from pandaprobe_otel.judge.judge import Judge, JudgeError
+from pandaprobe_otel.judge.metrics import SIGNALS, Result, Signals, evaluate_session, evaluate_trace
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.queries import Queries, Slice

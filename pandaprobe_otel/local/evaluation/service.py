@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from pandaprobe_otel.judge.judge import Judge
+from pandaprobe_otel.judge.metrics import SESSION_METRICS, TRACE_METRICS
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.evaluation.cadence import next_run
-from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, TRACE_METRICS
 from pandaprobe_otel.local.evaluation.execution import Execution
-from pandaprobe_otel.local.evaluation.judge import Judge
 from pandaprobe_otel.local.evaluation.selection import Selection, sample, session_filters, trace_filters
 from pandaprobe_otel.local.evaluation.worker import Worker
 from pandaprobe_otel.local.payloads import loads

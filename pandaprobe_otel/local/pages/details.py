@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
-from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
+from pandaprobe_otel.judge.metrics import TRACE_METRICS
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 from pandaprobe_otel.local.pages.rendering import page

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from pandaprobe_otel.api import models as answers
+from pandaprobe_otel.judge.metrics import SESSION_METRICS, THRESHOLD, TRACE_METRICS, metric_records
+from pandaprobe_otel.judge.prompts import QUESTIONS, prompt_for
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import refused
-from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, THRESHOLD, TRACE_METRICS, metric_records
-from pandaprobe_otel.local.evaluation.prompts import QUESTIONS, prompt_for
 from pandaprobe_otel.local.models.evaluations import TraceRunFilters
 from pandaprobe_otel.local.routing import ApiRoute, answer
 

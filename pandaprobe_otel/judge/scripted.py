@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.local.evaluation.catalogue import OPENAI, SIGNALS, TRACE_METRICS, Provider
-from pandaprobe_otel.local.evaluation.judge import Forced, Judge, JudgeError, Question
+from pandaprobe_otel.judge.judge import OPENAI, Forced, Judge, JudgeError, Provider, Question
+from pandaprobe_otel.judge.metrics import SIGNALS, TRACE_METRICS
 
 GARBAGE: Final = "FAKE_LLM_GARBAGE"
 """Text in a trace that makes the judge's answer unusable."""

@@ -10,9 +10,7 @@ from typing import Any, Final
 import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
-from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
-from pandaprobe_otel.local.evaluation.judge_answers import object_in, with_schema
+from pandaprobe_otel.judge.judge import OPENAI, PROVIDERS, Judge, JudgeError, Provider, Question, object_in, with_schema
 from pandaprobe_otel.protocols.chat import CHAT
 from pandaprobe_otel.protocols.protocol import QuestionProtocol, StructuredQuestion, UnusableAnswerError
 from pandaprobe_otel.transport.outcome import Redaction

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from pandaprobe_otel.local.evaluation.judge_answers import schema_of
+from pandaprobe_otel.judge.judge import schema_of
 
 _Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
