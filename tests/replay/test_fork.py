@@ -143,7 +143,7 @@ def test_model_and_prompt_are_replaced_from_the_cut_on(
     assert fork(recorded, "--from", "sum up", *options).returncode == 0
     assert sent(shop) == [("big", "You are brief."), ("big", "You thank.")]
     assert [name.partition("/")[0] for name in forked_shop.ran] == ["refund big"]
-    assert "del" in page.read_text(encoding="utf-8")
+    assert "<span class=good>" in page.read_text(encoding="utf-8")
 
 
 def test_a_tool_with_other_arguments_does_not_run(shop: ProviderServer, recorded: Path, fork: Fork) -> None:
