@@ -146,44 +146,33 @@ def _updates(commands: list[Any]) -> Any:
 
 
 def _in_response(value: Any) -> Any:
-    choices = value.get("choices")
-    if type_of(choices) is list and choices:
-        return [_choice(choice) for choice in choices]
-    generations = value.get("generations")
-    if type_of(generations) is list and generations:
-        return [_generation(item) for item in _first_list(generations)]
-    candidates = value.get("candidates")
-    if type_of(candidates) is list and candidates:
-        return [item.get("content") for item in candidates if type_of(item) is dict]
-    replies = value.get("replies")  # Haystack
-    if type_of(replies) is list and replies and _are_messages(replies):
-        return replies
-    message = value.get("message")
+    for key, reader in _ANSWERS.items():
+        if type_of(answers := value.get(key)) is list and answers:
+            return [*map(reader, _first_list(answers))]
+    for key in ("replies", "output"):  # Haystack, and the items of OpenAI's responses
+        if type_of(items := value.get(key)) is list and items and _are_messages(items):
+            return items
+    message, content, output = value.get("message"), value.get("content"), value.get("output")
     if type_of(message) is dict and _is_message(message):
         return [message]
-    content = value.get("content")
     if type_of(content) is dict and type_of(content.get("parts")) is list:  # Gemini, as Google ADK stores it
         return [content]
-    output = value.get("output")
-    if type_of(output) is list and output and _are_messages(output):
-        return output
-    if type_of(output) is dict:
-        return _in_response(output) if "message" in output else None
-    return None
+    return _in_response(output) if type_of(output) is dict and "message" in output else None
 
 
-def _choice(choice: Any) -> Any:
-    if type_of(choice) is not dict:
-        return choice
-    if type_of(choice.get("message")) is dict:
-        return choice["message"]
-    return choice.get("text")
+def _answer(item: Any) -> Any:
+    """Return the message or the text of a choice or a generation, in which a message stands under this name."""
+    if type_of(item) is not dict:
+        return item
+    message = item.get("message")
+    return message if type_of(message) is dict else item.get("text")
 
 
-def _generation(item: Any) -> Any:
-    if type_of(item) is dict and type_of(item.get("message")) is not dict:
-        return item.get("text")
-    return item
+def _candidate(item: Any) -> Any:
+    return item.get("content") if type_of(item) is dict else None
+
+
+_ANSWERS: Final = {"choices": _answer, "generations": _answer, "candidates": _candidate}
 
 
 def _first_list(items: list[Any]) -> list[Any]:

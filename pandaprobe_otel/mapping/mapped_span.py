@@ -74,8 +74,6 @@ def name_of(span: MappedSpan) -> str:
     """Return the name: the tool's, else the one that the emitter displays instead of a template, else the span's."""
     found, own = span.found, span.view.name
     name: Any = found.get("tool_name") if span.kind == "TOOL" else None
-    if name is not None and span.shape.tells_only_tool and name in own and len(name) <= MAX_NAME:
-        return str(name)  # as in most spans of tools
     for field in _SHOWN_NAMES if name is None else ():
         name = found.get(field) if name is None else name
     if span.shape.tells_name:  # keep the other names, unless they repeat the chosen one

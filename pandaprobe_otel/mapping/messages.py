@@ -280,19 +280,20 @@ def joined(value: Any) -> Any:
     the next one continues it.
     """
     messages = decoded(value)
-    if type_of(messages) is list:
-        for message in messages:
-            if type_of(message) is dict and message.get("finish_reason") == "":
-                return _whole(messages)
-    return messages
-
-
-def _whole(messages: list[Any]) -> list[Any]:
+    if type_of(messages) is not list or not any(map(_is_unfinished, messages)):
+        return messages
     whole: list[Any] = []
     goes_on = False
     for message in messages:
         if goes_on and type_of(message) is dict:
-            whole[-1] = {**whole[-1], **message, "parts": _parts(whole[-1], message)}
+            begun, more = ([*(one.get("parts") or ())] for one in (whole[-1], message))
+            whole[-1] = {**whole[-1], **message, "parts": begun}
+            for part in more:
+                last = begun[-1] if begun else None
+                if type_of(last) is dict and type_of(part) is dict and _is_text(last) and _is_text(part, last["type"]):
+                    begun[-1] = {**last, "content": last["content"] + part["content"]}
+                else:
+                    begun.append(part)
         else:
             whole.append(message)
         goes_on = _is_unfinished(message)
@@ -303,22 +304,5 @@ def _is_unfinished(message: Any) -> bool:
     return type_of(message) is dict and message.get("finish_reason") == ""
 
 
-def _parts(begun: dict[str, Any], piece: dict[str, Any]) -> list[Any]:
-    parts: list[Any] = []
-    for part in (*_listed(begun), *_listed(piece)):
-        if parts and _runs_on(parts[-1], part):
-            parts[-1] = {**parts[-1], "content": parts[-1]["content"] + part["content"]}
-        else:
-            parts.append(part)
-    return parts
-
-
-def _listed(message: dict[str, Any]) -> list[Any]:
-    parts: Any = message.get("parts")
-    return parts if type_of(parts) is list else []
-
-
-def _runs_on(last: Any, part: Any) -> bool:
-    if type_of(last) is not dict or type_of(part) is not dict or part.get("type") != last.get("type"):
-        return False
-    return type_of(last.get("content")) is str and type_of(part.get("content")) is str
+def _is_text(part: Any, of_type: Any = None) -> bool:
+    return type_of(part.get("content")) is str and "type" in part and of_type in (None, part["type"])

@@ -52,25 +52,23 @@ def finished(
     trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
     bodies: list[dict[str, Any]] = []
     pieces: list[bytes | memoryview] = []
-    together = _FIRST_TOGETHER if most >= _LARGE else 1
+    together = 1
     while len(bodies) < len(spans):
         some = spans[len(bodies) : len(bodies) + together]
         # Several bodies are encoded and searched at once. Only if there is a problem, each is treated separately.
-        data = _encoded(some) if together > 1 else b""
+        data = _encoded(some)
         if 0 < len(data) <= most and not _has_data_url(data):
             bodies += some
             pieces.append(data)
-            together = _MOST_TOGETHER
+            together = _TOGETHER if len(data) < _LARGE and most >= _LARGE else 1
             continue
         alone = data if len(some) == 1 else b""
         del data  # may be large, and is not needed any more
-        together = _FIRST_TOGETHER if most >= _LARGE else 1
+        together = 1
         for body in some:
             body, encoded = _kept(body, most, options, alone or _encoded([body]))
             bodies.append(body)
             pieces.append(encoded)
-            if len(encoded) > _LARGE // _FIRST_TOGETHER:  # several of this size would be encoded twice
-                together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes and options.inline_media:
@@ -127,9 +125,8 @@ def _scrub_texts(texts: dict[str, Any]) -> None:
             texts[key] = without_credentials(value)
 
 
-_FIRST_TOGETHER: Final = 4
-_MOST_TOGETHER: Final = 32
-_LARGE: Final = 262_144
+_TOGETHER: Final = 32
+_LARGE: Final = 65_536
 """Bytes of a large body. Several bodies are encoded in one call until a large one comes, then one per call. So only a
 few large values are in memory twice before they are cut."""
 

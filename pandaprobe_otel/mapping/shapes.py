@@ -259,8 +259,6 @@ class Shape:
     """True if the span may be that of a stream whose reader left it before the end."""
     tells_name: bool
     """True if a field may give the span another name."""
-    tells_only_tool: bool
-    """True if the only field for another name is that of a tool."""
     times_first_token: bool
     """True if a field may give the time of the first token."""
     counts: bool
@@ -502,7 +500,6 @@ def _shape(
         may_fail=not names.isdisjoint(OUTCOMES),
         may_be_left=not LEAVING.isdisjoint(attributes),
         tells_name=not names.isdisjoint(NAMES),
-        tells_only_tool=names & NAMES == {"tool_name"},
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
         tells_metadata=len(watched) < len(unread) or "metadata" in names,
