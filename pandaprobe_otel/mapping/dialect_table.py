@@ -41,10 +41,17 @@ class Row:
         object.__setattr__(self, "sources", (names,) if isinstance(names, str) else names)
 
 
-def named(convert: Convert | None, sources: Mapping[str, str | tuple[str, ...]]) -> Iterator[Row]:
+def named(
+    convert: Convert | None,
+    sources: Mapping[str, str | tuple[str, ...]],
+    note: str = "",
+    *,
+    form: Form = "value",
+    late: bool = False,
+) -> Iterator[Row]:
     """Yield rows of one converter, by their fields."""
     for name, source in sources.items():
-        yield Row(name, source, convert)
+        yield Row(name, source, convert, note, form, late)
 
 
 @dataclass(frozen=True, slots=True)

@@ -453,16 +453,6 @@ def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
             group, name = _group_of(field)
             ranks = field in RANKED_FIELDS
             grouped[group].append((name, ranked.source, _with_rank(ranked) if ranks else ranked.convert))
-    return _shape(attributes, answered, grouped, contents, event_rows)
-
-
-def _shape(
-    attributes: Mapping[str, Any],
-    answered: Iterable[_Ranked],
-    grouped: Mapping[str, list[AnsweredRow]],
-    contents: Mapping[str, list[Candidate]],
-    event_rows: list[tuple[str, EventRow]],
-) -> Shape:
     known = {ranked.source for ranked in answered if isinstance(ranked.source, str)}
     names = {ranked.row.field for ranked in answered}
 
@@ -474,6 +464,9 @@ def _shape(
     cached_metadata, metadata = _split(rows("metadata"))
     cached_parameters, parameters = _split(rows("parameters"))
     merged = rows("merged")
+    cached = sorted(ATTRIBUTES.intersection(attributes))
+    first_key, rule = kind_rules[0] if kind_rules else ("", None)
+    kind_key = first_key if rule is not None and rule.decide is None and first_key in ATTRIBUTES else None
     floats = [key for key, value in attributes.items() if type_of(value) is float]
     members = {key for ranked in answered if isinstance(ranked.source, tuple) for key, _ in ranked.source}
     read = known | members | _KIND_KEYS
@@ -484,7 +477,14 @@ def _shape(
     return Shape(
         floats=_getter(floats) if floats else None,
         nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
-        cached=_cached_rows(attributes, cached_fields, cached_metadata, cached_parameters, kind_rules),
+        cached=CachedRows(
+            values=_getter(cached) if cached else None,
+            fields=cached_fields,
+            metadata=cached_metadata,
+            parameters=cached_parameters,
+            kind_attribute=kind_key,
+            kinds=rule.values if rule is not None and kind_key is not None else {},
+        ),
         fields=fields,
         metadata=metadata,
         parameters=parameters,
@@ -566,26 +566,6 @@ def _split(rows: Rows) -> tuple[Rows, Rows]:
     moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
     cached = tuple(row for row in rows if row[0] not in moving)
     return cached, tuple(row for row in rows if row[0] in moving)
-
-
-def _cached_rows(
-    attributes: Mapping[str, Any],
-    fields: Rows,
-    metadata: Rows,
-    parameters: Rows,
-    kind_rules: tuple[tuple[str, KindRule], ...],
-) -> CachedRows:
-    names = sorted(ATTRIBUTES.intersection(attributes))
-    key, rule = kind_rules[0] if kind_rules else ("", None)
-    tells_kind = rule is not None and rule.decide is None and key in ATTRIBUTES
-    return CachedRows(
-        values=_getter(names) if names else None,
-        fields=fields,
-        metadata=metadata,
-        parameters=parameters,
-        kind_attribute=key if tells_kind else None,
-        kinds=rule.values if rule is not None and tells_kind else {},
-    )
 
 
 def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[int, int]] | None:

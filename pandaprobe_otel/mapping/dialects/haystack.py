@@ -59,8 +59,14 @@ DIALECT: Final = Dialect(
         KindRule(decide=_pipeline, note="names `haystack.pipeline.*`: CHAIN"),
     ),
     rows=(
-        Row("input", ("haystack.component.input", "haystack.pipeline.input_data"), late=True),
-        Row("output", ("haystack.component.output", "haystack.pipeline.output_data"), late=True),
+        *named(
+            None,
+            {
+                "input": ("haystack.component.input", "haystack.pipeline.input_data"),
+                "output": ("haystack.component.output", "haystack.pipeline.output_data"),
+            },
+            late=True,
+        ),
         Row("model", "haystack.component.output", _model, "of the first reply"),
         Row("usage.bag", "haystack.component.output", _usage, "of the first reply"),
         *named(

@@ -33,8 +33,7 @@ DIALECT: Final = Dialect(
     kinds=(KindRule("mlflow.spanType", _TYPES, decide=_kind, note="others are OTHER"),),
     rows=(
         Row("metadata.span_kind", "mlflow.spanType", other_kind, "only if PandaProbe has no such kind"),
-        Row("input", "mlflow.spanInputs", scalar, late=True),
-        Row("output", "mlflow.spanOutputs", scalar, late=True),
+        *named(scalar, {"input": "mlflow.spanInputs", "output": "mlflow.spanOutputs"}, late=True),
         Row("cost", "mlflow.llm.cost", amounts, "the suffix `_cost` is cut"),
         Row("metadata.provider", "mlflow.llm.provider", _provider),
         Row("usage.bag", "mlflow.chat.tokenUsage", encoded_counts),

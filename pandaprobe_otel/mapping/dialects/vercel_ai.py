@@ -91,7 +91,7 @@ DIALECT: Final = Dialect(
         Row("input", "ai.prompt.messages", decoded, form="messages"),
         Row("input", "ai.prompt", _prompt, "system, and prompt or messages", form="messages"),
         Row("output", "ai.response.*", _response, form="messages"),
-        Row("input", ("ai.values", "ai.value"), _values),
+        *named(_values, dict.fromkeys(("input", "embedding.input"), ("ai.values", "ai.value"))),
         Row("function_id", "ai.telemetry.functionId", text, "`<function id>: <operation id>` is the name"),
         Row(
             "first_token_after",
@@ -100,7 +100,6 @@ DIALECT: Final = Dialect(
         ),
         Row("parameters", "ai.settings.*", selected, "camelCase; maxOutputTokens is max_tokens"),
         Row("metadata", "ai.telemetry.metadata.*", _metadata),
-        Row("embedding.input", ("ai.values", "ai.value"), _values),
         Row("model", ("ai.response.model", "ai.model.id"), model),
         Row("metadata.provider", "ai.model.provider", provider),
         Row("metadata.finish_reasons", "ai.response.finishReason", finish_reasons),
