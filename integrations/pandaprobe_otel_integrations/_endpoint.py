@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._json import Content, Object, integer, number, obj, objects, string
@@ -236,7 +236,7 @@ class DescribedEndpoint:
     """Content of an answer."""
     empty: ClassVar[Iterable[str]] = ()
     """Members of an answer that carry no information, repeat the request, or are read by a method."""
-    growing: ClassVar[Growth | None] = None
+    growing = cast("Growth | None", None)  # without an annotation: a property of the protocol, and no field
     """Finds the text that an event of a stream continues."""
 
     _request: ClassVar[Table]

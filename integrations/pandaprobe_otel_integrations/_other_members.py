@@ -207,7 +207,7 @@ def joined(before: Any, piece: Any, name: str = "") -> Any:
         return piece if name in _CONSTANT else before + piece
     if piece.__class__ is dict and (before is None or isinstance(before, dict)):
         found = {**obj(before)}
-        for member, value in piece.items():
+        for member, value in obj(piece).items():
             if value:
                 found[member] = joined(found.get(member), value, member)
         return found

@@ -98,8 +98,8 @@ def _given(entry: Mapping[str, Any], members: Mapping[str, Kind]) -> dict[str, A
 
 def _kept(value: object, members: Mapping[str, Kind]) -> Flow:
     """Return the optional members of a value that are not empty."""
-    found = {name: getattr(value, name) for name in members}
-    return Flow({name: list(one) if isinstance(one, tuple) else one for name, one in found.items() if one})
+    found: dict[str, Any] = {name: getattr(value, name) for name in members}
+    return Flow({name: [*one] if one.__class__ is tuple else one for name, one in found.items() if one})
 
 
 # -- values that are written -------------------------------------------------------------------------------------------

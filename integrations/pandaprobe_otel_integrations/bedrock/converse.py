@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -238,7 +238,7 @@ class Converse(DescribedEndpoint):
     }
     elsewhere = ("modelId", "schemaVersion")
     empty = ("output", "stopReason", "ResponseMetadata", "stream", METRICS)
-    growing: ClassVar[Growth | None] = Growth("delta", texts=TEXTS)
+    growing = Growth("delta", texts=TEXTS)
 
     def finish_reason(self, body: Body) -> str | None:
         """Return the stop reason in the conventions' words."""

@@ -68,12 +68,16 @@ def show_overview(request: Request, asked: Annotated[Asked, Query()]) -> Respons
     overview, _, wrong = context.searched(
         asked.q, lambda search: context.services.queries.overview(context.project_id, search)
     )
+
+    def link_to(term: str) -> str:
+        return context.link("/ui", q=narrowed(asked.q, term))
+
     return page(
         "overview.html",
         context=context,
         asked=asked,
         overview=overview,
-        link_to=lambda term: context.link("/ui", q=narrowed(asked.q, term)),
+        link_to=link_to,
         grouped=GROUPED,
         scored=SCORED,
         wrong=wrong,
