@@ -195,7 +195,7 @@ def test_the_inputs(
     verdict = {0: "passed", 1: "failed", 6: "no evidence"}.get(code)
     if code == 0 and "allow_no_evidence" in inputs:
         verdict = "no evidence"
-    assert [one["body"].splitlines()[1].rpartition(": ")[2] for one in github.comments] == (
+    assert [one["body"].splitlines()[1].rpartition("` ")[2] for one in github.comments] == (
         [verdict] if verdict else []
     )
 
@@ -234,7 +234,7 @@ def test_where_no_comment_can_be_written(tmp_path: Path, start: Start, token: st
     assert job.run(run="run.json") == 1, job.said
     assert said in job.said
     assert "::warning::No comment was written" in job.said
-    assert "### ✘ `shop`: failed" in (tmp_path / "summary.md").read_text()
+    assert "### ✘ `shop` failed" in (tmp_path / "summary.md").read_text()
 
 
 def test_the_action_is_safe_and_documented() -> None:

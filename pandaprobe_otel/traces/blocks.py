@@ -35,7 +35,8 @@ MOST_ROWS: Final = 200
 _OF_TERMINAL: Final = {"good": 32, "bad": 31, "unsure": 33, "dim": 2}
 _STYLE: Final = (
     "<style>.pandaprobe{font:13px/1.5 system-ui,sans-serif;color:inherit;text-align:left}"
-    ".pandaprobe h3{font-size:15px;margin:.4em 0}.pandaprobe table{border-collapse:collapse;margin:.4em 0}"
+    ".pandaprobe h1,.pandaprobe h3{font-size:15px;margin:.4em 0}"
+    ".pandaprobe table{border-collapse:collapse;margin:.4em 0}"
     ".pandaprobe th,.pandaprobe td{text-align:left;vertical-align:top;padding:.15em .8em .15em 0;background:none;"
     "border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}"
     ".pandaprobe pre{white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;margin:.2em 0;"
@@ -138,18 +139,18 @@ def more(count: int, things: str, most: int) -> list[Line]:
 # -- HTML --------------------------------------------------------------------------------------------------------------
 
 
-def html(title: Sequence[Words], blocks: Iterable[Block], *, most_rows: int = MOST_ROWS) -> str:
+def html(title: Sequence[Words], blocks: Iterable[Block], *, most_rows: int = MOST_ROWS, heading: str = "h3") -> str:
     """Return one output of a notebook, whose tables have at most `most_rows` rows."""
     body = "".join(_html(block, most_rows) for block in blocks)
-    return f'{_STYLE}<div class="pandaprobe"><h3>{_html_run(title)}</h3>{body}</div>'
+    return f'{_STYLE}<div class="pandaprobe"><{heading}>{_html_run(title)}</{heading}>{body}</div>'
 
 
 def page(title: Sequence[Words], blocks: Iterable[Block]) -> str:
     """Return a page that loads nothing."""
     name = _html_words(text(" ".join(part.text for part in title)))
-    body = html(title, blocks, most_rows=1 << 30)
+    body = html(title, blocks, most_rows=1 << 30, heading="h1")
     head = f'<meta charset="utf-8"><title>{name}</title>{_PAGE}'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{body}</main></body></html>\n'
 
 
 def _html_run(parts: Iterable[Words], by: str = " ") -> str:

@@ -87,7 +87,7 @@ def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None 
     again = gated(report)
     assert (again if baseline is None else again.against(baseline)).outcome == whole
     page = report_page(report)
-    assert re.findall(r"<h3>.*<span class=[a-z]+>([^<]*)</span></h3>", page) == [whole]
+    assert re.findall(r"<h1>.*<span class=[a-z]+>([^<]*)</span></h1>", page) == [whole]
     folds = re.findall(r"<summary><span[^>]*>.</span> (c\d) <span class=[a-z]+>([^<]*)</span></summary>", page)
     assert folds == list(expected.items())
     plain = json.loads(json.dumps(report.to_dict()))
