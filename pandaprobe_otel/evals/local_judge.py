@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pandaprobe_otel.evals.judging import Group, Judgements, Question, count_answers
 from pandaprobe_otel.evals.progress import Show, all_at_once
 from pandaprobe_otel.evals.verdicts import Finding, Judgement
+from pandaprobe_otel.judge.judge import ANTHROPIC, GOOGLE_GENAI, OPENAI, PROVIDERS
 
 if TYPE_CHECKING:
     from pandaprobe_otel.judge.http_judge import HttpJudge
-    from pandaprobe_otel.judge.judge import Judge, Provider
+    from pandaprobe_otel.judge.judge import Judge
     from pandaprobe_otel.judge.metrics import Result
 
 _Traces = Sequence[Mapping[str, Any]]
-_ENDPOINTS: Final = {
-    "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
-    "anthropic": ("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
-    "google_genai": ("https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY"),
-}
-"""For each provider: its address, and the environment variables of its client that set another address and the key."""
+_CALLED: Final = {provider.key: provider for provider in PROVIDERS if provider.address}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,11 @@ class LocalJudge:
     def __post_init__(self) -> None:
         if self.url is not None:
             return
-        if self._provider not in _ENDPOINTS:
-            known = ", ".join(f"{name}/…" for name in _ENDPOINTS)
+        if self._provider not in _CALLED:
+            known = ", ".join(f"{name}/…" for name in _CALLED)
             raise ValueError(f"the judge {self.model} is none of {known}: pass one of these, or a URL")
         if not self._key:
-            variable = _ENDPOINTS[self._provider][2]
+            variable = _CALLED[self._provider].variable
             raise ValueError(f"the judge {self.model} needs a key: set {variable} or PANDAPROBE_JUDGE_KEY")
 
     @property
@@ -72,35 +68,33 @@ class LocalJudge:
     def _address(self) -> str:
         if self.url is not None:
             return self.url
-        address, variable, _ = _ENDPOINTS[self._provider]
-        return os.environ.get(variable) or address
+        provider = _CALLED[self._provider]
+        return os.environ.get(provider.address_variable) or provider.address
 
     @property
     def _key(self) -> str | None:
-        own = None if self.url is not None else os.environ.get(_ENDPOINTS[self._provider][2])
+        own = None if self.url is not None else os.environ.get(_CALLED[self._provider].variable)
         return self.key or os.environ.get("PANDAPROBE_JUDGE_KEY") or own
 
     def open(self) -> HttpJudge:
         """Return the open judge. Close it after use."""
         from pandaprobe_otel.judge.http_judge import HttpJudge
-        from pandaprobe_otel.judge.judge import ANTHROPIC, GOOGLE_GENAI, OPENAI
         from pandaprobe_otel.protocols import anthropic, gemini
         from pandaprobe_otel.protocols.chat import CHAT
         from pandaprobe_otel.protocols.protocol import QuestionProtocol
 
-        protocols: dict[str, tuple[QuestionProtocol, Provider]] = {
-            OPENAI.key: (CHAT, OPENAI),
-            ANTHROPIC.key: (anthropic.ANTHROPIC, ANTHROPIC),
-            GOOGLE_GENAI.key: (gemini.GEMINI, GOOGLE_GENAI),
+        protocols: dict[str, QuestionProtocol] = {
+            OPENAI.key: CHAT,
+            ANTHROPIC.key: anthropic.ANTHROPIC,
+            GOOGLE_GENAI.key: gemini.GEMINI,
         }
-        protocol, named_by = (CHAT, None) if self.url is not None else protocols[self._provider]
         return HttpJudge(
             self._address,
             key=self._key,
             model=self.model,
             embedding_model=self.embedding_model,
-            protocol=protocol,
-            named_by=named_by,
+            protocol=CHAT if self.url is not None else protocols[self._provider],
+            named_by=None if self.url is not None else _CALLED[self._provider],
         )
 
 

@@ -21,6 +21,11 @@ class Provider:
     name: str
     description: str
     variable: str
+    """The environment variable with the key."""
+    address: str = ""
+    """The address of its API; empty for a provider that is not called from here."""
+    address_variable: str = ""
+    """The variable of its client that sets another address."""
 
     def record(self, *, available: bool) -> dict[str, Any]:
         """Return the object of `GET /evaluations/providers`."""
@@ -44,6 +49,8 @@ OPENAI: Final = Provider(
     name="OpenAI",
     description="OpenAI GPT models (gpt-4o, gpt-4o-mini, etc.)",
     variable="OPENAI_API_KEY",
+    address="https://api.openai.com/v1",
+    address_variable="OPENAI_BASE_URL",
 )
 VERTEX_AI: Final = Provider(
     key="vertex_ai",
@@ -56,12 +63,16 @@ ANTHROPIC: Final = Provider(
     name="Anthropic",
     description="Anthropic Claude models (claude-3.5-sonnet, etc.)",
     variable="ANTHROPIC_API_KEY",
+    address="https://api.anthropic.com",
+    address_variable="ANTHROPIC_BASE_URL",
 )
 GOOGLE_GENAI: Final = Provider(
     key="google_genai",
     name="Google GenAI",
     description="Google Gemini via AI Studio API key",
     variable="GEMINI_API_KEY",
+    address="https://generativelanguage.googleapis.com",
+    address_variable="GOOGLE_GEMINI_BASE_URL",
 )
 PROVIDERS: Final[Sequence[Provider]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI, VERTEX_AI)
 
