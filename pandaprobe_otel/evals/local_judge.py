@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pandaprobe_otel.evals.judging import Group, Judgements, Question, count_answers
 from pandaprobe_otel.evals.progress import Show, all_at_once
 from pandaprobe_otel.evals.verdicts import Finding, Judgement
-from pandaprobe_otel.judge.judge import ANTHROPIC, GOOGLE_GENAI, OPENAI, PROVIDERS
+from pandaprobe_otel.judge.judge import (
+    ANTHROPIC,
+    GOOGLE_GENAI,
+    OPENAI,
+    PROVIDERS,
+    JudgeError,
+    object_in,
+    schema_of,
+    with_schema,
+)
+from pandaprobe_otel.judge.judge import Question as JudgeQuestion
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from pandaprobe_otel.judge.http_judge import HttpJudge
     from pandaprobe_otel.judge.judge import Judge
     from pandaprobe_otel.judge.metrics import Result
 
-_Traces = Sequence[Mapping[str, Any]]
+    T = TypeVar("T", bound=BaseModel)
+
 _CALLED: Final = {provider.key: provider for provider in PROVIDERS if provider.address}
 
 
@@ -145,8 +161,6 @@ class ModelJudge:
         return found
 
     def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
-        from pandaprobe_otel.judge.judge import JudgeError
-
         results = self._of_session if question.session else self._of_trace
         traces = [{"input": None, "output": None, **trace.body} for trace in question.traces]
         try:
@@ -184,3 +198,51 @@ def _judgement(result: Result) -> Judgement:
     if nothing is not None:
         return Judgement(finding=Finding.VACUOUS, value=result.score, reason=nothing)
     return Judgement.scored(result.score, result.reason or "")
+
+
+# -- structured answers, by a judge or the caller's client -------------------------------------------------------------
+
+_ATTEMPTS: Final = 3
+
+Ask = Callable[[str], str | Awaitable[str]]
+"""A function of yours that calls a model through its own client: takes the prompt, returns the text of the answer."""
+Model = LocalJudge | Ask
+"""A model that is called from here."""
+
+
+async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str, seed: int | None = None) -> T:
+    """Call a model and return its answer. An answer without the structure is requested again, up to three times in
+    total.
+
+    purpose: the name of the structure in the prompt.
+    seed: passed to judges that accept one.
+
+    Traces by the model's client are not recorded, since they are not part of the judged run. Raises JudgeError if no
+    answer has the structure.
+    """
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+    from pydantic import ValidationError
+
+    problem = ""
+    with suppress_instrumentation():
+        for _ in range(_ATTEMPTS):
+            try:
+                return structure.model_validate(await _answer(model, prompt, structure, purpose, seed))
+            except ValidationError as error:
+                first = error.errors()[0]
+                problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            except ValueError as error:
+                problem = str(error)
+    raise JudgeError(f"the answer did not fit the schema in three attempts: {problem}")
+
+
+async def _answer(
+    model: Model, prompt: str, structure: type[BaseModel], purpose: str, seed: int | None
+) -> Mapping[str, Any]:
+    schema = schema_of(structure)
+    if not isinstance(model, LocalJudge):
+        said = model(with_schema(prompt, schema))
+        return object_in(await said if inspect.isawaitable(said) else said)
+    question = JudgeQuestion(metric=purpose, prompt=prompt, schema=schema, trace={}, seed=seed)
+    with closing(model.open()) as judge:
+        return await asyncio.to_thread(judge.ask, question, None)

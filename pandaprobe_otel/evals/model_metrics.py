@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, Field
 
-from pandaprobe_otel.evals.local_judge import LocalJudge
-from pandaprobe_otel.evals.structured_answer import Model, ask_for
+from pandaprobe_otel.evals.local_judge import LocalJudge, Model, ask_for
 from pandaprobe_otel.evals.verdicts import Judgement
 from pandaprobe_otel.mapping.clean import encode
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.evals.structured_answer import Model, ask_for
+from pandaprobe_otel.evals.local_judge import Model, ask_for
 from pandaprobe_otel.evals.verdicts import Judgement
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.traces.records import TraceRecord

@@ -22,7 +22,7 @@ from pandaprobe_otel.evals.span_set import Budget
 from pandaprobe_otel.evals.verdicts import whole
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.structured_answer import Model
+    from pandaprobe_otel.evals.local_judge import Model
 
 Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
 """The agent under test: a function or coroutine function of the message, or of the message and the conversation so far.
