@@ -12,29 +12,24 @@ from pandaprobe_otel.local.middleware import TRANSPORT, OuterLayer
 from pandaprobe_otel.local.pages import actions, details, lists, overview_page, site
 from pandaprobe_otel.local.routes import (
     analytics,
-    failures,
-    ingest,
-    live,
+    local_only,
     management,
     metrics,
     monitors,
-    otlp,
     runs,
     scores,
-    search,
     sessions,
-    trace_lists,
+    traces,
     unauthenticated,
 )
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.settings import SERVER_VERSION
 
-# Fixed paths (/traces/users, /traces/analytics) must precede those with a parameter. If a path has several methods, the
-# first router determines the `Allow` header of a 405. On the real server, that is POST for /traces.
+# Fixed paths (/traces/analytics) must precede those with a parameter. If a path has several methods, the first router
+# determines the `Allow` header of a 405. On the real server, that is POST for /traces.
 _ROUTERS = (
-    ingest,
     analytics,
-    trace_lists,
+    traces,
     sessions,
     metrics,
     runs,
@@ -42,10 +37,7 @@ _ROUTERS = (
     monitors,
     management,
     unauthenticated,
-    failures,
-    search,
-    otlp,
-    live,
+    local_only,
     site,
     actions,
     lists,

@@ -7,7 +7,7 @@ has only `error`. A failure of the server is plain text, after which the connect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -20,7 +20,6 @@ from pandaprobe_otel.local.limits import RateLimitedError
 from pandaprobe_otel.local.payloads import TooDeepError
 from pandaprobe_otel.local.store.spans import ForeignSpanError
 from pandaprobe_otel.local.store.traces import ForeignTraceError
-from pandaprobe_otel.local.uuid_messages import uuid_message
 
 
 class InvalidFieldError(Exception):
@@ -124,3 +123,39 @@ async def _on_foreign_span(request: Request, error: Exception) -> Response:
     return validation_body(
         [(f"{prefix}{error.index} -> span_id", "This span id belongs to another trace; span ids are global")]
     )
+
+
+_PREFIX: Final = "Input should be a valid UUID, "
+_URN: Final = "urn:uuid:"
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+_GROUPS: Final = (8, 4, 4, 4, 12)
+
+
+def uuid_message(text: str) -> str:
+    """Return the server's error message for a text that is not a UUID."""
+    body, skipped = _unwrapped(text)
+    for position, character in enumerate(body):
+        if character != "-" and character not in _HEX:
+            # The position counts bytes, from 1, in the whole text.
+            at = len(body[:position].encode("utf-8", "surrogatepass")) + skipped + 1
+            return (
+                f"{_PREFIX}invalid character: expected an optional prefix of `urn:uuid:` followed by [0-9a-fA-F-], "
+                f"found `{character}` at {at}"
+            )
+    groups = body.split("-")
+    if len(groups) == 1 and not skipped:
+        return f"{_PREFIX}invalid length: expected length 32 for simple format, found {len(text)}"
+    if len(groups) != len(_GROUPS):
+        return f"{_PREFIX}invalid group count: expected {len(_GROUPS)}, found {len(groups)}"
+    for number, (group, length) in enumerate(zip(groups, _GROUPS, strict=True)):
+        if len(group) != length:
+            return f"{_PREFIX}invalid group length in group {number}: expected {length}, found {len(group)}"
+    return f"{_PREFIX}invalid length: expected length 32 for simple format, found {len(text)}"
+
+
+def _unwrapped(text: str) -> tuple[str, int]:
+    if text.startswith("{") and text.endswith("}") and len(text) > 1:
+        return text[1:-1], 1
+    if text.startswith(_URN):
+        return text[len(_URN) :], len(_URN)
+    return text, 0

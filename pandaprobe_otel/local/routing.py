@@ -1,19 +1,26 @@
-"""Route class of the API: it counts the default limit first, and stores a new project after a successful request."""
+"""Common parts of the API's routes: the route class, answers, and parameters.
+
+The class counts the default limit first, and stores a new project after a successful request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Final
 
+from fastapi import Query
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.local.limits import OWN_LIMITS, RateLimitedError
+from pandaprobe_otel.local.models.fields import Moment
 from pandaprobe_otel.local.payloads import dumps, loads_any
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.accounts import Project
+from pandaprobe_otel.local.times import micros_of
 
 
 class ApiRequest(Request):
@@ -56,3 +63,20 @@ class ApiRoute(APIRoute):
 def answer(content: Any, status: int = 200) -> Response:
     """Return a JSON answer. Stored JSON is copied without parsing."""
     return Response(dumps(content), status_code=status, media_type="application/json")
+
+
+_INT8_MAX: Final = 2**63 - 1
+
+Limit200 = Annotated[int, Query(ge=1, le=200)]
+Limit1000 = Annotated[int, Query(ge=1, le=1000)]
+Limit100 = Annotated[int, Query(ge=1, le=100)]
+Offset = Annotated[int, Query(ge=0, le=_INT8_MAX)]
+"""The real server fails with a 500 above int8 (measured on server 0.5.0)."""
+Since = Annotated[Moment | None, Query()]
+RequiredMoment = Annotated[Moment, Query()]
+Tags = Annotated[list[str] | None, Query()]
+
+
+def micros_or_none(moment: datetime | None) -> int | None:
+    """Return the microseconds of an optional moment."""
+    return None if moment is None else micros_of(moment)

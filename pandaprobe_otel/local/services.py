@@ -18,11 +18,10 @@ from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
+from pandaprobe_otel.local.store.analytics import ScoreAnalytics, TraceAnalytics
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.failures import Failures
 from pandaprobe_otel.local.store.queries import Queries
-from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
-from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
 from pandaprobe_otel.local.store.traces import TraceStore
 from pandaprobe_otel.local.times import now_micros
 

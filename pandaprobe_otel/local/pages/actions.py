@@ -26,7 +26,7 @@ from pandaprobe_otel.local.models.evaluations import CreateTraceBatchRun, Create
 from pandaprobe_otel.local.models.traces import BatchDelete, BatchTags
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.site import context_of, pages_router
-from pandaprobe_otel.local.routes import ingest, runs, scores
+from pandaprobe_otel.local.routes import runs, scores, traces
 from pandaprobe_otel.local.services import services_of
 
 router = pages_router("/ui/act")
@@ -87,7 +87,7 @@ def tag(request: Request, form: Sent) -> Response:
     def act(scope: ProjectScope) -> object:
         if not add and not remove:
             raise refused("Name a tag to add or to remove.")
-        return ingest.batch_tags(scope, BatchTags(trace_ids=_ids(form), add_tags=add, remove_tags=remove))
+        return traces.batch_tags(scope, BatchTags(trace_ids=_ids(form), add_tags=add, remove_tags=remove))
 
     return _done(request, form, act)
 
@@ -95,7 +95,7 @@ def tag(request: Request, form: Sent) -> Response:
 @router.post("/delete")
 def delete(request: Request, form: Sent) -> Response:
     """Delete traces with their spans and scores."""
-    return _done(request, form, lambda scope: ingest.batch_delete(scope, BatchDelete(trace_ids=_ids(form))))
+    return _done(request, form, lambda scope: traces.batch_delete(scope, BatchDelete(trace_ids=_ids(form))))
 
 
 @router.post("/evaluate")

@@ -11,18 +11,18 @@ from starlette.responses import Response
 
 from pandaprobe_otel.api.fields import AnalyticsGranularity, AnalyticsMetric
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.routes.parameters import (
+from pandaprobe_otel.local.routing import (
+    ApiRoute,
     Limit100,
     Limit200,
     Offset,
     RequiredMoment,
     Since,
+    answer,
     micros_or_none,
 )
-from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import Services
-from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
-from pandaprobe_otel.local.store.trace_analytics import Window
+from pandaprobe_otel.local.store.analytics import ScoreAnalytics, Window
 from pandaprobe_otel.local.times import micros_of
 
 router = APIRouter(route_class=ApiRoute)

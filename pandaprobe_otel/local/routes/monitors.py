@@ -19,8 +19,7 @@ from pandaprobe_otel.local.evaluation.selection import filter_date, session_filt
 from pandaprobe_otel.local.evaluation.service import check_metrics
 from pandaprobe_otel.local.models.evaluations import CreateMonitor, UpdateMonitor
 from pandaprobe_otel.local.payloads import encode, loads
-from pandaprobe_otel.local.routes.parameters import Limit200, Offset
-from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, answer
 from pandaprobe_otel.local.store.monitors import monitor_record
 from pandaprobe_otel.local.store.records import record
 

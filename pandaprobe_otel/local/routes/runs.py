@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -23,13 +23,14 @@ from pandaprobe_otel.local.models.evaluations import (
     CreateTraceRun,
 )
 from pandaprobe_otel.local.payloads import loads
-from pandaprobe_otel.local.routes.parameters import Limit200, Offset
-from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, answer
 from pandaprobe_otel.local.store.records import record
+from pandaprobe_otel.local.store.scores import ScoreStore
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
 Status = Annotated[EvaluationStatus | None, Query()]
+_WEIGHTS: Final = "signal_weights"
 
 
 # -- of traces --------------------------------------------------------------------------------------------------------
@@ -66,45 +67,6 @@ def create_batch_eval_run(scope: Scope, body: CreateTraceBatchRun) -> Response:
     return _start(scope, "TRACE", body.metrics, targets, filters, name=body.name, model=body.model)
 
 
-@router.get("/trace-runs", response_model=answers.Page[answers.EvalRun])
-def list_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, offset: Offset = 0) -> Response:
-    """List runs of traces, newest first."""
-    return _list(scope, "TRACE", status, limit, offset)
-
-
-@router.get("/trace-runs/{run_id}", response_model=answers.EvalRun)
-def get_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run of traces or sessions."""
-    return answer(record(_run(scope, run_id)))
-
-
-@router.delete("/trace-runs/{run_id}", status_code=204, response_model=None)
-def delete_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; with `delete_scores`, also its scores."""
-    scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
-
-
-@router.post("/trace-runs/{run_id}/retry", status_code=202, response_model=answers.EvalRun)
-def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Evaluate the failed pairs of trace and metric again."""
-    scope.spend("POST", "/evaluations/trace-runs/{run_id}/retry")
-    original = _run(scope, run_id)
-    failed = scope.services.evaluation.trace_scores.failed_of_run(scope.project_id, str(run_id))
-    pairs: dict[str, list[str]] = {}
-    for score in failed:
-        metrics = pairs.setdefault(score["trace_id"], [])
-        if score["name"] not in metrics:
-            metrics.append(score["name"])
-    return _retry(scope, original, "TRACE", pairs, {"trace_ids": list(pairs)})
-
-
-@router.get("/trace-runs/{run_id}/scores", response_model=list[answers.TraceScore])
-def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the scores of a run. An unknown run has none."""
-    scores = scope.services.evaluation.trace_scores
-    return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
-
-
 # -- of sessions ------------------------------------------------------------------------------------------------------
 
 
@@ -139,44 +101,73 @@ def create_batch_session_eval_run(scope: Scope, body: CreateSessionBatchRun) -> 
     return _start(scope, "SESSION", body.metrics, targets, filters, name=body.name, model=body.model)
 
 
-@router.get("/session-runs", response_model=answers.Page[answers.EvalRun])
-def list_session_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, offset: Offset = 0) -> Response:
-    """List runs of sessions, newest first."""
-    return _list(scope, "SESSION", status, limit, offset)
+# -- of both ----------------------------------------------------------------------------------------------------------
 
 
-@router.get("/session-runs/{run_id}", response_model=answers.EvalRun)
-def get_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run of sessions or traces."""
-    return answer(record(_run(scope, run_id)))
+def _add_routes(kind: Literal["trace", "session"], scores_model: Any) -> None:
+    """Add the routes that both kinds of runs have. Each finds runs of the other kind too, but lists only its own."""
+    path, target_type = f"/{kind}-runs", kind.upper()
+
+    def scores_of(scope: ProjectScope) -> ScoreStore:
+        evaluation = scope.services.evaluation
+        return evaluation.trace_scores if kind == "trace" else evaluation.session_scores
+
+    @router.get(path, response_model=answers.Page[answers.EvalRun])
+    def list_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, offset: Offset = 0) -> Response:
+        """List runs of one kind, newest first."""
+        rows, total = scope.services.evaluation.runs.find(
+            scope.project_id, target_type=target_type, status=status, limit=limit, offset=offset
+        )
+        return answer({"items": [*map(record, rows)], "total": total, "limit": limit, "offset": offset})
+
+    @router.get(f"{path}/{{run_id}}", response_model=answers.EvalRun)
+    def get_run(scope: Scope, run_id: UUID) -> Response:
+        """Return a run."""
+        return answer(record(_run(scope, run_id)))
+
+    @router.delete(f"{path}/{{run_id}}", status_code=204, response_model=None)
+    def delete_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
+        """Delete a run; with `delete_scores`, also its scores and those of its signals."""
+        scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
+
+    @router.post(f"{path}/{{run_id}}/retry", status_code=202, response_model=answers.EvalRun)
+    def retry_failed_run(scope: Scope, run_id: UUID) -> Response:
+        """Evaluate the failed pairs of trace and metric again, or the sessions with a failed score. Failed signals do
+        not count.
+        """
+        scope.spend("POST", f"/evaluations{path}/{{run_id}}/retry")
+        original = _run(scope, run_id)
+        pairs: dict[str, list[str]] = {}
+        for failed in scores_of(scope).failed_of_run(scope.project_id, str(run_id)):
+            metrics = pairs.setdefault(failed[f"{kind}_id"], [])
+            if failed["name"] not in metrics:
+                metrics.append(failed["name"])
+        if not pairs:
+            raise refused("No failed scores to retry in this run.")
+        every = sorted({metric for names in pairs.values() for metric in names})
+        if kind == "session":
+            pairs = dict.fromkeys(sorted(pairs), every)
+        return _start(
+            scope,
+            target_type,
+            every,
+            dict(pairs),
+            _weighted(
+                {"retry_of": original["id"], f"{kind}_ids": list(pairs)}, loads(original["filters"]).get(_WEIGHTS)
+            ),
+            name=f"Retry: {original['name'] or original['id']}",
+            model=original["model"],
+        )
+
+    @router.get(f"{path}/{{run_id}}/scores", response_model=scores_model)
+    def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
+        """List the scores of a run. An unknown run has none."""
+        scores = scores_of(scope)
+        return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
 
 
-@router.delete("/session-runs/{run_id}", status_code=204, response_model=None)
-def delete_session_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; with `delete_scores`, also its scores and those of its signals."""
-    scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
-
-
-@router.post("/session-runs/{run_id}/retry", status_code=202, response_model=answers.EvalRun)
-def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Evaluate the sessions with a failed score again. Failed signals do not count."""
-    scope.spend("POST", "/evaluations/session-runs/{run_id}/retry")
-    original = _run(scope, run_id)
-    failed = scope.services.evaluation.session_scores.failed_of_run(scope.project_id, str(run_id))
-    metrics = sorted({score["name"] for score in failed})
-    pairs = dict.fromkeys(sorted({score["session_id"] for score in failed}), metrics)
-    weights = loads(original["filters"]).get("signal_weights")
-    return _retry(scope, original, "SESSION", pairs, _weighted({"session_ids": list(pairs)}, weights))
-
-
-@router.get("/session-runs/{run_id}/scores", response_model=list[answers.SessionScore])
-def get_session_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the session scores of a run. An unknown run has none."""
-    scores = scope.services.evaluation.session_scores
-    return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
-
-
-# -- both -------------------------------------------------------------------------------------------------------------
+_add_routes("trace", list[answers.TraceScore])
+_add_routes("session", list[answers.SessionScore])
 
 
 def _run(scope: ProjectScope, run_id: UUID) -> sqlite3.Row:
@@ -184,14 +175,6 @@ def _run(scope: ProjectScope, run_id: UUID) -> sqlite3.Row:
     if row is None:
         raise not_found(f"Eval run {run_id}")
     return row
-
-
-def _list(scope: ProjectScope, target_type: str, status: EvaluationStatus | None, limit: int, offset: int) -> Response:
-    rows, total = scope.services.evaluation.runs.find(
-        scope.project_id, target_type=target_type, status=status, limit=limit, offset=offset
-    )
-    items = [record(row) for row in rows]
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
 def _start(
@@ -221,27 +204,6 @@ def _start(
     return answer(record(row), 202)
 
 
-def _retry(
-    scope: ProjectScope,
-    original: sqlite3.Row,
-    target_type: str,
-    pairs: Mapping[str, Sequence[str]],
-    filters: Mapping[str, Any],
-) -> Response:
-    if not pairs:
-        raise refused("No failed scores to retry in this run.")
-    metrics = sorted({metric for names in pairs.values() for metric in names})
-    return _start(
-        scope,
-        target_type,
-        metrics,
-        dict(pairs),
-        {"retry_of": original["id"], **filters},
-        name=f"Retry: {original['name'] or original['id']}",
-        model=original["model"],
-    )
-
-
 def _weighted(filters: dict[str, Any], weights: Mapping[str, float] | None) -> dict[str, Any]:
     """Return the filters of a session run with its weights, which are stored there."""
-    return {**filters, "signal_weights": dict(weights)} if weights else filters
+    return {**filters, _WEIGHTS: dict(weights)} if weights else filters

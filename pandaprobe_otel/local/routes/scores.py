@@ -16,9 +16,9 @@ from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.models.evaluations import CreateTraceScore, UpdateTraceScore, check_value
 from pandaprobe_otel.local.payloads import encode
-from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, micros_or_none
-from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.store.scores import NewScore, ScoreFilter, ScoreStore, number_of
+from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, Since, answer, micros_or_none
+from pandaprobe_otel.local.store.records import where_of
+from pandaprobe_otel.local.store.scores import NewScore, ScoreStore, number_of
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
@@ -42,18 +42,17 @@ def list_trace_scores(
     offset: Offset = 0,
 ) -> Response:
     """List scores of traces, newest first."""
-    wanted = ScoreFilter(
-        target=None if trace_id is None else str(trace_id),
-        name=name,
-        source=source,
-        status=status,
-        data_type=data_type,
-        eval_run_id=None if eval_run_id is None else str(eval_run_id),
-        environment=environment,
-        after=micros_or_none(date_from),
-        before=micros_or_none(date_to),
-    )
-    return _page(scope, scope.services.evaluation.trace_scores, wanted, limit, offset)
+    wanted = {
+        "trace_id": None if trace_id is None else str(trace_id),
+        "name": name,
+        "source": source,
+        "status": status,
+        "data_type": data_type,
+        "eval_run_id": None if eval_run_id is None else str(eval_run_id),
+        "environment": environment,
+    }
+    condition = where_of(scope.project_id, wanted, micros_or_none(date_from), micros_or_none(date_to))
+    return _page(scope.services.evaluation.trace_scores, condition, limit, offset)
 
 
 @router.post("/trace-scores", status_code=201, response_model=answers.TraceScore)
@@ -125,16 +124,10 @@ def list_session_scores(
     offset: Offset = 0,
 ) -> Response:
     """List scores of sessions, newest first."""
-    wanted = ScoreFilter(
-        target=session_id,
-        name=name,
-        source=source,
-        status=status,
-        eval_run_id=None if eval_run_id is None else str(eval_run_id),
-        after=micros_or_none(date_from),
-        before=micros_or_none(date_to),
-    )
-    return _page(scope, scope.services.evaluation.session_scores, wanted, limit, offset)
+    run_id = None if eval_run_id is None else str(eval_run_id)
+    wanted = {"session_id": session_id, "name": name, "source": source, "status": status, "eval_run_id": run_id}
+    condition = where_of(scope.project_id, wanted, micros_or_none(date_from), micros_or_none(date_to))
+    return _page(scope.services.evaluation.session_scores, condition, limit, offset)
 
 
 @router.get("/session-scores/{session_id}", response_model=list[answers.SessionScore])
@@ -157,7 +150,7 @@ def _score(scope: ProjectScope, score_id: str) -> sqlite3.Row:
     return row
 
 
-def _page(scope: ProjectScope, scores: ScoreStore, wanted: ScoreFilter, limit: int, offset: int) -> Response:
-    rows, total = scores.find(scope.project_id, wanted, limit=limit, offset=offset)
+def _page(scores: ScoreStore, condition: tuple[str, list[Any]], limit: int, offset: int) -> Response:
+    rows, total = scores.find(condition, limit=limit, offset=offset)
     items = [scores.record(row) for row in rows]
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})

@@ -9,8 +9,7 @@ from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.routes.parameters import Limit200, Limit1000, Offset, Since, Tags, micros_or_none
-from pandaprobe_otel.local.routing import ApiRoute, answer
+from pandaprobe_otel.local.routing import ApiRoute, Limit200, Limit1000, Offset, Since, Tags, answer, micros_or_none
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter

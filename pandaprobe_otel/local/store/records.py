@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.local.payloads import fragment
@@ -26,7 +27,7 @@ _JSON: Final = frozenset(
 _MOMENTS: Final = frozenset(
     ("started_at", "ended_at", "completion_start_time", "created_at", "updated_at", "completed_at", "last_run_at")
 ) | {"next_run_at"}
-_OWN: Final = frozenset(("seq", "trace_seq", "block"))
+_OWN: Final = frozenset(("seq", "trace_seq", "block", "targets", "number"))
 """Columns that the API does not have."""
 
 
@@ -54,6 +55,41 @@ def span_record(row: sqlite3.Row, trace_id: str) -> dict[str, Any]:
         "latency_ms": milliseconds(started, row["ended_at"]),
         "time_to_first_token_ms": milliseconds(started, row["completion_start_time"]),
     }
+
+
+def where_of(
+    project_id: str, wanted: Mapping[str, Any], after: int | None = None, before: int | None = None
+) -> tuple[str, list[Any]]:
+    """Return the SQL condition for rows of a project with the wanted values (None means any), and its values.
+
+    `after` and `before` bound the moment of creation.
+    """
+    pairs = {"project_id = ?": project_id, **{f"{column} = ?": value for column, value in wanted.items()}}
+    pairs |= {"created_at >= ?": after, "created_at < ?": before}
+    given = {condition: value for condition, value in pairs.items() if value is not None}
+    return " AND ".join(given), list(given.values())
+
+
+def newest_of(
+    connection: sqlite3.Connection, table: str, condition: tuple[str, list[Any]], *, limit: int, offset: int
+) -> tuple[list[sqlite3.Row], int]:
+    """Return one page of the rows of a condition, newest first, and the number of all."""
+    where, values = condition
+    (total,) = connection.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", values).fetchone()
+    statement = f"SELECT * FROM {table} WHERE {where} ORDER BY created_at DESC, seq DESC LIMIT ? OFFSET ?"
+    return connection.execute(statement, (*values, limit, offset)).fetchall(), total
+
+
+def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row."""
+    names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)
+
+
+def update(connection: sqlite3.Connection, table: str, row_id: str, columns: Mapping[str, Any]) -> None:
+    """Set columns of the row with an id."""
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*columns.values(), row_id))
 
 
 def _value(name: str, value: Any) -> Any:

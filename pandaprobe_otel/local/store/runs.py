@@ -5,16 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from pandaprobe_otel.local.payloads import encode, loads
 from pandaprobe_otel.local.store.database import Database
-
-_COLUMNS: Final = (
-    "id, project_id, target_type, name, status, metric_names, filters, sampling_rate, model, monitor_id,"
-    " total_targets, evaluated_count, failed_count, error_message, created_at, completed_at"
-)
+from pandaprobe_otel.local.store.records import insert, newest_of, where_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,32 +50,29 @@ class RunStore:
     def add(self, connection: sqlite3.Connection, run: NewRun, *, now: int) -> str:
         """Store a PENDING run inside the caller's transaction and return its id."""
         run_id = str(uuid4())
-        connection.execute(
-            "INSERT INTO eval_runs (id, project_id, target_type, name, status, metric_names, filters, sampling_rate,"
-            " model, monitor_id, total_targets, created_at, targets)"
-            " VALUES (?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                run_id,
-                run.project_id,
-                run.target_type,
-                run.name,
-                encode(list(run.metric_names)),
-                encode(dict(run.filters)),
-                run.sampling_rate,
-                run.model,
-                run.monitor_id,
-                len(run.targets),
-                now,
-                encode(dict(run.targets)),
-            ),
-        )
+        row: dict[str, Any] = {
+            "id": run_id,
+            "project_id": run.project_id,
+            "target_type": run.target_type,
+            "name": run.name,
+            "status": "PENDING",
+            "metric_names": encode(list(run.metric_names)),
+            "filters": encode(dict(run.filters)),
+            "sampling_rate": run.sampling_rate,
+            "model": run.model,
+            "monitor_id": run.monitor_id,
+            "total_targets": len(run.targets),
+            "created_at": now,
+            "targets": encode(dict(run.targets)),
+        }
+        insert(connection, "eval_runs", row)
         return run_id
 
     def get(self, project_id: str, run_id: str) -> sqlite3.Row | None:
         """Return a run of either kind; None if the project does not have it."""
         with self._database.read() as connection:
             row: sqlite3.Row | None = connection.execute(
-                f"SELECT {_COLUMNS} FROM eval_runs WHERE id = ? AND project_id = ?", (run_id, project_id)
+                "SELECT * FROM eval_runs WHERE id = ? AND project_id = ?", (run_id, project_id)
             ).fetchone()
         return row
 
@@ -94,19 +87,9 @@ class RunStore:
         offset: int,
     ) -> tuple[list[sqlite3.Row], int]:
         """Return one page of runs, newest first, and the number of all matches."""
-        clauses, values = ["project_id = ?"], [project_id]
-        for column, value in (("target_type", target_type), ("status", status), ("monitor_id", monitor_id)):
-            if value is not None:
-                clauses.append(f"{column} = ?")
-                values.append(value)
-        where = " AND ".join(clauses)
+        wanted = {"target_type": target_type, "status": status, "monitor_id": monitor_id}
         with self._database.read() as connection:
-            (total,) = connection.execute(f"SELECT COUNT(*) FROM eval_runs WHERE {where}", values).fetchone()
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM eval_runs WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
-                (*values, limit, offset),
-            ).fetchall()
-        return rows, total
+            return newest_of(connection, "eval_runs", where_of(project_id, wanted), limit=limit, offset=offset)
 
     def delete(self, connection: sqlite3.Connection, run_id: str) -> None:
         """Delete a run inside the caller's transaction. Its scores stay, without a run."""
@@ -123,7 +106,7 @@ class RunStore:
     def begin(self, run_id: str) -> RunPlan | None:
         """Set a run to RUNNING from its beginning, and return its plan; None if it was deleted."""
         with self._database.write() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS}, targets FROM eval_runs WHERE id = ?", (run_id,)).fetchone()
+            row = connection.execute("SELECT * FROM eval_runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
                 return None
             connection.execute(

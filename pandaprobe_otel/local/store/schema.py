@@ -293,11 +293,11 @@ _TABLES: Final = f"""
     END;
     CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
 """
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
-class DatabaseTooNewError(PandaProbeError):
-    """The database file was written by a later version of this library."""
+class DatabaseFormatError(PandaProbeError):
+    """The database file was written by another version of this library."""
 
 
 class NoFullTextError(PandaProbeError):
@@ -307,13 +307,13 @@ class NoFullTextError(PandaProbeError):
 def create_schema(connection: sqlite3.Connection) -> None:
     """Create the tables in a new file.
 
-    Raises DatabaseTooNewError for a file of a later version, and NoFullTextError.
+    Raises DatabaseFormatError for a file of another version, and NoFullTextError.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > _FORMAT:
-        raise DatabaseTooNewError(
-            f"The database has format {version}, but this version of pandaprobe-otel reads up to {_FORMAT}: "
-            "upgrade pandaprobe-otel, or choose another file with --db."
+    if version not in (0, _FORMAT):
+        raise DatabaseFormatError(
+            f"The database has format {version}, but this version of pandaprobe-otel reads format {_FORMAT}: "
+            "use the version that wrote it, or choose another file with --db."
         )
     if version == 0:
         try:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from pandaprobe_otel.local.payloads import dumps, encode
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.records import record
-
-_COMMON: Final = (
-    "id, project_id, name, data_type, value, source, status, eval_run_id, created_at, updated_at, metadata, reason"
-)
+from pandaprobe_otel.local.store.records import insert, newest_of, record, update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +29,6 @@ class NewScore:
     environment: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreFilter:
-    """Filters of a project's scores. None means any. Moments are microseconds, and `before` is exclusive."""
-
-    target: str | None = None
-    name: str | None = None
-    source: str | None = None
-    status: str | None = None
-    data_type: str | None = None
-    eval_run_id: str | None = None
-    environment: str | None = None
-    after: int | None = None
-    before: int | None = None
-
-
 class ScoreStore:
     """Scores of one kind of target."""
 
@@ -64,7 +45,6 @@ class ScoreStore:
         self.table = table
         self._target = target_column
         self._of_traces = target_column == "trace_id"
-        self._columns = f"{_COMMON}, {target_column}" + (", environment" if self._of_traces else "")
 
     def add(self, connection: sqlite3.Connection, project_id: str, score: NewScore, *, now: int) -> str:
         """Store a score inside the caller's transaction and return its id."""
@@ -86,8 +66,7 @@ class ScoreStore:
         }
         if self._of_traces:
             row["environment"] = score.environment
-        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-        connection.execute(f"INSERT INTO {self.table} ({names}) VALUES ({marks})", row)
+        insert(connection, self.table, row)
         self._on_change(connection, score.target)
         identifier: str = row["id"]
         return identifier
@@ -97,17 +76,10 @@ class ScoreStore:
         found = self._select(project_id, "id = ?", (score_id,))
         return found[0] if found else None
 
-    def find(self, project_id: str, wanted: ScoreFilter, *, limit: int, offset: int) -> tuple[list[sqlite3.Row], int]:
-        """Return one page of scores, newest first, and the number of all matches."""
-        where, values = self._where(project_id, wanted)
+    def find(self, condition: tuple[str, list[Any]], *, limit: int, offset: int) -> tuple[list[sqlite3.Row], int]:
+        """Return one page of the scores of a condition, newest first, and the number of all matches."""
         with self._database.read() as connection:
-            (total,) = connection.execute(f"SELECT COUNT(*) FROM {self.table} WHERE {where}", values).fetchone()
-            rows = connection.execute(
-                f"SELECT {self._columns} FROM {self.table} WHERE {where}"
-                " ORDER BY created_at DESC, seq DESC LIMIT ? OFFSET ?",
-                (*values, limit, offset),
-            ).fetchall()
-        return rows, total
+            return newest_of(connection, self.table, condition, limit=limit, offset=offset)
 
     def of_target(self, project_id: str, target: str) -> list[sqlite3.Row]:
         """Return every score of a trace or session, newest first."""
@@ -150,12 +122,8 @@ class ScoreStore:
 
     def change(self, score_id: str, columns: Mapping[str, Any], *, now: int) -> None:
         """Set columns of a score."""
-        assignments = ", ".join(f"{column} = ?" for column in columns)
         with self._database.write() as connection:
-            connection.execute(
-                f"UPDATE {self.table} SET {assignments}, updated_at = ? WHERE id = ?",
-                (*columns.values(), now, score_id),
-            )
+            update(connection, self.table, score_id, {**columns, "updated_at": now})
             for target in self._targets(connection, "id = ?", score_id):
                 self._on_change(connection, target)
 
@@ -186,30 +154,9 @@ class ScoreStore:
     def _select(self, project_id: str, condition: str, values: Sequence[Any]) -> list[sqlite3.Row]:
         with self._database.read() as connection:
             return connection.execute(
-                f"SELECT {self._columns} FROM {self.table} WHERE project_id = ? AND {condition}"
-                " ORDER BY created_at DESC, seq DESC",
+                f"SELECT * FROM {self.table} WHERE project_id = ? AND {condition} ORDER BY created_at DESC, seq DESC",
                 (project_id, *values),
             ).fetchall()
-
-    def _where(self, project_id: str, wanted: ScoreFilter) -> tuple[str, list[Any]]:
-        clauses: list[str] = ["project_id = ?"]
-        values: list[Any] = [project_id]
-        conditions: dict[str, Any] = {
-            f"{self._target} = ?": wanted.target,
-            "name = ?": wanted.name,
-            "source = ?": wanted.source,
-            "status = ?": wanted.status,
-            "data_type = ?": wanted.data_type,
-            "eval_run_id = ?": wanted.eval_run_id,
-            "environment = ?": wanted.environment,
-            "created_at >= ?": wanted.after,
-            "created_at < ?": wanted.before,
-        }
-        for clause, value in conditions.items():
-            if value is not None:
-                clauses.append(clause)
-                values.append(value)
-        return " AND ".join(clauses), values
 
 
 def _ignore(_connection: sqlite3.Connection, _target: str) -> None:

@@ -43,8 +43,8 @@
 
   // Only elements that scroll are reachable with the Tab key.
   function reachScrolling() {
-    for (const box of all(".detail, .detail pre, .said, .turn pre, .tree-text, .rich table")) {
-      if (box.scrollHeight > box.clientHeight + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    for (const box of all(".detail, .detail pre, .said, .turn pre, .tree-text, .rich table, .table")) {
+      if (box.scrollHeight > box.clientHeight + 1 || box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
     }
   }
 

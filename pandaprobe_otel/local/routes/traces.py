@@ -1,4 +1,4 @@
-"""`POST /traces`, spans, and changes of stored traces."""
+"""Traces and spans: ingestion, changes, lists and single ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pandaprobe_otel.api import models as answers
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import EmptyNameError, not_found
@@ -23,8 +24,10 @@ from pandaprobe_otel.local.models.traces import (
     TraceCreate,
     TraceUpdate,
 )
-from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.store.records import span_record, trace_record
+from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, Since, Tags, answer, micros_or_none
+from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
@@ -124,3 +127,48 @@ def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
 def _as_sent(**moments: datetime | None) -> dict[str, str]:
     """Return moments with their original offset, as a PATCH does (measured on server 0.5.0)."""
     return {field: moment.isoformat() for field, moment in moments.items() if moment is not None}
+
+
+@router.get("/traces", response_model=answers.Page[answers.TraceListItem])
+def list_traces(
+    scope: Scope,
+    limit: Limit200 = 50,
+    offset: Offset = 0,
+    session_id: str | None = None,
+    status: Annotated[TraceStatus | None, Query()] = None,
+    user_id: str | None = None,
+    tags: Tags = None,
+    name: str | None = None,
+    started_after: Since = None,
+    started_before: Since = None,
+    sort_by: TraceSortBy = "started_at",
+    sort_order: SortOrder = "desc",
+) -> Response:
+    """List traces. `tags` matches any of the tags, and `name` matches part of the name in any case."""
+    wanted = TraceFilter(
+        session_id=session_id,
+        status=status,
+        user_id=user_id,
+        tags=tuple(tags or ()),
+        name=name,
+        after=micros_or_none(started_after),
+        before=micros_or_none(started_before),
+    )
+    found = scope.services.queries.traces(
+        scope.project_id, wanted, Slice(limit=limit, offset=offset), sort_by, sort_order
+    )
+    items = [trace_list_record(row) for row in found.rows]
+    return answer({"items": items, "total": found.total, "limit": limit, "offset": offset})
+
+
+@router.get("/traces/users", response_model=answers.Page[answers.UserSummary])
+def list_trace_users(scope: Scope, limit: Limit200 = 50, offset: Offset = 0) -> Response:
+    """List the users of traces, most recently seen first."""
+    items, total = scope.services.queries.users(scope.project_id, Slice(limit=limit, offset=offset))
+    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+
+
+@router.get("/traces/{trace_id}", response_model=answers.Trace)
+def get_trace(scope: Scope, trace_id: UUID) -> Response:
+    """Return a trace with all its spans."""
+    return answer(_trace(scope, trace_id))
