@@ -43,8 +43,6 @@ def chunk(data: Any) -> bytes:
     return event("chunk", {"bytes": base64.b64encode(json.dumps(data).encode()).decode(), "p": "abcd"})
 
 
-def stream_reply(
-    messages: Sequence[bytes], *, pause_s: float = 0.0, hangs_s: float = 0.0, breaks_off: bool = False
-) -> Reply:
+def stream_reply(messages: Sequence[bytes], *, hangs_s: float = 0.0) -> Reply:
     """Return a stream with one message per chunk."""
-    return Reply(chunks=messages, content_type=CONTENT_TYPE, pause_s=pause_s, hangs_s=hangs_s, breaks_off=breaks_off)
+    return Reply(chunks=messages, content_type=CONTENT_TYPE, hangs_s=hangs_s)

@@ -23,7 +23,7 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def run_command_line(
-    *arguments: str, environment: Mapping[str, str], timeout_s: float = 2 * PATIENCE_S, cwd: Path | None = None
+    *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `pandaprobe-otel` to its end and return its output."""
     return subprocess.run(
@@ -32,7 +32,7 @@ def run_command_line(
         env=dict(environment),
         capture_output=True,
         encoding="utf-8",
-        timeout=timeout_s,
+        timeout=2 * PATIENCE_S,
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -31,9 +31,9 @@ def said(text: str, start: float = 1, **more: Any) -> Body:
     return answer
 
 
-def stopped(reason: str, text: str = "It is", start: float = 1) -> Body:
+def stopped(reason: str, text: str = "It is") -> Body:
     """Return a model call with this finish reason."""
-    return said(text, start, metadata={"finish_reasons": [reason]})
+    return said(text, metadata={"finish_reasons": [reason]})
 
 
 def score(name: str, value: float, reason: str) -> Mapping[str, Any]:

@@ -53,9 +53,9 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
     return {"functionCall": {"name": name, "args": arguments}}
 
 
-def error(code: int, status: str, message: str = "No.") -> dict[str, Any]:
+def error(code: int, status: str) -> dict[str, Any]:
     """Return the body of an error."""
-    return {"error": {"code": code, "status": status, "message": message}}
+    return {"error": {"code": code, "status": status, "message": "No."}}
 
 
 def interaction(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:

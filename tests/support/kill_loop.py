@@ -93,10 +93,10 @@ class KillReport:
 class KillLoop:
     """A loop that keeps workers running on one spool directory, and kills one after the other."""
 
-    def __init__(self, folder: Path, *, workers: int, pause_s: float = 0.1, seed: int = 1) -> None:
+    def __init__(self, folder: Path, *, workers: int, pause_s: float = 0.1) -> None:
         self._folder = folder
         self._pause_s = pause_s
-        self._rng = random.Random(seed)
+        self._rng = random.Random(1)
         self._workers = workers
         self._acknowledged: set[str] = set()
         self._errors: list[str] = []
@@ -189,13 +189,11 @@ class KillLoop:
 class Faults:
     """Faults for a share of requests: a 503, or a reset after the server carried the request out."""
 
-    def __init__(self, *, unavailable: float = 0.05, reset: float = 0.03, seed: int = 2) -> None:
+    def __init__(self, *, seed: int = 2) -> None:
         self._rng = random.Random(seed)
-        self._unavailable = unavailable
-        self._reset = reset
 
     def __call__(self, method: str, path: str) -> Reply | None:
         drawn = self._rng.random()
-        if drawn < self._unavailable:
+        if drawn < 0.05:
             return Reply(status=503)
-        return Reply(reset="accepted") if drawn < self._unavailable + self._reset else None
+        return Reply(reset="accepted") if drawn < 0.08 else None

@@ -49,14 +49,7 @@ def generate_lines() -> list[dict[str, Any]]:
     return [*({**_ABOUT, "response": word, "done": False} for word in WORDS), generated("")]
 
 
-def lines_reply(
-    payloads: Sequence[Any], *, pause_s: float = 0.0, hangs_s: float = 0.0, breaks_off: bool = False
-) -> Reply:
+def lines_reply(payloads: Sequence[Any]) -> Reply:
     """Return a stream of lines, one per chunk."""
-    return Reply(
-        chunks=[json.dumps(payload).encode() + b"\n" for payload in payloads],
-        content_type="application/x-ndjson",
-        pause_s=pause_s,
-        hangs_s=hangs_s,
-        breaks_off=breaks_off,
-    )
+    chunks = [json.dumps(payload).encode() + b"\n" for payload in payloads]
+    return Reply(chunks=chunks, content_type="application/x-ndjson")

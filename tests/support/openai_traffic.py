@@ -78,14 +78,11 @@ def delta(index: int = 0, finish_reason: str | None = None, **fields: Any) -> di
     return {"index": index, "delta": fields, "finish_reason": finish_reason, "logprobs": None}
 
 
-def chat_chunks(words: Sequence[str] = WORDS, *, usage: bool = True) -> list[dict[str, Any]]:
+def chat_chunks(words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
     """Return a streamed chat completion: the role, one chunk per word, the finish reason, the usage."""
     found = [chunk(delta(role="assistant", content=""))]
     found += [chunk(delta(content=word)) for word in words]
-    found.append(chunk(delta(finish_reason="stop")))
-    if usage:
-        found.append(chunk(usage=CHAT_USAGE))
-    return found
+    return [*found, chunk(delta(finish_reason="stop")), chunk(usage=CHAT_USAGE)]
 
 
 def message_item(text: str = ANSWER, status: str = "completed") -> dict[str, Any]:
@@ -118,12 +115,11 @@ def response(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def response_events(words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
+def response_events() -> list[dict[str, Any]]:
     """Return a streamed response with one message."""
     started = response(status="in_progress", usage=None, output=[])
     place = {"item_id": "msg_1", "output_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
-    text = "".join(words)
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": started},
         {"type": "response.in_progress", "response": started},
@@ -132,13 +128,13 @@ def response_events(words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
     ]
     events += [
         {"type": "response.output_text.delta", **place, "content_index": 0, "delta": word, "logprobs": []}
-        for word in words
+        for word in WORDS
     ]
     events += [
-        {"type": "response.output_text.done", **place, "content_index": 0, "text": text, "logprobs": []},
-        {"type": "response.content_part.done", **place, "content_index": 0, "part": {**part, "text": text}},
-        {"type": "response.output_item.done", "output_index": 0, "item": message_item(text)},
-        {"type": "response.completed", "response": response(message_item(text))},
+        {"type": "response.output_text.done", **place, "content_index": 0, "text": ANSWER, "logprobs": []},
+        {"type": "response.content_part.done", **place, "content_index": 0, "part": {**part, "text": ANSWER}},
+        {"type": "response.output_item.done", "output_index": 0, "item": message_item()},
+        {"type": "response.completed", "response": response(message_item())},
     ]
     return [{**event, "sequence_number": number} for number, event in enumerate(events)]
 
@@ -155,6 +151,6 @@ def embedding(vector: Any = (0.25, -0.5, 0.75)) -> dict[str, Any]:
     }
 
 
-def error(message: str = "Rate limit reached", kind: str = "rate_limit_error", code: Any = None) -> dict[str, Any]:
+def error(message: str = "Rate limit reached", kind: str = "rate_limit_error") -> dict[str, Any]:
     """Return the body of an error."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

@@ -17,8 +17,8 @@ Kind = type[SocketTransport] | type[HttpTransport]
 
 
 @contextmanager
-def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) -> Iterator[str]:
-    """Yield the URL of a server that reads a request (or `read` bytes of it) before each answer, on one connection."""
+def answering(*answers: bytes, hang_up: bool = True) -> Iterator[str]:
+    """Yield the URL of a server that reads a request before each answer, on one connection."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -27,7 +27,7 @@ def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) ->
             connection, _ = listener.accept()
             with connection, suppress(ConnectionError):  # the client may leave once it has its answer
                 for answer in answers:
-                    connection.recv(read or 1 << 20)
+                    connection.recv(1 << 20)
                     connection.sendall(answer)
                 if not hang_up:
                     connection.recv(1)

@@ -63,9 +63,9 @@ def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
     return run_id
 
 
-def newest(days: int = DAYS) -> list[str]:
+def newest() -> list[str]:
     """Return the ids of the last day's traces; the fourth has a tool that failed."""
-    return [shop.trace_id(days * PER_DAY + number) for number in range(PER_DAY)]
+    return [shop.trace_id(DAYS * PER_DAY + number) for number in range(PER_DAY)]
 
 
 def span_of(number: int, position: int) -> str:

@@ -194,14 +194,13 @@ def fill(
     server: LocalServer,
     *,
     days: int = 14,
-    now: dt.datetime | None = None,
     releases: Sequence[str] = ("2.3.1",),
 ) -> None:
     """Send a server the conversations of some days, and scores for each trace; the newest trace is two minutes old.
 
     releases: releases of the app, each for an equal part of the time.
     """
-    end = now or dt.datetime.now(dt.UTC)
+    end = dt.datetime.now(dt.UTC)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         number = 0

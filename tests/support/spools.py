@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
@@ -21,7 +20,6 @@ from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
-from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.outcome import Outcome, Request, Transport, api_key_headers
@@ -176,11 +174,6 @@ class FunctionTransport:
 
     def reset_after_fork(self) -> None:
         """Do nothing: there is no connection."""
-
-
-def span_encoder() -> SegmentEncoder:
-    """Return the encoder of a pipeline with default settings."""
-    return SegmentEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
 class Service:

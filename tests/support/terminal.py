@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
+_LONGEST_S: Final = 240.0
 _LINE_ENDS: Final = re.compile(r"\r+\n?")
 _ESCAPES: Final = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
@@ -56,18 +57,18 @@ class Terminal:
         """Press keys; `\\x03` is Ctrl-C."""
         os.write(self._screen, keys.encode())
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 240.0) -> re.Match[str]:
+    def wait_for(self, pattern: str) -> re.Match[str]:
         """Read the screen until a regular expression matches text that comes after the previous match."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + _LONGEST_S
         while (found := re.compile(pattern).search(self.text, self._read_up_to)) is None:
             assert time.monotonic() < deadline, f"{pattern!r} did not appear in {self.text!r}"
             self._read(0.2)
         self._read_up_to = found.end()
         return found
 
-    def end(self, *, timeout_s: float = 240.0) -> int:
+    def end(self) -> int:
         """Wait for the program to end and return its exit code."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + _LONGEST_S
         while self._process.poll() is None:
             assert time.monotonic() < deadline, self.text
             self._read(0.05)

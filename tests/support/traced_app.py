@@ -90,7 +90,6 @@ class TracedApp:
 def traced_app(
     endpoint: str,
     *,
-    timing: Timing | None = None,
     request_timeout_s: float = 30.0,
     shutdown_timeout_s: float = 1.0,
     bucket: Callable[[], LeasedBucket] | None = None,
@@ -103,7 +102,7 @@ def traced_app(
         delivery_transport(config.endpoint, api_key_headers("sk_pp_1", "shop")), request_timeout_s
     )
     pipeline = ExportPipeline(
-        config, counts_starts=True, transport=transport, timing=timing or Timing(settle_s=0.05), bucket=bucket
+        config, counts_starts=True, transport=transport, timing=Timing(settle_s=0.05), bucket=bucket
     )
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
