@@ -93,8 +93,10 @@ Only this worker imports all client libraries (5 s, 150 MB), or makes the server
 """
 _RETURN_MEMORY: Final = getattr(ctypes.CDLL(None), "malloc_trim", int)
 """Gives freed memory back to the system; a C library without it does so itself."""
-_MUCH_MB: Final = 400
-"""Memory of a worker above which it is given back after a file."""
+_MUCH_MB: Final = 32
+"""Growth of a worker after which all that earlier files have left is looked through: this takes half a second."""
+_held_mb = 0.0
+"""Memory of this worker after it was last looked through."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -167,16 +169,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Collect and run the tests of a late file, then drop all that it has left: the next file needs the memory."""
+    """Drop what earlier files have left, then collect and run the tests of a late file."""
     if not isinstance(item, TestsOfFile):
         return None
-    _run_file(item, nextitem)
-    if _resident_mb() > _MUCH_MB:  # to collect after each file takes a third of the whole time
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # of clients that a library keeps, in no test that follows
+    global _held_mb
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of clients that a library keeps, in no test that follows
+        if _resident_mb() - _held_mb > _MUCH_MB:
             gc.unfreeze()
             gc.collect()
-        _RETURN_MEMORY(0)
+            _RETURN_MEMORY(0)
+            _held_mb = _resident_mb()
+        gc.collect()
+    gc.freeze()  # tests that collect look at what their file has made, not at all libraries
+    _run_file(item, nextitem)
     return True
 
 
