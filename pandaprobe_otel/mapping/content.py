@@ -76,9 +76,7 @@ def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
     if talk is None:
         return None
     if type_of(value) is list:
-        if _are_messages(value) or not any(map(_says_more, value)):
-            return Content(talk.content(), talk.reasoning)
-        return Content(list(map(_command_in_place, value)), talk.reasoning)
+        return Content(talk.content(), talk.reasoning)
     _, key = _inside(value, side)
     beside = {name for name in value if name != key and name not in _SYSTEM_KEYS}
     if key is None or not beside or (is_call and beside <= _CALL_VOCABULARY):
@@ -95,20 +93,6 @@ _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
     "previous_response_id", "conversation", "include", "text", "id", "usage", "finish_reason",
 }  # fmt: skip
 """Keys of model requests besides the messages."""
-
-
-def _says_more(command: Any) -> bool:
-    """Return whether a LangGraph command contains more than messages to add."""
-    update: Any = command.get("update")
-    return any(not is_absent(item) for key, item in command.items() if key not in ("update", "lg_name")) or any(
-        not is_absent(item) for key, item in update.items() if key != "messages"
-    )
-
-
-def _command_in_place(command: Any) -> Any:
-    talk = Conversation()
-    talk.add_all(command["update"]["messages"], "assistant")
-    return {**command, "update": {**command["update"], "messages": talk.messages}}
 
 
 _TALK_MARKS: Final = frozenset(

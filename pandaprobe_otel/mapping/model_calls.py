@@ -112,7 +112,9 @@ def _is_same_call(outer: MappedSpan, inner: MappedSpan) -> bool:
         return False  # an outer call that recovered, or that could not use the answer
     if inner.view.start_ns >= (outer.view.end_ns or inner.view.start_ns + 1):
         return False  # began after the outer call had ended
-    models, ids, numbers = _same_model(outer, inner), _same_id(outer, inner), _same_numbers(outer, inner)
+    models, numbers = _same_model(outer, inner), _same_numbers(outer, inner)
+    one, other = outer.metadata.get("response_id"), inner.metadata.get("response_id")
+    ids = None if one is None or other is None else one == other
     answers = _same_text(_answer(outer), _answer(inner))
     questions = _same_text(_question(outer), _question(inner))
     if answers is False:
@@ -133,15 +135,13 @@ def _is_same_call(outer: MappedSpan, inner: MappedSpan) -> bool:
 
 
 def _same_model(outer: MappedSpan, inner: MappedSpan) -> bool | None:
-    theirs, ours = ([*map(str.lower, _models(span))] for span in (outer, inner))
+    theirs, ours = (
+        [name.lower() for name in (span.body.get("model"), span.metadata.get("request_model")) if type_of(name) is str]
+        for span in (outer, inner)
+    )
     if not theirs or not ours:
         return None
     return any(_is_version(*sorted((one, other), key=len)) for one in theirs for other in ours)
-
-
-def _models(span: MappedSpan) -> list[str]:
-    names = (span.body.get("model"), span.metadata.get("request_model"))
-    return [name for name in names if type_of(name) is str and name]
 
 
 def _is_version(name: str, longer: str) -> bool:
@@ -150,11 +150,6 @@ def _is_version(name: str, longer: str) -> bool:
     if at < 0 or (at > 0 and longer[at - 1] not in "./:"):
         return False
     return _VERSION.match(longer, at + len(name)) is not None
-
-
-def _same_id(outer: MappedSpan, inner: MappedSpan) -> bool | None:
-    one, other = outer.metadata.get("response_id"), inner.metadata.get("response_id")
-    return None if one is None or other is None else one == other
 
 
 def _same_numbers(outer: MappedSpan, inner: MappedSpan) -> bool | None:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.dialects.events import first_time
-from pandaprobe_otel.mapping.dialects.otel_genai import is_present
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import simple, whole
 from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, items, text, type_of
@@ -75,7 +74,6 @@ DIALECT: Final = Dialect(
     kinds=(
         KindRule("traceloop.span.kind", _KINDS),
         KindRule("llm.request.type", _REQUEST_TYPES),
-        KindRule("gen_ai.prompt.0.role", decide=is_present("LLM"), note="present: LLM"),
     ),
     rows=(
         Row("metadata.span_kind", "traceloop.span.kind", other_kind, "only if PandaProbe has no such kind"),
