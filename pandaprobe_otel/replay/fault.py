@@ -215,5 +215,5 @@ def scripted_answer(request: RecordedRequest, model: Model, *, number: int) -> R
     whole = protocol.write_answer(answer)
     if not found.is_stream:
         return RecordedAnswer(status=200, reason="OK", headers={"content-type": JSON}, body=json_bytes(whole))
-    events = b"".join(protocol.write_stream(whole))
-    return RecordedAnswer(status=200, reason="OK", headers={"content-type": protocol.streamed_as}, body=events)
+    stream = b"".join(protocol.write_stream(whole))
+    return RecordedAnswer(status=200, reason="OK", headers={"content-type": protocol.streamed_as}, body=stream)
