@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, cast
 
@@ -43,7 +42,7 @@ class ModelRequest:
     operation: str
     model: str | None
     fields: Mapping[str, Any]
-    pieces: tuple[Piece, ...] = field(default=(), repr=False, compare=False)
+    pieces: tuple[Piece, ...] = field(repr=False, compare=False)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -53,10 +52,9 @@ class ModelRequest:
     @property
     def key(self) -> str:
         """Return the digest of the request, with ids renamed by first appearance."""
-        pieces = self.pieces or tuple(_pieces_of(self.fields))
         found = blake2b(f"{self.protocol}\0{self.operation}\0{self.model}".encode("utf-8", "replace"), digest_size=16)
         numbers: dict[str, int] = {}
-        for piece in pieces:
+        for piece in self.pieces:
             found.update(f"\0{piece.name}\0{piece.index}\0".encode("utf-8", "replace"))
             found.update(piece.digest)
             for one in piece.ids:
@@ -67,11 +65,6 @@ class ModelRequest:
         """Return the share of content that two requests have in common; 1 if only their ids differ."""
         mine, others = ({(piece.name, piece.digest) for piece in one.pieces} for one in (self, other))
         return len(mine & others) / (len(mine | others) or 1)
-
-
-def read_request(request: RecordedRequest, *, ignore: Sequence[str | re.Pattern[str]] = ()) -> ModelRequest:
-    """Parse a request without the parts that `ignore` names: dotted paths, and patterns of parts of texts."""
-    return RequestReader(ignore).read(request)
 
 
 class RequestReader:
@@ -141,11 +134,3 @@ def _fields_of(pieces: Iterable[Piece]) -> dict[str, Any]:
         else:
             fields.setdefault(piece.name, []).append(piece.value)
     return fields
-
-
-def _pieces_of(fields: Mapping[str, Any]) -> Iterator[Piece]:
-    """Return the pieces of fields that do not come from a request."""
-    whole = partial(Piece, index=None)
-    for name in sorted(fields):
-        digest, ids = digest_of(fields[name])
-        yield whole(name, value=fields[name], digest=digest, ids=ids)

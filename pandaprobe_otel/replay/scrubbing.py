@@ -33,7 +33,6 @@ from pandaprobe_otel.mapping.secrets_in_texts import (
 )
 from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, units_of
-from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 
 SHORTEST: Final = 8
@@ -169,7 +168,6 @@ class Scrubber:
 
     def _forget(self) -> None:
         """Forget earlier results. Called after the secrets or the mask have changed, never before."""
-        self._clean = EarlierBodies()
         self._strings = lru_cache(_REMEMBERED)(self._string)
         self._texts = lru_cache(_REMEMBERED)(self.text)
         self._uris = lru_cache(_REMEMBERED)(self._uri)
@@ -193,7 +191,7 @@ class Scrubber:
         headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
         self._current_masks()
         uri = self._uris(sent.uri)
-        body = self._body(sent.body, sent.headers.get("content-type", ""), earlier=self._clean)
+        body = self._body(sent.body, sent.headers.get("content-type", ""))
         return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
@@ -235,27 +233,18 @@ class Scrubber:
         place = url.netloc.rpartition("@")[2]
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
 
-    def _body(self, body: bytes, content_type: str, *, earlier: EarlierBodies | None = None) -> bytes:
-        if not body or not (may_be_events(body, content_type) or self._has_work(body, earlier)):
+    def _body(self, body: bytes, content_type: str) -> bytes:
+        if not body or not (may_be_events(body, content_type) or self._has_work(body)):
             return body
         before = units_of(body, content_type)
         after = [self._unit(unit) for unit in before]
         return joined(self._across(after) if len(after) > 1 else after)
 
-    def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
-        """Return quickly whether a body may contain a secret. Most bodies contain none and are added to the `earlier`
-        ones.
-        """
+    def _has_work(self, body: bytes) -> bool:
+        """Return quickly whether a body may contain a secret."""
         if self._scrub is not None or self._current_masks():
             return True
-        begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)
-        if any(body.find(form, max(begin - len(form), 0), end + len(form)) >= 0 for form in self._byte_forms):
-            return True
-        if may_have_credentials(body, begin, end):
-            return True
-        if earlier is not None:
-            earlier.add(body)
-        return False
+        return any(form in body for form in self._byte_forms) or may_have_credentials(body)
 
     def _unit(self, unit: Unit) -> Unit:
         if unit.content is NO_JSON:

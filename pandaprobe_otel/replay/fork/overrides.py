@@ -12,7 +12,7 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.protocols.encoding import dump_bytes
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.request_keys import ModelRequest, read_request
+from pandaprobe_otel.replay.request_keys import ModelRequest, RequestReader
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 Body = dict[str, Any]
@@ -61,7 +61,7 @@ class Override:
         """
         if self.like is None or (self.model is None and self.prompt is None):
             return None
-        read, like = read_request(request), read_request(self.like)
+        read, like = map(RequestReader().read, (request, self.like))
         body = object_in(_json_of(request.body))
         has_model = self.model is not None and read.model == like.model
         has_prompt = self.prompt is not None and prompt_of(read) == prompt_of(like)
