@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, cast
 
 from pandaprobe_otel.local.payloads import loads
@@ -38,11 +37,6 @@ class Phrase:
     def match(self) -> str:
         """The phrase in the form of FTS5."""
         return f'"{" ".join(self.words)}"' + (" *" if self.is_prefix else "")
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """Pattern of the phrase for texts that `plain` has normalised."""
-        return _pattern(self.words, self.is_prefix)
 
 
 def phrase_of(text: str, *, is_prefix: bool = False) -> Phrase | None:
@@ -73,18 +67,6 @@ def strings_in(payload: str | None) -> Iterator[str]:
             waiting.extend(cast(Sequence[Any], value))
         elif value is not None and not isinstance(value, bool):
             yield str(value)
-
-
-def has_phrase(texts: Iterable[str], phrase: Phrase) -> bool:
-    """Return whether one of some texts contains the phrase."""
-    pattern = phrase.pattern
-    return any(pattern.search(plain(text)) for text in texts if not is_data(text))
-
-
-@lru_cache(256)
-def _pattern(words: tuple[str, ...], is_prefix: bool) -> re.Pattern[str]:
-    end = "" if is_prefix else r"(?![^\W_])"
-    return re.compile(r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, words)) + end)
 
 
 def is_data(text: str) -> bool:
