@@ -6,11 +6,11 @@ Markers replace credentials, pictures and sound. Empty values are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
-from pandaprobe_otel_integrations._json import Content, Object, integer, obj
+from pandaprobe_otel_integrations._json import Content, Object, integer, obj, string
 
 from . import _parts as parts
 from ._guard import guarded
@@ -67,6 +67,29 @@ def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
         if before is not value and isinstance(before, dict) and isinstance(value, dict):
             part[name] = {**value, **before}  # a choice has members of this name, and so has its message
     return part
+
+
+def tool_part(declared: Object, kind: str, name: Any, schema: Any, *known: str) -> Part:
+    """Return a tool that the model may call, with the schema of its arguments. `known` are the members read for it."""
+    found: Part = {"type": kind, "name": string(name) or ""}
+    if declared.get("description") is not None:
+        found["description"] = declared["description"]
+    if schema is not None:
+        found["parameters"] = schema
+    return with_rest(found, declared, {"name", "description", *known})
+
+
+def turn(
+    role: str, pieces: Iterable[Any], is_result: Callable[[Object], bool], read: Callable[[list[Any]], list[Part]]
+) -> list[Part]:
+    """Return the message of one turn. The tool results in a user's turn become a message before it."""
+    results: list[Any] = []
+    others: list[Any] = []
+    for piece in pieces:
+        (results if is_result(obj(piece)) else others).append(piece)
+    found: list[Part] = [{"role": "tool", "parts": read(results)}] if results else []
+    said = read(others)
+    return [*found, {"role": role, "parts": said}] if said or not results else found
 
 
 Reader = Callable[[Object], Part | None]

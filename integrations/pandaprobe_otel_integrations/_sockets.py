@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -41,60 +42,50 @@ class Listener(Protocol):
 
 
 def listen(connection: Any, listener: Listener) -> None:
-    """Replace methods of the connection by ones that do the same and notify the listener."""
-    kind = connection.__class__
-    if inspect.iscoroutinefunction(kind.recv):
-        _listen_async(connection, kind, listener)
-    else:
-        _listen(connection, kind, listener)
+    """Replace methods of the connection by ones that do the same and notify the listener, one at a time.
 
+    A synchronous connection is read in one thread and written in others.
+    """
+    this, kind = weakref.ref(connection), connection.__class__
+    lock = threading.RLock()
 
-def _listen(connection: Any, kind: Any, listener: Listener) -> None:
-    this = weakref.ref(connection)
+    def note(method: Callable[..., Any], *given: Any) -> Any:
+        with lock:
+            return guarded(method, *given)
 
     def send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        if (refusal := guarded(listener.sent, message)) is not None:
+        if (refusal := note(listener.sent, message)) is not None:
             raise refusal
         return kind.send(this(), message, *args, **kwargs)
+
+    async def send_async(message: Any, *args: Any, **kwargs: Any) -> Any:
+        return await send(message, *args, **kwargs)
 
     def recv(*args: Any, **kwargs: Any) -> Any:
         try:
             message = kind.recv(this(), *args, **kwargs)
         except Exception as error:
-            guarded(listener.broken, error)
+            note(listener.broken, error)
             raise
-        guarded(listener.received, message)
+        note(listener.received, message)
         return message
 
-    def close(*args: Any, **kwargs: Any) -> Any:
-        guarded(listener.closed)
-        return kind.close(this(), *args, **kwargs)
-
-    connection.send, connection.recv, connection.close = send, recv, close
-
-
-def _listen_async(connection: Any, kind: Any, listener: Listener) -> None:
-    this = weakref.ref(connection)
-
-    async def send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        if (refusal := guarded(listener.sent, message)) is not None:
-            raise refusal
-        return await kind.send(this(), message, *args, **kwargs)
-
-    async def recv(*args: Any, **kwargs: Any) -> Any:
+    async def recv_async(*args: Any, **kwargs: Any) -> Any:
         try:
             message = await kind.recv(this(), *args, **kwargs)
         except Exception as error:
-            guarded(listener.broken, error)
+            note(listener.broken, error)
             raise
-        guarded(listener.received, message)
+        note(listener.received, message)
         return message
 
-    async def close(*args: Any, **kwargs: Any) -> Any:
-        guarded(listener.closed)
-        return await kind.close(this(), *args, **kwargs)
+    def close(*args: Any, **kwargs: Any) -> Any:
+        note(listener.closed)
+        return kind.close(this(), *args, **kwargs)
 
     connection.send, connection.recv, connection.close = send, recv, close
+    if inspect.iscoroutinefunction(kind.recv):
+        connection.send, connection.recv = send_async, recv_async
 
 
 # -- calls on a connection that stays open: app and model take turns, and each turn of the model is a call -------------

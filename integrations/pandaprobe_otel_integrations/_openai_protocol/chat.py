@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     tool_definition,
 )
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
+from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
@@ -61,7 +62,9 @@ class ChatCompletions(DescribedEndpoint):
         "system_fingerprint": (names.SYSTEM_FINGERPRINT, string),
     }
     empty: ClassVar[Iterable[str]] = ("object", "created", "choices")
-    growing = Growth("choices", "delta", texts={*((name,) for name in TEXTS), ("tool_calls", "function", "arguments")})
+    growing = Growth(
+        "choices", "delta", texts={**{name: {} for name in TEXTS}, "tool_calls": {"function": {"arguments": {}}}}
+    )
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return every choice, its finish reason, and the usage, which Groq's streams keep in a separate member."""
@@ -105,18 +108,22 @@ def _index(choice: Object) -> int:
 # -- `POST /completions`: text in and text out. This API is older than messages ----------------------------------------
 
 
+def token_texts(given: Any) -> list[parts.Part]:
+    """Return one or several texts. Token ids are replaced by their number."""
+    several = [given] if isinstance(given, str) or _is_tokens(given) else items(given)
+    return [parts.text(f"[{len(items(one))} token ids]") if _is_tokens(one) else _given(one) for one in several]
+
+
+def _is_tokens(value: Any) -> bool:
+    return any(isinstance(one, int) for one in items(value)[:1])
+
+
+def _given(one: Any) -> parts.Part:
+    return parts.text(one) if isinstance(one, str) else told(one)
+
+
 def _prompts(prompt: Any) -> list[parts.Part]:
-    """Return one or several prompts. Token ids are replaced by their number."""
-    prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
-    return [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]
-
-
-def _is_tokens(prompt: Any) -> bool:
-    return any(isinstance(item, int) for item in items(prompt)[:1])
-
-
-def _text(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else f"[{len(items(prompt))} token ids]"
+    return [{"role": "user", "parts": [text]} for text in token_texts(prompt)]
 
 
 class Completions(ChatCompletions):

@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._other_members import Reader, grown, joined, reading, told, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, joined, reading, told, tool_part, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
@@ -25,7 +25,6 @@ _MESSAGE: Final = _BESIDE_TEXT | {
 }
 _ANSWER: Final = _MESSAGE | {"annotations"}
 _CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
-_TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
 _FUNCTION: Final = frozenset({"name", "arguments"})
 _CUSTOM: Final = frozenset({"name", "input"})
@@ -73,12 +72,8 @@ def tool_definition(tool: Object) -> Part:
     """Return a tool that the model may call: a function by its parameters, any other tool unchanged."""
     kind = string(tool.get("type")) or "function"
     described = obj(tool.get(kind)) or tool
-    found: Part = {"type": kind, "name": string(described.get("name")) or kind}
-    for key in ("description", "parameters"):
-        if described.get(key) is not None:
-            found[key] = described[key]
-    if described.keys() - _TOOL:
-        found = with_rest(found, described, _TOOL)
+    name, schema = string(described.get("name")) or kind, described.get("parameters")
+    found = tool_part(described, kind, name, schema, "type", "parameters")
     return found if described is tool else with_rest(found, tool, {"type", kind})
 
 
@@ -261,16 +256,22 @@ class _Choice:
         # Some services send the whole message again in the last chunk; if there is a delta as well, only the delta
         # counts. Together repeats a delta's content as `text`, the member of legacy completions.
         delta = piece.get("delta")
-        for name, value in obj(delta if delta is not None else {"content": piece.get("text")}).items():
+        if delta is None:
+            delta = {"content": piece.get("text")}
+        for name, value in obj(delta).items():
             if not value:
                 continue
-            if name == "tool_calls":
-                for call in objects(value):
-                    self._add_call(call)
-            elif name in TEXTS and not isinstance(value, str):
-                self._add_pieces(name, value)
+            before = self._message.get(name)
+            if name not in TEXTS:
+                if name == "tool_calls":
+                    for call in objects(value):
+                        self._add_call(call)
+                else:
+                    self._message[name] = joined(before, value, name)
+            elif isinstance(value, str):
+                self._message[name] = before + value if before else value
             else:
-                self._message[name] = joined(self._message.get(name), value, name)
+                self._add_pieces(name, value)
         if (reason := piece.get("finish_reason")) is not None:
             self._finish_reason = string(reason) or self._finish_reason
         if piece.get("logprobs") or piece.keys() - _STREAMED_CHOICE:

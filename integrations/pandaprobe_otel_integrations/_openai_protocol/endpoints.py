@@ -11,11 +11,11 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Endpoint, Fields, Service
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings, to_json
-from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions, token_texts
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, failure_in, usage_attributes
-from pandaprobe_otel_integrations._other_members import rest, told
+from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_of
 
@@ -61,18 +61,7 @@ _BYTES_PER_NUMBER: Final = 4
 
 
 def _embedded(value: Any) -> list[Part]:
-    given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
-    return parts.user_message([_part(one) for one in given])
-
-
-def _is_tokens(value: Any) -> bool:
-    return any(isinstance(one, int) for one in items(value)[:1])
-
-
-def _part(given: Any) -> Part:
-    if isinstance(given, str):
-        return parts.text(given)
-    return parts.text(f"[{len(items(given))} token ids]") if _is_tokens(given) else told(given)
+    return parts.user_message(token_texts(value))
 
 
 def _dimensions(data: Any) -> int | None:

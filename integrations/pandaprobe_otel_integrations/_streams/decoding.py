@@ -43,7 +43,7 @@ def _decoder(name: str) -> Callable[[bytes], bytes]:
     if name in ("gzip", "x-gzip"):
         return _tolerant(zlib.decompressobj(_GZIP_WINDOW).decompress)
     if name == "deflate":
-        return _Deflate().decode
+        return _tolerant(zlib.decompressobj().decompress)
     if name == "br" and _brotli is not None:
         brotli = _brotli.Decompressor()
         return _tolerant(getattr(brotli, "decompress", None) or brotli.process)
@@ -67,21 +67,3 @@ def _tolerant(decode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 
 def _nothing(_chunk: bytes) -> bytes:
     return b""
-
-
-class _Deflate:
-    """A `deflate` body, which is a zlib stream by the standard, but a raw one from some servers."""
-
-    def __init__(self) -> None:
-        self._decompressor = zlib.decompressobj()
-        self._started = False
-
-    def decode(self, chunk: bytes) -> bytes:
-        started, self._started = self._started, self._started or bool(chunk)
-        try:
-            return self._decompressor.decompress(chunk)
-        except zlib.error:
-            if started:
-                return b""
-            self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-            return _tolerant(self._decompressor.decompress)(chunk)

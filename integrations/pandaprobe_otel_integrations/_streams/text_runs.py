@@ -9,7 +9,7 @@ else are decoded separately.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from itertools import islice
 from operator import getitem
@@ -17,52 +17,51 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel_integrations._json import obj
-
 from .sse import Blocks, Event, Events, Read
 
 Place = tuple[str | int, ...]
 """The path to a text inside an event's JSON: members and indexes; the last one is a member."""
 _CONSTANT: Final = frozenset({"type", "role", "index", "id"})
 """Members beside a text that may be repeated."""
-_OF_EACH_TOKEN: Final = ("logprobs", "logprobsResult")
-"""Members that are different things even if they are equal."""
 
 
 class Growth:
     """Finds the text of an event, if it is all that the event adds.
 
     Reading two otherwise equal events must give the same result as reading one event with both texts. `below` has the
-    members around the pieces of an answer, and `texts` the paths of the texts in there.
+    members around the pieces of an answer, and `texts` those with texts: members inside members, the last one empty.
     """
 
     __slots__ = ("_below", "_texts")
 
-    def __init__(self, *below: str, texts: Set[tuple[str, ...]]) -> None:
+    def __init__(self, *below: str, texts: Mapping[str, Any]) -> None:
         self._below = below
         self._texts = texts
 
     def place(self, event: Event) -> Place | None:
         """Return the place of the text; None if there is none, or if the event adds anything else."""
-        value, steps, path = event.data, list[str | int](), list[str]()
-        while not isinstance(value, str):
-            if isinstance(value, list):
-                value = value[0] if len(value) == 1 else None  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        value, steps = event.data, list[str | int]()
+        below = iter(self._below)
+        texts: Any = self._texts
+        while value.__class__ is not str:
+            if value.__class__ is list and len(value) == 1:
+                value = value[0]
                 steps.append(0)
-            members = obj(value)
-            name = self._next(members, len(path))
-            if name is None or any(map(members.get, _OF_EACH_TOKEN)):
-                return None
+            if value.__class__ is not dict or value.get("logprobs") or value.get("logprobsResult"):
+                return None  # log probabilities of each token, even of two equal tokens
+            name: Any = next(below, None)
+            if name is None:
+                for member, one in value.items():
+                    if one and member not in _CONSTANT:
+                        if name is not None:
+                            return None
+                        name = member
+                texts = texts.get(name)
+                if texts is None:
+                    return None
             steps.append(name)
-            path.append(name)
-            value = members[name]
-        return tuple(steps) if value and tuple(path[len(self._below) :]) in self._texts else None
-
-    def _next(self, members: Mapping[str, Any], depth: int) -> str | None:
-        if depth < len(self._below):
-            return self._below[depth] if members.get(self._below[depth]) else None
-        names = [name for name, value in members.items() if value and name not in _CONSTANT]
-        return names[0] if len(names) == 1 else None
+            value = value.get(name)
+        return tuple(steps) if value and not texts else None
 
 
 MAX_MISSES: Final = 3

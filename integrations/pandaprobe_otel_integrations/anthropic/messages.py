@@ -20,7 +20,17 @@ from pandaprobe_otel_integrations._endpoint import (
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Reader, grown, reading, rest, sealed, told, with_rest
+from pandaprobe_otel_integrations._other_members import (
+    Reader,
+    grown,
+    reading,
+    rest,
+    sealed,
+    told,
+    tool_part,
+    turn,
+    with_rest,
+)
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -38,32 +48,21 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
         if not isinstance(content, (list, tuple)):
             found.append({"role": role, "parts": block_parts(content)})
             continue
-        results: list[Any] = []
-        others: list[Any] = []
-        for block in content:  # pyright: ignore[reportUnknownVariableType]
-            (results if obj(block).get("type") == "tool_result" else others).append(block)
-        if results:
-            found.append({"role": "tool", "parts": block_parts(results)})
-        rest = block_parts(others if results else content)
-        if rest or not results:
-            found.append({"role": role, "parts": rest})
+        found += turn(role, content, _is_result, block_parts)  # pyright: ignore[reportUnknownArgumentType]
         if len(message) > 2 and message.keys() - _MESSAGE:
             found[-1] = with_rest(found[-1], message, _MESSAGE)
     return found
 
 
+def _is_result(block: Object) -> bool:
+    return block.get("type") == "tool_result"
+
+
 def tool_definition(tool: Object) -> Part:
     """Return a tool: the app's own by its schema, Anthropic's by its type."""
     kind = string(tool.get("type"))
-    found: Part = {
-        "type": "function" if kind in (None, "custom") else kind,
-        "name": string(tool.get("name")) or kind or "",
-    }
-    if tool.get("description") is not None:
-        found["description"] = tool["description"]
-    if tool.get("input_schema") is not None:
-        found["parameters"] = tool["input_schema"]
-    return with_rest(found, tool, _TOOL) if tool.keys() - _TOOL else found
+    shown = "function" if kind in (None, "custom") else kind
+    return tool_part(tool, shown, tool.get("name") or kind, tool.get("input_schema"), "type", "input_schema")
 
 
 def block_parts(content: Any) -> list[Part]:
@@ -145,7 +144,6 @@ def _source(modality: str, source: Object) -> Part | None:
     return parts.text(str(source.get("data") or "")) if kind == "text" else None
 
 
-_TOOL: Final = frozenset({"type", "name", "description", "input_schema"})
 _MESSAGE: Final = frozenset({"role", "content"})
 _TEXT: Final = frozenset({"type", "text"})
 _SOURCE: Final = frozenset({"type", "data", "url", "file_id", "media_type"})
@@ -323,7 +321,7 @@ class Messages(DescribedEndpoint):
     }
     response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
     empty = ("type", "role", "content", "stop_reason")
-    growing = Growth("delta", texts={(source,) for source, _ in _DELTAS.values()})
+    growing = Growth("delta", texts={source: {} for source, _ in _DELTAS.values()})
 
     def finish_reason(self, body: Body) -> str | None:
         """Return the stop reason in the conventions' words."""

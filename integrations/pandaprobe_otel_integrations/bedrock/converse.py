@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._endpoint import (
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -31,37 +31,27 @@ from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})
 """Cache marks, members without a value, and members that an old botocore does not know."""
-_TOOL: Final = frozenset({"name", "description", "inputSchema"})
-"""Members that the reader of each block uses; all others stay beside the block, under their own names."""
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
     """Return messages of a request. Tool results inside a user's message become a separate message."""
     found: list[Part] = []
     for message in messages:
-        results: list[Object] = []
-        rest: list[Object] = []
-        for block in objects(message.get("content")):
-            (results if "toolResult" in block else rest).append(block)
-        if results:
-            found.append({"role": "tool", "parts": block_parts(results)})
-        if rest or not results:
-            found.append({"role": string(message.get("role")) or "user", "parts": block_parts(rest)})
+        found += turn(string(message.get("role")) or "user", objects(message.get("content")), _is_result, block_parts)
     return found
+
+
+def _is_result(block: Object) -> bool:
+    return "toolResult" in block
 
 
 def tool_definitions(tools: Any) -> list[Part]:
     """Return the tools that the model may call."""
     found: list[Part] = []
     for tool in objects(tools):
-        declared = obj(tool.get("toolSpec"))
-        if declared:
-            part: Part = {"type": "function", "name": string(declared.get("name")) or ""}
-            if declared.get("description") is not None:
-                part["description"] = declared["description"]
-            if (schema := obj(declared.get("inputSchema")).get("json")) is not None:
-                part["parameters"] = schema
-            found.append(with_rest(part, declared, _TOOL))
+        if declared := obj(tool.get("toolSpec")):
+            schema = obj(declared.get("inputSchema")).get("json")
+            found.append(tool_part(declared, "function", declared.get("name"), schema, "inputSchema"))
         elif system := obj(tool.get("systemTool")):
             found.append({"type": "system_tool", "name": string(system.get("name")) or "system_tool"})
     return found
@@ -145,8 +135,8 @@ _READERS: Final[Mapping[str, Reader]] = {
 
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
-TEXTS: Final = frozenset({("text",), ("toolUse", "input"), ("reasoningContent", "text")})
-"""Paths of the texts in a delta."""
+TEXTS: Final[Mapping[str, Any]] = {"text": {}, "toolUse": {"input": {}}, "reasoningContent": {"text": {}}}
+"""The texts in a delta."""
 LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
 """The event with the counts, or an error, for which the client raises an exception that may keep the stream alive."""
 FINISH_REASONS: Final[Mapping[str, str]] = {

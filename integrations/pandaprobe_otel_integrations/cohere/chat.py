@@ -165,7 +165,7 @@ class Chat(DescribedEndpoint):
     growing = Growth(
         "delta",
         "message",
-        texts={("content", "text"), ("content", "thinking"), ("tool_plan",), ("tool_calls", "function", "arguments")},
+        texts={"content": {"text": {}, "thinking": {}}, "tool_plan": {}, "tool_calls": {"function": {"arguments": {}}}},
     )
 
     def response_attributes(self, body: Body) -> Attributes:

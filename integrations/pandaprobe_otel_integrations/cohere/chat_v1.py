@@ -8,7 +8,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Failure, Partly, Service, each
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
-from pandaprobe_otel_integrations._other_members import RESPONSE, uncounted, with_rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, tool_part, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
@@ -33,12 +33,7 @@ def _either(response_id: Any, generation_id: Any) -> str | None:
 
 
 def _tool_definition(tool: Object) -> Part:
-    found: Part = {"type": "function", "name": string(tool.get("name")) or "function"}
-    if description := string(tool.get("description")):
-        found["description"] = description
-    if parameters := obj(tool.get("parameter_definitions")):
-        found["parameters"] = parameters
-    return found
+    return tool_part(tool, "function", tool.get("name"), tool.get("parameter_definitions"), "parameter_definitions")
 
 
 class ChatV1(DescribedEndpoint):

@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._endpoint import (
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
-from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, with_rest
+from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -43,7 +43,7 @@ _CALL: Final = frozenset({"id", "name", "args"})
 _ANSWER: Final = frozenset({"id", "name", "response"})
 _DATA: Final = frozenset({"data", "mimeType", "mime_type", "type"})
 _FILE: Final = frozenset({"fileUri", "file_uri", "mimeType", "mime_type"})
-_FUNCTION: Final = frozenset({"name", "description", "parameters", "parametersJsonSchema", "parameters_json_schema"})
+_SCHEMAS: Final = ("parameters", "parametersJsonSchema")
 _NAMED: Final = frozenset({"type", "name"})
 _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
 """Members that the reader of each candidate uses; all others stay beside it, under their own names."""
@@ -55,16 +55,12 @@ def input_messages(contents: Any) -> list[Part]:
     found: list[Part] = []
     for content in objects(contents):
         role = string(content.get("role")) or "user"
-        role = _ROLES.get(role, role)
-        answers: list[Object] = []
-        rest: list[Object] = []
-        for piece in objects(content.get("parts")):
-            (answers if member(piece, "functionResponse") else rest).append(piece)
-        if answers:
-            found.append({"role": "tool", "parts": content_parts(answers)})
-        if rest or not answers:
-            found.append({"role": role, "parts": content_parts(rest)})
+        found += turn(_ROLES.get(role, role), objects(content.get("parts")), _is_result, content_parts)
     return found
+
+
+def _is_result(piece: Object) -> bool:
+    return bool(member(piece, "functionResponse"))
 
 
 def system_parts(instruction: Any) -> list[Part]:
@@ -111,13 +107,9 @@ def tool_definitions(tools: Any) -> list[Part]:
 
 
 def _function(declared: Object) -> Part:
-    found: Part = {"type": "function", "name": string(declared.get("name")) or ""}
-    if declared.get("description") is not None:
-        found["description"] = declared["description"]
-    schema = member(declared, "parameters") or member(declared, "parametersJsonSchema")
-    if schema is not None:
-        found["parameters"] = schema
-    return with_rest(found, declared, _FUNCTION)
+    schemas = [found for name in _SCHEMAS if (found := member(declared, name)) is not None]
+    known = (*_SCHEMAS, *map(in_python, _SCHEMAS))
+    return tool_part(declared, "function", declared.get("name"), next(iter(schemas), None), *known)
 
 
 def _part(piece: Object) -> Part | None:
@@ -388,7 +380,7 @@ class GenerateContent(GoogleEndpoint):
     }
     response = {"responseId": (names.RESPONSE_ID, string), "modelVersion": (names.RESPONSE_MODEL, string)}
     empty = ("candidates", "sdkHttpResponse", "createTime")
-    growing = Growth("candidates", "content", "parts", texts={("text",)})
+    growing = Growth("candidates", "content", "parts", texts={"text": {}})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return every candidate, its finish reason, and the usage."""

@@ -10,6 +10,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, each, true
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -24,7 +25,6 @@ _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
 
 _STEP: Final = frozenset({"type", "summary", "signature"})
 _MEDIUM: Final = frozenset({"type", "data", "uri", "mime_type"})
-_TOOL: Final = frozenset({"type", "name", "description", "parameters"})
 
 
 def _continue(step: dict[str, Any], delta: Object) -> None:
@@ -106,13 +106,6 @@ def _media(kind: str, step: Object) -> Part:
     return with_rest({**found, "mime_type": mime_type} if mime_type else found, step, _MEDIUM)
 
 
-def _tool(tool: Object) -> Part:
-    kind = string(tool.get("type")) or "function"
-    found: Part = {"type": kind, "name": string(tool.get("name")) or kind}
-    found.update((key, tool[key]) for key in ("description", "parameters") if tool.get(key) is not None)
-    return with_rest(found, tool, _TOOL)
-
-
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage. Tool results and reasoning are counted apart, and billed."""
     counts = obj(usage)
@@ -154,7 +147,7 @@ class Interactions(DescribedEndpoint):
     input = {
         "system_instruction": (names.SYSTEM_INSTRUCTIONS, parts.texts),
         "input": (names.INPUT_MESSAGES, _input_messages),
-        "tools": (names.TOOL_DEFINITIONS, each(_tool)),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {
         "id": (names.RESPONSE_ID, string),

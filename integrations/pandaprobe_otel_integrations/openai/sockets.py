@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -17,7 +16,7 @@ from pandaprobe_otel_integrations._json import Content, Object, from_json, integ
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
-from pandaprobe_otel_integrations._sockets import Listener, LiveCall, listen
+from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
@@ -221,7 +220,7 @@ class SocketHooks:
                 return LiveCall(self._recorder, lambda: self._gate(client), place, socket)
 
             is_session = "Realtime" in type(manager).__name__
-            listen(socket, _OneAtATime(RealtimeSession(turn(), model) if is_session else _Responses(turn)))
+            listen(socket, RealtimeSession(turn(), model) if is_session else _Responses(turn))
             return socket
 
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
@@ -230,30 +229,6 @@ class SocketHooks:
             connection._make_ws = (
                 _hearing_async(make, hear) if inspect.iscoroutinefunction(make) else _hearing(make, hear)
             )  # pyright: ignore[reportPrivateUsage]
-
-
-class _OneAtATime:
-    """A lock around a listener: a synchronous connection is read in one thread and written in others."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._lock = threading.RLock()
-
-    def sent(self, message: Any) -> BudgetExceeded | None:
-        with self._lock:
-            return self._listener.sent(message)
-
-    def received(self, message: Any) -> None:
-        with self._lock:
-            self._listener.received(message)
-
-    def broken(self, error: Exception) -> None:
-        with self._lock:
-            self._listener.broken(error)
-
-    def closed(self) -> None:
-        with self._lock:
-            self._listener.closed()
 
 
 class _Responses:
