@@ -95,8 +95,8 @@ def wrap(client: _Client) -> _Client:
     """Record the calls of this client of a model's provider, and of copies and parts of it; return the client itself.
 
     Other clients of its library are recorded only after `instrument(name)`. Known are the clients of OpenAI, Anthropic,
-    google-genai, Mistral, Cohere, Cerebras, Groq, Ollama and Together, `bedrock-runtime` of boto3 and aiobotocore, and
-    the module `litellm`, which has no clients.
+    google-genai, Mistral, Cohere, Cerebras, Fireworks, Groq, Ollama and Together, `bedrock-runtime` of boto3 and
+    aiobotocore, and the module `litellm`, which has no clients.
     """
     begin_first_use()
     name = _library_of(client)

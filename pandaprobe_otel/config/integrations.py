@@ -81,6 +81,7 @@ TABLE: Final[Mapping[str, Row]] = {
     # Older ones have no place where the answer of a model is whole.
     "dspy": Row("DSPyInstrumentor", "dspy", "dspy>=3.4"),
     # Older ones make two spans of a model call, and tools are inside of the first.
+    "fireworks": Row("FireworksInstrumentor", "fireworks", "fireworks-ai>=1.2.30", has_clients=True),
     "google_adk": Row("GoogleADKInstrumentor", "google.adk", "google-adk>=2.13"),
     "google_genai": Row("GoogleGenAIInstrumentor", "google.genai", "google-genai>=1.50", has_clients=True),
     "groq": Row("GroqInstrumentor", "groq", "groq>=0.4", has_clients=True),

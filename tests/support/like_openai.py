@@ -6,6 +6,7 @@ from typing import Final
 
 CLIENTS: Final = {
     "cerebras": ("Cerebras", "cerebras"),
+    "fireworks": ("Fireworks", "fireworks_ai"),
     "groq": ("Groq", "groq"),
     "together": ("Together", "together_ai"),
 }

@@ -1,0 +1,27 @@
+"""OpenTelemetry spans for the `fireworks-ai` client."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._openai_protocol.endpoints import (
+    ForeignChatCompletions,
+    ForeignCompletions,
+    ServiceApi,
+)
+from pandaprobe_otel_integrations._stainless import StainlessIntegration
+from pandaprobe_otel_integrations.anthropic.messages import Messages
+
+__all__ = ["FireworksInstrumentor"]
+
+
+class FireworksInstrumentor(StainlessIntegration):
+    """Chat completions, completions and messages, sync and async.
+
+    See `Integration` for the options of `instrument()`.
+    """
+
+    library = "fireworks"
+    hooked_modules = ("fireworks._base_client",)
+    api = ServiceApi(
+        "fireworks_ai",
+        {"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions(), "/messages": Messages()},
+    )
