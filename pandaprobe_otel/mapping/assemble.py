@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -135,7 +135,6 @@ def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, 
 
 
 _body: Final[Callable[[MappedSpan], dict[str, Any]]] = attrgetter("body")
-_ended_at: Final[Callable[[dict[str, Any]], str | None]] = methodcaller("get", "ended_at")
 
 
 def _finished(
@@ -148,8 +147,8 @@ def _finished(
     """Add the id and the times of the trace: the earliest start and the latest end. `spans` is sorted by start."""
     bodies = [*map(_body, spans)]
     trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": bodies[0]["started_at"]}
-    if (ended := max(filter(None, map(_ended_at, bodies)), default=None)) is not None:
-        trace["ended_at"] = ended
+    if ended := [at for body in bodies if (at := body.get("ended_at"))]:
+        trace["ended_at"] = max(ended)
     return finished(trace, bodies, options, merged)
 
 

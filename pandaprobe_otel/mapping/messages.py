@@ -286,10 +286,10 @@ def joined(value: Any) -> Any:
     goes_on = False
     for message in messages:
         if goes_on and type_of(message) is dict:
-            begun, more = ([*(one.get("parts") or ())] for one in (whole[-1], message))
+            begun: list[Any] = [*(whole[-1].get("parts") or ())]
             whole[-1] = {**whole[-1], **message, "parts": begun}
-            for part in more:
-                last = begun[-1] if begun else None
+            for part in message.get("parts") or ():
+                last: Any = begun[-1] if begun else None
                 if type_of(last) is dict and type_of(part) is dict and _is_text(last) and _is_text(part, last["type"]):
                     begun[-1] = {**last, "content": last["content"] + part["content"]}
                 else:

@@ -136,7 +136,7 @@ def _is_same_call(outer: MappedSpan, inner: MappedSpan) -> bool:
 
 def _same_model(outer: MappedSpan, inner: MappedSpan) -> bool | None:
     theirs, ours = (
-        [name.lower() for name in (span.body.get("model"), span.metadata.get("request_model")) if type_of(name) is str]
+        [str(name).lower() for name in (span.body.get("model"), span.metadata.get("request_model")) if name]
         for span in (outer, inner)
     )
     if not theirs or not ours:

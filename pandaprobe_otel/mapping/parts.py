@@ -191,7 +191,7 @@ def _media(draft: Draft, part: Any) -> None:
     held: dict[str, Any] = dict(part)
     while type_of(inner := first_of(held, *_INNER_KEYS)) is dict:  # OpenInference: image.image.url
         held = {**{key: item for key, item in held.items() if key not in _INNER_KEYS}, **inner}
-    url = inner if inner is not None else first_of(held, *_URL_KEYS)
+    url: Any = inner if inner is not None else first_of(held, *_URL_KEYS)
     data, mime = first_of(held, *_DATA_KEYS), str(first_of(held, *_MIME_KEYS) or "")
     of_type = part.get("type")
     if type_of(data) is int:
@@ -204,7 +204,7 @@ def _media(draft: Draft, part: Any) -> None:
         return
     if type_of(url) is str and not url.startswith(_ADDRESSES):
         url, data = None, url
-    elif url is None and type_of(data) is str and data.startswith(_ADDRESSES):
+    elif url is None and type_of(data) is str and str(data).startswith(_ADDRESSES):
         url, data = data, None
     if data is not None:
         draft.content.append(media(is_image, mime or ("image/png" if is_image else ""), data))

@@ -57,7 +57,7 @@ class Growth:
                             return None
                         name = member
                 texts = texts.get(name)
-                if texts is None:
+                if name is None or texts is None:
                     return None
             steps.append(name)
             value = value.get(name)
