@@ -6,13 +6,11 @@ the trace itself will contain: its segments have a memory of their own (`Drafted
 
 from __future__ import annotations
 
-import threading
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
-
-import orjson
 
 from pandaprobe_otel.assembly.assembler import Stage, TraceSegment
 from pandaprobe_otel.assembly.encoder import SegmentEncoder
@@ -21,15 +19,14 @@ from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.transport.local_server import abilities_in
-from pandaprobe_otel.transport.outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request, Transport
 
-MOST_BYTES: Final = 4 << 20
-"""Bound on the drafts that wait for the local server."""
-EVERY_S: Final = 0.2
-"""Interval of the requests to the local server."""
 _MOST_IN_REQUEST: Final = 500
 """Drafts in one request: as many as the server takes."""
-_MOST_BYTES_IN_REQUEST: Final = 256 << 10
+_MOST_BYTES: Final = 256 << 10
+"""Bytes of a request above which no further draft is added to it."""
+_MOST_WAITING: Final = 1_000
+"""Bound on the drafts that wait while the server answers slowly."""
 _MOST_INCOMPLETE: Final = 400
 _BREAK_S: Final = 30.0
 """Time for which a server that has failed gets nothing."""
@@ -127,10 +124,10 @@ def _finish(trace_id: str, project: str | None) -> Parcel:
 
 
 class LiveView:
-    """Sender of drafts to a server that says it is local. Its thread lives while there is something to send.
+    """Sender of drafts to a server that says it is local, from the worker's thread between its rounds.
 
-    If the server is too slow or does not answer, drafts are dropped, and the server is told which traces are
-    incomplete. The traces themselves will contain everything.
+    A server that does not answer in time gets nothing for a while, and learns with the next draft of a trace that the
+    trace is incomplete. The traces themselves will contain everything.
     """
 
     def __init__(self, transport: Callable[[], Transport], *, timeout_s: float, monotonic: Callable[[], float]) -> None:
@@ -141,58 +138,60 @@ class LiveView:
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._waiting: deque[tuple[str, bytes, str]] = deque()
-        self._bytes = 0
+        self._waiting: deque[Draft] = deque()
         self._incomplete: set[str] = set()
-        """Traces with dropped drafts, which no request has reported to the server yet."""
-        self._in_request: set[str] = set()
-        self._project = ""
-        """Project of the drafts in the request."""
+        """Traces with drafts that the server did not get, which it does not know yet."""
         self._was_asked = False
         self.is_refused = False
         """True if the server does not take drafts."""
-        self._off_until = 0.0
+        self._off_until = -math.inf
 
     def add(self, drafts: Iterable[Draft]) -> None:
-        """Send these drafts soon, unless the server has failed a short while ago."""
-        if self.is_refused or self._closing.is_set():
-            return
-        with self._lock:
-            for draft in drafts:
-                spans = b",".join(parcel.spans.joined for parcel in draft.parcels if parcel.spans)
-                encoded = b'{"trace_id":"%b","spans":[%b]}' % (draft.trace_id.encode(), spans)
-                project = next((parcel.project for parcel in draft.parcels), "")
-                self._waiting.append((draft.trace_id, encoded, project))
-                self._bytes += len(encoded)
-            is_off = self._monotonic() < self._off_until
-            while self._waiting and (is_off or self._bytes > MOST_BYTES):
-                self._drop_oldest()
-            if self._waiting and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="pandaprobe-live", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:
-                    self._thread = None  # during interpreter shutdown
+        """Let drafts wait for the next round."""
+        for draft in drafts:
+            if len(self._waiting) < _MOST_WAITING:
+                self._waiting.append(draft)
+            elif len(self._incomplete) < _MOST_INCOMPLETE:
+                self._incomplete.add(draft.trace_id)
 
     def forget(self, trace_id: str) -> None:
-        """Drop what waits of a trace, because the server gets the trace itself."""
-        if not (self._waiting or self._incomplete):
-            return
-        with self._lock:
-            self._waiting = deque(each for each in self._waiting if each[0] != trace_id)
-            self._bytes = sum(len(encoded) for _, encoded, _ in self._waiting)
-            self._incomplete.discard(trace_id)
+        """Drop the waiting drafts of a trace, because the server gets the trace itself."""
+        if self._waiting:
+            self._waiting = deque(draft for draft in self._waiting if draft.trace_id != trace_id)
+
+    def take(self) -> deque[Draft]:
+        """Return the waiting drafts, to be shown outside of the worker's lock, under which the others are called."""
+        taken, self._waiting = self._waiting, deque()
+        return taken
+
+    def show(self, drafts: deque[Draft]) -> None:
+        """Send these drafts, unless the server has failed a short while ago. Never raises."""
+        try:
+            self._show(drafts)
+        except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
+            failed("the live view", error)
+            self.is_refused = True
+
+    def _show(self, left: deque[Draft]) -> None:
+        while left and self._monotonic() >= self._off_until and self._is_local():
+            project, sent, size = _project_of(left[0]), list[Draft](), 0
+            items: list[bytes] = []
+            while left and len(items) < _MOST_IN_REQUEST and size < _MOST_BYTES and _project_of(left[0]) == project:
+                sent.append(left.popleft())
+                items.append(self._encoded(sent[-1]))
+                size += len(items[-1])
+            answer = self._ask("POST", "/local/live", b"[%b]" % b",".join(items), project)
+            if isinstance(answer, Answer) and answer.status < 300:
+                self._incomplete.difference_update(draft.trace_id for draft in sent)
+            else:
+                self._off_until = self._monotonic() + _BREAK_S
+                left.extendleft(sent)
+        if not self.is_refused and len(self._incomplete) < _MOST_INCOMPLETE:
+            self._incomplete.update(draft.trace_id for draft in left)
 
     def close(self) -> None:
-        """Send nothing more. Close the connection after the current request has its answer or times out."""
-        self._closing.set()
-        thread = self._thread
-        if thread is not None:
-            thread.join(self._timeout_s)
-        elif self._transport is not None:
+        """Close the connection."""
+        if self._transport is not None:
             self._transport.close()
 
     def reset_after_fork(self) -> None:
@@ -201,73 +200,30 @@ class LiveView:
             self._transport.reset_after_fork()
         self._start_empty()
 
-    def _drop_oldest(self) -> None:
-        """Drop a draft. Beyond a bound, the server does not learn which traces are incomplete."""
-        trace_id, encoded, _ = self._waiting.popleft()
-        self._bytes -= len(encoded)
-        if len(self._incomplete) < _MOST_INCOMPLETE:
-            self._incomplete.add(trace_id)
+    def _encoded(self, draft: Draft) -> bytes:
+        spans = b",".join(parcel.spans.joined for parcel in draft.parcels if parcel.spans)
+        mark = b',"is_incomplete":true' if draft.trace_id in self._incomplete else b""
+        return b'{"trace_id":"%b","spans":[%b]%b}' % (draft.trace_id.encode(), spans, mark)
 
-    # -- the thread ---------------------------------------------------------------------------------------------------
+    def _is_local(self) -> bool:
+        """Return whether the server takes drafts; ask it the first time."""
+        if not self._was_asked:
+            answer = self._ask("GET", "/health")
+            if not isinstance(answer, Answer):
+                self._off_until = self._monotonic() + _BREAK_S
+                return False
+            abilities = abilities_in(answer)
+            self.is_refused = abilities is None or not abilities.takes_live_spans
+            self._was_asked = True
+        return not self.is_refused
 
-    def _run(self) -> None:
-        try:
-            while (body := self._next()) is not None:
-                if not self._is_taken(body):
-                    with self._lock:
-                        self._off_until = self._monotonic() + _BREAK_S
-                        self._incomplete |= self._in_request
-                        while self._waiting:
-                            self._drop_oldest()
-        except Exception as error:  # noqa: BLE001 - protects the app: only the live view is lost
-            failed("the live view", error)
-            self.is_refused = True
-        finally:
-            if self._closing.is_set() and self._transport is not None:
-                self._transport.close()
-
-    def _next(self) -> bytes | None:
-        """Return the body of the next request after a while; None, which ends the thread, if nothing waits."""
-        self._closing.wait(EVERY_S)
-        with self._lock:
-            if not self._waiting or self._closing.is_set() or self.is_refused:
-                self._thread = None
-                return None
-            if not self._was_asked:
-                return b""
-            reported, self._incomplete = self._incomplete, set()
-            items = [orjson.dumps({"trace_id": each, "spans": [], "is_incomplete": True}) for each in reported]
-            size, self._in_request = 0, reported
-            self._project = self._waiting[0][2]
-            while self._waiting and len(items) < _MOST_IN_REQUEST and size < _MOST_BYTES_IN_REQUEST:
-                if self._waiting[0][2] != self._project:
-                    break
-                trace_id, encoded, _ = self._waiting.popleft()
-                size += len(encoded)
-                items.append(encoded)
-                self._in_request.add(trace_id)
-            self._bytes -= size
-            return b"[%b]" % b",".join(items)
-
-    def _is_taken(self, body: bytes) -> bool:
-        """Send a request, or first ask the server what it is; return whether it answered as expected."""
+    def _ask(self, method: str, path: str, body: bytes | None = None, project: str = "") -> Outcome:
         if self._transport is None:
             self._transport = self._make_transport()
-        path = "/local/live" if body else "/health"
-        request = Request(
-            method="POST" if body else "GET",
-            path=path,
-            body=body or None,
-            timeout_s=self._timeout_s,
-            most_read=4_096,
-            project=self._project,
+        return self._transport.send(
+            Request(method=method, path=path, body=body, timeout_s=self._timeout_s, most_read=4_096, project=project)
         )
-        answer = self._transport.send(request)
-        if not isinstance(answer, Answer):
-            return False
-        if body:
-            return answer.status < 300
-        abilities = abilities_in(answer)
-        self.is_refused = abilities is None or not abilities.takes_live_spans
-        self._was_asked = True
-        return True
+
+
+def _project_of(draft: Draft) -> str:
+    return next((parcel.project for parcel in draft.parcels), "")

@@ -277,10 +277,14 @@ class Worker:
         if not self._claim.acquire(blocking=False):
             return  # another thread was started at the same time
         self.is_started = True
+        live = None if self._drafts is None else self._drafts.live
         while not self._stopped:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
+                drafts = live.take() if live is not None else None
+            if live is not None and drafts:
+                live.show(drafts)  # not under the lock: a flush does not wait for this server
             if not is_idle:
                 self._pause()
             self._sleep(is_idle=is_idle)

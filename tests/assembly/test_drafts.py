@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import Span
 
 from pandaprobe_otel.assembly.assembler import Assembler, Timing
-from pandaprobe_otel.assembly.drafts import MOST_BYTES, Drafts, LiveView
+from pandaprobe_otel.assembly.drafts import Drafts, LiveView
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -21,10 +20,9 @@ from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.sdk_span import fields_of
-from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
 from spools import Content, Run
-from waiting import wait_until
 
 AGENT: Final = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "s1"}
 SECRET: Final = "s3cr3t-4711"
@@ -276,20 +274,16 @@ def test_a_fault_costs_only_the_drafts_of_that_round(app: App) -> None:
 
 
 class Server:
-    """A transport with scripted answers, which records the requests, and may wait for the test."""
+    """A transport with scripted answers, which records the requests."""
 
     def __init__(self, health: Outcome = LOCAL, takes: Outcome | None = None) -> None:
         self.health, self.takes = health, takes or Answer(status=204)
         self.requests: list[Request] = []
-        self.is_asked, self.answers = threading.Event(), threading.Event()
-        self.answers.set()
         self.now = 0.0
         self.view = LiveView(lambda: self, timeout_s=60.0, monotonic=lambda: self.now)
 
     def send(self, request: Request) -> Outcome:
         """Answer a request."""
-        self.is_asked.set()
-        self.answers.wait(60)
         self.requests.append(request)
         return self.health if request.path == "/health" else self.takes
 
@@ -299,10 +293,14 @@ class Server:
     def reset_after_fork(self) -> None:
         """Do nothing."""
 
+    def show(self, *drafts: Draft) -> None:
+        """Send drafts."""
+        self.view.add(drafts)
+        self.view.show(self.view.take())
+
     def drafts(self) -> list[dict[str, Any]]:
-        """Return all drafts that were posted, once everything is."""
-        threads = threading.enumerate
-        wait_until(lambda: all(each.name != "pandaprobe-live" for each in threads()), what="all drafts are sent")
+        """Return all drafts that were posted, with those that wait."""
+        self.view.show(self.view.take())
         posts = [json.loads(request.body or b"") for request in self.requests if request.path == "/local/live"]
         return [draft for post in posts for draft in post]
 
@@ -312,10 +310,11 @@ class Server:
         return [(span["name"], "ended_at" in span) for span in spans]
 
 
-def draft(number: int, size: int = 0) -> Draft:
+def draft(number: int, project: str = "", size: int = 0) -> Draft:
     """Return a draft of the trace with this number."""
     spans = EncodedSpans.of([b'{"input":"%b"}' % (b"x" * size)])
-    return Draft(trace_id=str(number), parcels=[Parcel(step=Step.APPEND, trace_id=str(number), spans=spans)])
+    parcel = Parcel(step=Step.APPEND, trace_id=str(number), spans=spans, project=project)
+    return Draft(trace_id=str(number), parcels=[parcel])
 
 
 @pytest.mark.parametrize(
@@ -388,49 +387,37 @@ def test_capture_and_mask_apply_to_drafts(tmp_path: Path, options: MappingOption
     assert SECRET.encode() not in written
 
 
-def test_nobody_waits_for_a_server_that_hangs() -> None:
-    """A server that hangs gets one request at a time; a delivered trace is not shown any more."""
+def test_drafts_are_sent_in_requests_of_one_project_and_a_bounded_size() -> None:
+    """A request has the drafts of one project, at most 500, and ends with the one that makes it larger than 256 KB."""
     server = Server()
-    server.answers.clear()
-    server.view.add([draft(1)])
-    assert server.is_asked.wait(60)
-    server.view.add([draft(2), draft(3)])
-    server.view.forget("2")
-    before = list(server.requests)
-    server.answers.set()
+    server.show(draft(0, "a"), draft(1, "a"), draft(2), *(draft(number, size=200_000) for number in range(3, 6)))
+    server.show(*(draft(number) for number in range(10, 1000)))
 
-    assert before == []
-    assert [each["trace_id"] for each in server.drafts()] == ["1", "3"]
-    assert [request.path for request in server.requests] == ["/health", "/local/live"]
+    found = [(request.project, len(json.loads(request.body or b""))) for request in server.requests[1:]]
+    assert found == [("a", 2), ("", 3), ("", 1), ("", 500), ("", 490)]
 
 
-def test_overload_drops_the_oldest_drafts_and_reports_it() -> None:
-    """Beyond the bound, the oldest drafts are dropped, and the server learns which traces are incomplete."""
-    server = Server()
-    server.answers.clear()
-    for number in range(6):
-        server.view.add([draft(number, MOST_BYTES // 4)])
-    server.answers.set()
-
-    found = [(each["trace_id"], each.get("is_incomplete", False)) for each in server.drafts()]
-    assert sorted(found[:3]) == [("0", True), ("1", True), ("2", True)]
-    assert found[3:] == [("3", False), ("4", False), ("5", False)]
-
-
-def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
-    """After a failure, nothing is sent for 30 seconds; then the omitted traces are reported as incomplete."""
-    server = Server(takes=Answer(status=500))
-    server.view.add([draft(1)])
-    assert len(server.drafts()) == 1
+@pytest.mark.parametrize("failure", [Answer(status=500), NoAnswer(reason="hangs", may_have_arrived=True)])
+def test_a_server_that_fails_is_left_alone_for_a_while(failure: Outcome) -> None:
+    """After a failure, nothing is sent for 30 seconds; then the next draft of an omitted trace says so, once."""
+    server = Server(takes=failure)
+    server.show(draft(1))
     server.takes = Answer(status=204)
-    for server.now in (29.0, 30.0):
-        server.view.add([draft(int(server.now))])
-        server.drafts()
+    for server.now in (29.0, 30.0, 31.0):
+        server.show(draft(1), draft(2))
 
-    assert len(server.requests) == 3
-    found = [(each["trace_id"], each.get("is_incomplete", False)) for each in server.drafts()[1:]]
-    assert sorted(found[:2]) == [("1", True), ("29", True)]
-    assert found[2:] == [("30", False)]
+    assert len(server.requests) == 4
+    found = [(each["trace_id"], each.get("is_incomplete", False)) for each in server.drafts()]
+    assert found == [("1", False), ("1", True), ("2", True), ("1", False), ("2", False)]
+
+
+def test_a_delivered_trace_is_not_shown_any_more() -> None:
+    """A draft that waits is dropped when the trace itself is delivered."""
+    server = Server()
+    server.view.add([draft(1), draft(2), draft(3)])
+    server.view.forget("2")
+
+    assert [each["trace_id"] for each in server.drafts()] == ["1", "3"]
 
 
 def test_a_server_that_is_not_local_gets_no_draft() -> None:
