@@ -125,7 +125,10 @@ SWITCHES: Final = (
     Switch("TRACELOOP_TRACE_CONTENT", _FALSE, _TRUE),
     *(
         Switch(f"OPENINFERENCE_HIDE_{part}", _TRUE, _FALSE)
-        for part in ("INPUTS", "OUTPUTS", "INPUT_MESSAGES", "OUTPUT_MESSAGES", "INPUT_TEXT", "OUTPUT_TEXT")
+        for part in (
+            *("INPUTS", "OUTPUTS", "INPUT_MESSAGES", "OUTPUT_MESSAGES", "INPUT_TEXT", "OUTPUT_TEXT"),
+            *("LLM_TOOLS", "LLM_PROMPTS", "PROMPTS", "CHOICES", "EMBEDDINGS_TEXT"),
+        )
     ),
 )
 

@@ -230,6 +230,11 @@ OPENINFERENCE = {
     "llm.input_messages.0.message.content": SECRET,
     "llm.output_messages.0.message.role": "assistant",
     "llm.output_messages.0.message.content": SECRET,
+    "llm.prompts.0.prompt.text": SECRET,
+    "llm.choices.0.completion.text": SECRET,
+    "llm.prompt_template.template": SECRET,
+    "llm.tools.0.tool.json_schema": json.dumps({"name": "t", "description": SECRET}),
+    "embedding.embeddings.0.embedding.text": SECRET,
     "llm.model_name": "gpt-4o",
 }
 SEMCONV = {
@@ -256,6 +261,8 @@ TRACELOOP = {
         {"OPENINFERENCE_HIDE_INPUTS": "TRUE"},
         {"OPENINFERENCE_HIDE_OUTPUT_TEXT": "1"},
         {"OPENINFERENCE_HIDE_INPUTS": "ture"},
+        {"OPENINFERENCE_HIDE_EMBEDDINGS_TEXT": "true"},
+        {"OPENINFERENCE_HIDE_LLM_TOOLS": "true"},
         {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "NO_CONTENT"},
         {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPANS"},
         {"TRACELOOP_TRACE_CONTENT": "False"},
