@@ -104,9 +104,8 @@ def make_trace(tracer: Tracer, children: int, parts: int) -> None:
                     span.add_event("event", {"a": "b"})
 
 
-@pytest.mark.parametrize(("children", "parts"), [(0, 0), (8, 5)])
-def test_a_trace_that_waits_to_be_sent_costs_few_objects(children: int, parts: int) -> None:
-    """A trace that waits for a server costs eight objects at most, whatever is in it."""
+def grown(children: int, parts: int) -> int:
+    """Return by how many objects traces grow that wait for a server that cannot be reached."""
     processor = PandaProbeSpanProcessor(api_key="k", endpoint="http://127.0.0.1:9", shutdown_timeout_s=0)
     with provider_with(processor) as tracer:
         make_trace(tracer, children, parts)
@@ -119,7 +118,14 @@ def test_a_trace_that_waits_to_be_sent_costs_few_objects(children: int, parts: i
         status = processor.pipeline.status()
 
     assert status.spans_pending == (TRACES + 1) * (1 + children)
-    assert after - before <= OF_A_QUEUED_TRACE * TRACES + 100
+    return after - before
+
+
+@pytest.mark.parametrize(("children", "parts"), [(0, 0), (8, 5)])
+def test_a_trace_that_waits_to_be_sent_costs_few_objects(children: int, parts: int) -> None:
+    """A trace that waits for a server costs eight objects at most, whatever is in it."""
+    measured = [grown(children, parts) for _ in range(3)]  # what other tests have left may grow meanwhile
+    assert min(measured) <= OF_A_QUEUED_TRACE * TRACES + 100
 
 
 # -- the counted size of a waiting span --------------------------------------------------------------------------------
