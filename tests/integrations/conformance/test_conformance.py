@@ -19,7 +19,6 @@ from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
 from conformance.sides import Side, await_span, recorded
 from conformance.span_check import check, steady
 from like_openai import CLIENTS
-from pandaprobe_otel.mapping.attributes import OUTCOME
 from provider_server import ProviderServer
 from rings import IN_FULL
 from span_recorder import SpanRecorder
@@ -123,9 +122,5 @@ def test_every_way(run: Run, side: Any, server: ProviderServer, recorder: SpanRe
         while run.case.times_out and len(recorder.spans) > 1:  # of calls that did not connect
             recorder.clear()
             seen = _look(run, used, server)
-        for _ in range(5):  # on a busy machine, the whole answer may arrive before the app leaves it
-            if run.case.outcome == "partial" and OUTCOME not in (recorder.one().attributes or {}):
-                recorder.clear()
-                seen = _look(run, used, server)
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import cohere
+import httpx
 from cohere.core import RequestOptions
 
 import aws_events
@@ -41,7 +42,7 @@ def client(url: str, timeout_s: float) -> cohere.ClientV2:
 
 def async_client(url: str, timeout_s: float) -> cohere.AsyncClientV2:
     """Return an asynchronous client of the loopback server."""
-    return cohere.AsyncClientV2(api_key="none", base_url=url, timeout=timeout_s)
+    return cohere.AsyncClientV2(api_key="none", base_url=url, timeout=timeout_s, httpx_client=_httpx(timeout_s))
 
 
 def client_v1(url: str, timeout_s: float) -> cohere.Client:
@@ -51,7 +52,12 @@ def client_v1(url: str, timeout_s: float) -> cohere.Client:
 
 def async_client_v1(url: str, timeout_s: float) -> cohere.AsyncClient:
     """Return an asynchronous client of the first version."""
-    return cohere.AsyncClient(api_key="none", base_url=url, timeout=timeout_s)
+    return cohere.AsyncClient(api_key="none", base_url=url, timeout=timeout_s, httpx_client=_httpx(timeout_s))
+
+
+def _httpx(timeout_s: float) -> httpx.AsyncClient:
+    """Return cohere's usual transport, also where another library has installed `httpx-aiohttp`."""
+    return httpx.AsyncClient(timeout=timeout_s, follow_redirects=True)
 
 
 def _ways(request: dict[str, Any]) -> dict[str, Any]:
