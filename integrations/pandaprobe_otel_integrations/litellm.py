@@ -25,6 +25,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignCompletions,
     ForeignResponses,
 )
+from pandaprobe_otel_integrations._openai_protocol.media import FILES, Images, Speech, Transcription, with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, Wrapper, patch, patch_inside
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._servers import place_at, provider_name
@@ -49,10 +50,13 @@ class Function:
     """Returns the stream that a result is, or contains; None for an answer in one piece."""
     answer_of: Callable[[Any], Body]
     chunk_of: Callable[[Any], Body]
+    is_everywhere: bool = True
+    """True if every supported version has it in this module."""
 
     def request(self, original: OriginalCall) -> Body:
         """Return the arguments as a request."""
-        return {**dict(zip(self.places, original.args, strict=False)), **original.kwargs}
+        given = {**dict(zip(self.places, original.args, strict=False)), **original.kwargs}
+        return with_files(given, {"file": given["file"]}) if "file" in given else given
 
 
 def _chat_stream(result: Any) -> Any:
@@ -132,6 +136,21 @@ def _choice(choice: Any) -> dict[str, Any]:
 _UNKNOWN: Final = object()
 
 
+def _pictures_of(result: Any) -> Body:
+    """Remove litellm's count of zero from an answer whose provider reports no count."""
+    answer = obj(result)
+    counted = obj(answer.get("usage")).get("total_tokens")
+    return answer if counted else {**answer, "usage": None}
+
+
+def _sound_of(result: Any) -> Body:
+    """Return the sound if it has arrived completely."""
+    response = getattr(result, "response", None)
+    if response is None or not response.is_stream_consumed:
+        return {}
+    return {"sound": response.content, "mime_type": response.headers.get("content-type")}
+
+
 def _usage(result: Any) -> Body:
     return obj(getattr(result, "usage", None))
 
@@ -152,6 +171,17 @@ _RESPONSES: Final = Function(
     answer_of=obj,
     chunk_of=obj,
 )
+_IMAGES: Final = replace(
+    _CHAT,
+    endpoint=Images(),
+    places=("prompt", "model"),
+    stream_in=_no_stream,
+    answer_of=_pictures_of,
+    is_everywhere=False,
+)
+_EDITS: Final = replace(_IMAGES, places=("image", "prompt", "model"))
+_TRANSCRIPTION: Final = replace(_IMAGES, endpoint=Transcription(), places=("model", "file"))
+_SPEECH: Final = replace(_IMAGES, endpoint=Speech(), places=("model", "input", "voice"), answer_of=_sound_of)
 _RERANK: Final = Function(
     endpoint=Rerank(), places=("model", "query", "documents"), stream_in=_no_stream, answer_of=obj, chunk_of=obj
 )
@@ -163,6 +193,16 @@ FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
         "atext_completion": _TEXT,
         "embedding": _EMBEDDING,
         "aembedding": _EMBEDDING,
+        "transcription": _TRANSCRIPTION,
+        "atranscription": _TRANSCRIPTION,
+        "speech": _SPEECH,
+        "aspeech": _SPEECH,
+    },
+    "litellm.images.main": {
+        "image_generation": _IMAGES,
+        "aimage_generation": _IMAGES,
+        "image_edit": _EDITS,
+        "aimage_edit": _EDITS,
     },
     "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
     "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},
@@ -221,7 +261,7 @@ _PLAIN: Final = (str, int, float, bool, list, tuple, dict, bytes, type)
 def sent(arguments: Mapping[str, Any]) -> Body:
     """Return the arguments that are a part of the request."""
     own = _own()
-    return {name: value for name, value in arguments.items() if _is_sent(name, value, own)}
+    return {name: value for name, value in arguments.items() if name == FILES or _is_sent(name, value, own)}
 
 
 def _is_sent(name: str, value: Any, own: frozenset[str]) -> bool:
@@ -499,7 +539,8 @@ def _record_end(observed: ObservedStream, stream: Any, error: BaseException) -> 
 
 
 class LiteLLMInstrumentor(Integration):
-    """Completions, responses, embeddings and reranking, sync and async, streamed or not, also through a Router.
+    """Completions, responses, embeddings, reranking, pictures and sound, sync and async, streamed or not,
+    also through a Router.
 
     Each attempt of a Router, and each of litellm's retries and fallbacks, is a call with its own span. Answers from
     litellm's cache have none. While litellm's callback "otel" is active, its spans are used instead. See
@@ -530,7 +571,8 @@ class LiteLLMInstrumentor(Integration):
         hooks = CallHooks(self._recorder, self._lets_through)
         for name, function in FUNCTIONS.get(module.__name__, {}).items():
             wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
-            yield patch_inside(getattr(module, name), "original_function", wrapper)
+            if function.is_everywhere or getattr(module, name, None) is not None:
+                yield patch_inside(getattr(module, name), "original_function", wrapper)
 
 
 def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:

@@ -134,7 +134,7 @@ _LAST_LOOK_S: Final = 5.0
 _RATE_WAIT_S: Final = 5.0
 """Wait after a 429 without Retry-After: the window may open at any moment within the next minute."""
 # Answers to requests that were not executed. Even a request that must not be repeated may then be sent again.
-_NOT_CARRIED_OUT: Final = (None, 408, 425, 503)
+_NOT_CARRIED_OUT: Final = (None, 425, 503)
 
 
 @dataclass(frozen=True, slots=True)

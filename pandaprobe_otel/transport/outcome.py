@@ -265,10 +265,11 @@ _BY_STATUS = {
     404: VerdictKind.NOT_FOUND,
     405: VerdictKind.AUTH,  # the URL is not PandaProbe's
     407: VerdictKind.UNAVAILABLE,  # a proxy in between requires credentials
-    408: VerdictKind.UNAVAILABLE,
     413: VerdictKind.TOO_LARGE,
     425: VerdictKind.UNAVAILABLE,
-    # A proxy that has lost its upstream cannot know whether the request was carried out.
+    # Some proxies write a 408 into an idle connection, where it meets a request that may be carried out. One that has
+    # lost its upstream cannot know.
+    408: VerdictKind.UNKNOWN,
     502: VerdictKind.UNKNOWN,
     504: VerdictKind.UNKNOWN,
 }

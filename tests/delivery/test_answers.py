@@ -31,12 +31,12 @@ MINUTE, HOUR = 60.0, 3600.0
 RESET = NoAnswer(reason="reset", may_have_arrived=True)
 LATE = NoAnswer(reason="late", may_have_arrived=False, is_late=True)
 DOUBTFUL: tuple[Response, ...] = (
-    *(500, 502, 503, 504, RESET),
+    *(408, 500, 502, 503, 504, RESET),
     Answer(status=200, body=b"<html><title>Sign in</title></html>"),
 )
 """Answers after which the server may or may not have stored the trace."""
 CLEAR: tuple[Response, ...] = (
-    *((status, {"error": "no"}) for status in (401, 408, 429)),
+    *((status, {"error": "no"}) for status in (401, 429)),
     (429, {"detail": "used up"}),
     NoAnswer(reason="refused", may_have_arrived=False),
     LATE,

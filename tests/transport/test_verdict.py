@@ -28,7 +28,7 @@ PAST = "Wed, 25 Nov 2026 09:00:00 GMT"
         (404, {"detail": "Trace x not found."}, VerdictKind.NOT_FOUND),
         (405, {"detail": "Method Not Allowed"}, VerdictKind.AUTH),
         (407, None, VerdictKind.UNAVAILABLE),
-        (408, None, VerdictKind.UNAVAILABLE),
+        (408, None, VerdictKind.UNKNOWN),
         (413, None, VerdictKind.TOO_LARGE),
         (422, {"detail": "Validation error", "errors": [{"field": "name", "message": "m"}]}, VerdictKind.INVALID),
         (422, {"detail": "Project scope required. Provide X-Project-Name (API key)."}, VerdictKind.PROJECT),

@@ -271,6 +271,7 @@ row(
     replies=_sound,
     operation="generate_content",
 )
+row("litellm", "speech", {**_SPEECH, "model": "openai/m"}, b"%", replies=_sound, operation="generate_content")
 _HEARD: Final[Json] = {
     "text": "~answer",
     "segments": [{"id": 0, "text": "~", "start": 0, "end": 1, "speaker": "~"}],
