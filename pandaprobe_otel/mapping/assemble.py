@@ -41,7 +41,7 @@ from pandaprobe_otel.mapping.shapes import Rows, fill
 from pandaprobe_otel.mapping.span_content import add_contents, add_unsaid
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.trace_fields import root_of, trace_fields
-from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
+from pandaprobe_otel.mapping.usage import token_usage
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.process.guard import counted, failed
 
@@ -266,10 +266,7 @@ def _set_numbers_and_times(spans: Sequence[MappedSpan]) -> None:
         if parameters:
             body["model_parameters"] = parameters
         if shape.counts:
-            if shape.two_sides is not None:
-                span.usage = usage_of_sides(*shape.two_sides(view.attributes))
-            else:
-                span.usage = _counts(span, shape.usage, "usage.bag")
+            span.usage = _counts(span, shape.usage, "usage.bag")
             span.aggregated = _counts(span, shape.aggregated, "aggregated.bag")
             span.cost = found.get("cost")
         if "model" in found:

@@ -239,8 +239,6 @@ class Shape:
     """Rows by model parameter."""
     usage: Rows
     """Rows by counter."""
-    two_sides: Callable[[Mapping[str, Any]], tuple[int, int]] | None
-    """Getter of the input and output tokens, if these are the only counts and both are integers."""
     aggregated: Rows
     """Rows of counters that the emitter marks as a sum."""
     merged: Rows
@@ -489,7 +487,6 @@ def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
         metadata=metadata,
         parameters=parameters,
         usage=rows("usage"),
-        two_sides=_two_sides(rows("usage"), attributes) if names.isdisjoint(NUMBERS) else None,
         aggregated=rows("aggregated"),
         merged=merged,
         events=tuple(event_rows),
@@ -566,13 +563,6 @@ def _split(rows: Rows) -> tuple[Rows, Rows]:
     moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
     cached = tuple(row for row in rows if row[0] not in moving)
     return cached, tuple(row for row in rows if row[0] in moving)
-
-
-def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[int, int]] | None:
-    sources = {name: source for name, source, convert in usage if convert is count and isinstance(source, str)}
-    keys = [sources[side] for side in ("prompt", "completion") if side in sources]
-    whole = len(usage) == len(keys) == 2 and all(type_of(attributes[key]) is int for key in keys)
-    return itemgetter(*keys) if whole else None
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -20,7 +20,6 @@ from pandaprobe_otel.mapping.content import (
     ENVELOPE_MARKS,
     RESULT_MARKS,
     any_content,
-    completed,
     documents,
     embedding_input,
     is_vector,
@@ -168,7 +167,7 @@ def _talk(span: MappedSpan, side: str) -> Any:
         text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
         is_built = type_of(text) is not str or '"lc"' in text
         own = source in (INPUT, OUTPUT)
-        value = parsed(raw, own=own)
+        value = parsed(raw)
         content = any_content(value, kind, side, own=own, is_built=is_built)
         if content.value is not None or content.reasoning:
             if content.reasoning:
@@ -206,9 +205,8 @@ def _messages(
                 span.taken.append(candidate[1])
             return {"messages": messages}
     talk = Conversation()
-    given = completed(raw) if type_of(raw) is str else raw
-    talk.add_all(given, DEFAULT_ROLE[side])
-    if given is raw and candidate[-1] and type_of(raw) is str:
+    talk.add_all(raw, DEFAULT_ROLE[side])
+    if candidate[-1] and type_of(raw) is str:
         span.taken.append(candidate[1])
     if system is not None:
         _add_system(talk, system, span)
@@ -242,7 +240,7 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, S
     for candidate in span.shape.contents.get(field, ()):
         _, source, _, whole = candidate
         own = source in (INPUT, OUTPUT)
-        found = parsed(content_value(candidate, span.view), own=own)
+        found = parsed(content_value(candidate, span.view))
         value = found if type_of(found) is not dict or ENVELOPE_MARKS.isdisjoint(found) else unwrap_envelope(found)
         if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
             return value, source if whole and value is found else None

@@ -54,14 +54,6 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
     return _named(prompt, _with_reasoning(completion, counts), counts)
 
 
-def usage_of_sides(prompt: int, completion: int) -> dict[str, int] | None:
-    """Return the same as `token_usage` for these two counts alone."""
-    if prompt >= 0 and completion >= 0 and prompt + completion <= MAX_COUNT:
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    sides = {"prompt": count(prompt), "completion": count(completion)}
-    return token_usage({side: value for side, value in sides.items() if value is not None}, None, "")
-
-
 def _with_reasoning(completion: int | None, counts: Mapping[str, int]) -> int | None:
     reasoning = counts.get("reasoning", 0)
     bare = counts.get("completion_without_reasoning")
