@@ -108,7 +108,7 @@ def _plots(context: Context, asked: Asked, overview: Overview) -> list[Plot]:
 
     plot = partial(Plot, first=_when(overview.buckets[0].start), last=_when(overview.buckets[-1].end))
     most = _most(overview, lambda figures: figures.count)
-    slowest = max(max(each.figures.p95_ms or 0, each.first_token_ms or 0) for each in overview.buckets)
+    slowest = max(max(each.figures.p95_ms or 0, each.figures.first_token_ms or 0) for each in overview.buckets)
     tokens, cost = _most(overview, lambda figures: figures.tokens), _most(overview, lambda figures: figures.cost)
     return [
         plot(
@@ -124,7 +124,7 @@ def _plots(context: Context, asked: Asked, overview: Overview) -> list[Plot]:
             columns=columns(lambda figures: figures.p95_ms or 0, lambda ms: f"p95 {duration(ms)}", slowest),
             lines=[
                 line("p50", lambda bucket: bucket.figures.p50_ms, slowest),
-                line("first token", lambda bucket: bucket.first_token_ms, slowest),
+                line("first token", lambda bucket: bucket.figures.first_token_ms, slowest),
             ],
         ),
         plot(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
-from pandaprobe_otel.local.payloads import loads
+import orjson
+
+from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.conditions import COST_UNITS
 from pandaprobe_otel.local.search.language import search_for, search_for_score
 
@@ -23,53 +26,65 @@ _NAMES: Final = {"model": "model", "tool": "tool", "agent": "agent", "release": 
 """Titles of the groups, by the key of their labels."""
 _CALLS: Final = {"model": "LLM", "tool": "TOOL", "agent": "AGENT"}
 # Times come as one text for each row of figures, since a row for each time takes longer than all the rest.
-_FIGURES: Final = f"""
+_SUMS: Final = f"""
     COUNT(*) AS n, SUM(status = 'ERROR') AS errors, SUM(total_tokens) AS tokens,
-    SUM(CAST(total_cost * {COST_UNITS} + 0.5 AS INTEGER)) AS cost, json_group_array(ended_at - started_at) AS times,
-    json_group_array(longest_ttft) AS waits
+    SUM(CAST(total_cost * {COST_UNITS} + 0.5 AS INTEGER)) AS cost,
+    json_group_array(ended_at - started_at) FILTER (WHERE ended_at >= started_at) AS times
 """
+_FIGURES: Final = f"{_SUMS}, json_group_array(longest_ttft) FILTER (WHERE longest_ttft >= 0) AS waits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Counts, sums and times of some traces. Times are milliseconds; None if no trace has ended.
+    """Counts, sums and times of some traces, or of the calls in them. Times are in order and in microseconds.
 
-    Percentiles are by nearest rank, so they are actual values.
+    `waits` has each trace's longest wait for the first token of a model call. Percentiles are by nearest rank, so they
+    are actual values; they are in milliseconds, and None without times.
     """
 
-    count: int
-    errors: int
-    p50_ms: float | None
-    p95_ms: float | None
-    tokens: int
-    cost: float
+    count: int = 0
+    errors: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    times: Sequence[int] = ()
+    waits: Sequence[int] = ()
+
+    @property
+    def p50_ms(self) -> float | None:
+        """Median of the times."""
+        return _rank(self.times, 0.5)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """95th percentile of the times."""
+        return _rank(self.times, 0.95)
+
+    @property
+    def first_token_ms(self) -> float | None:
+        """Median of the waits."""
+        return _rank(self.waits, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive.
-
-    `first_token_ms` is the median over traces of their longest wait for the first token of a model call.
-    """
+    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive."""
 
     start: int
     end: int
     figures: Figures
-    first_token_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Figures of the traces with one name, and the search that finds them.
 
-    The tokens and cost of a model are those of its own calls, since a trace may call several models. `calls` are the
-    durations of its calls in the newest traces, as p50 and p95; None for names without calls.
+    `calls` are the figures of its own calls: a trace may call several models.
     """
 
     name: str
     search: str
     figures: Figures
-    calls: Sequence[float | None] | None = None
+    calls: Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +110,6 @@ class Overview:
     """All figures of a range. `groups` are by model, tool, agent, release and environment, the most frequent first."""
 
     total: Figures
-    first_token_ms: float | None
     buckets: Sequence[Bucket]
     scores: Sequence[Score]
     groups: Mapping[str, Sequence[Group]]
@@ -103,47 +117,46 @@ class Overview:
 
 def overview_of(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Overview | None:
     """Return the figures of the traces of an SQL condition; None without traces."""
-    start, last = connection.execute(
-        f"SELECT MIN(started_at), MAX(started_at) FROM traces WHERE {where}", values
-    ).fetchone()
-    if start is None:
+    by_start = f"SELECT seq, started_at FROM traces WHERE {where} ORDER BY started_at"
+    newest = connection.execute(f"{by_start} DESC LIMIT {SCORED}", values).fetchall()
+    if not newest:
         return None
+    start, last = connection.execute(f"{by_start} LIMIT 1", values).fetchone()["started_at"], newest[0]["started_at"]
+    seqs = [row["seq"] for row in newest]
     width = max(math.ceil((last + 1 - start) / BUCKETS), 1)
-    rows = {
-        row["part"]: row
-        for row in connection.execute(
-            # Rows in the order of an index take three times as long to read.
-            f"SELECT MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, {_FIGURES} FROM traces NOT INDEXED"
-            f" WHERE {where} GROUP BY part",
-            (start, width, *values),
-        )
-    }
+    rows = connection.execute(
+        # Rows in the order of an index take three times as long to read.
+        f"SELECT MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, {_FIGURES} FROM traces NOT INDEXED"
+        f" WHERE {where} GROUP BY part",
+        (start, width, *values),
+    )
+    parts = {row["part"]: _figures(row) for row in rows}
     return Overview(
-        total=_figures(rows.values()),
-        first_token_ms=_rank(_times(rows.values(), "waits"), 0.5),
+        total=Figures(
+            count=sum(part.count for part in parts.values()),
+            errors=sum(part.errors for part in parts.values()),
+            tokens=sum(part.tokens for part in parts.values()),
+            cost=math.fsum(part.cost for part in parts.values()),
+            times=sorted(chain.from_iterable(part.times for part in parts.values())),
+            waits=sorted(chain.from_iterable(part.waits for part in parts.values())),
+        ),
         buckets=[
-            Bucket(
-                start=start + at * width,
-                end=start + (at + 1) * width,
-                figures=_figures(found := [rows[at]] if at in rows else []),
-                first_token_ms=_rank(_times(found, "waits"), 0.5),
-            )
+            Bucket(start=start + at * width, end=start + (at + 1) * width, figures=parts.get(at, Figures()))
             for at in range(BUCKETS)
         ],
-        scores=_scores(connection, where, values, start, width),
-        groups=_groups(connection, where, values),
+        scores=_scores(connection, seqs, start, width),
+        groups=_groups(connection, seqs[:GROUPED]),
     )
 
 
-def _scores(connection: sqlite3.Connection, where: str, values: Sequence[Any], start: int, width: int) -> list[Score]:
-    """Return the figures of the most frequent scores of the newest traces."""
+def _scores(connection: sqlite3.Connection, newest: Sequence[int], start: int, width: int) -> list[Score]:
+    """Return the figures of the most frequent scores of some traces."""
     rows = connection.execute(
-        "WITH found AS MATERIALIZED (SELECT seq, started_at FROM traces"
-        f" WHERE EXISTS (SELECT 1 FROM latest_scores) AND {where} ORDER BY started_at DESC LIMIT {SCORED})"
-        f" SELECT name, MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, COUNT(*) AS n, SUM(number) AS sum,"
-        " MIN(number) AS lowest, MAX(number) AS highest FROM found CROSS JOIN latest_scores ON trace_seq = seq"
-        " WHERE number IS NOT NULL GROUP BY name, part",
-        (*values, start, width),
+        f"SELECT latest_scores.name, MIN((started_at - ?) / ?, {BUCKETS - 1}) AS part, COUNT(*) AS n,"
+        " SUM(number) AS sum, MIN(number) AS lowest, MAX(number) AS highest FROM json_each(?) AS newest"
+        " CROSS JOIN latest_scores ON trace_seq = newest.value CROSS JOIN traces ON seq = trace_seq"
+        " WHERE number IS NOT NULL GROUP BY latest_scores.name, part",
+        (start, width, dumps(newest).decode()),
     )
     of_name: dict[str, dict[int, sqlite3.Row]] = {}
     for row in rows:
@@ -164,61 +177,43 @@ def _scores(connection: sqlite3.Connection, where: str, values: Sequence[Any], s
     return sorted(found, key=lambda score: (-score.count, score.name))[:_MOST_SCORES]
 
 
-def _groups(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[str, list[Group]]:
-    """Return the figures of the most frequent names among the newest traces."""
-    columns = "seq, status, started_at, ended_at, total_tokens, total_cost, longest_ttft"
-    newest = f"SELECT {columns} FROM traces WHERE {where} ORDER BY started_at DESC LIMIT {GROUPED}"
+def _groups(connection: sqlite3.Connection, newest: Sequence[int]) -> dict[str, list[Group]]:
+    """Return the figures of the most frequent names among some traces."""
+    seqs = dumps(newest).decode()
     rows = connection.execute(
-        f"WITH found AS MATERIALIZED ({newest}) SELECT key, value, {_FIGURES} FROM found"
-        " JOIN trace_labels ON trace_labels.seq = found.seq JOIN labels ON labels.id = label"
-        f" WHERE key IN ({', '.join(map(repr, _NAMES))}) GROUP BY label ORDER BY n DESC, value",
-        values,
+        f"SELECT key, value, {_FIGURES} FROM traces JOIN trace_labels USING (seq) JOIN labels ON labels.id = label"
+        f" WHERE seq IN (SELECT value FROM json_each(?)) AND key IN ({', '.join(map(repr, _NAMES))})"
+        " GROUP BY label ORDER BY n DESC, labels.value",
+        (seqs,),
     ).fetchall()
     calls = {
-        (row["kind"], row["called"]): row
+        (row["kind"], row["called"]): _figures(row)
         for row in connection.execute(
-            "SELECT kind, CASE kind WHEN 'LLM' THEN model ELSE spans.name END AS called,"
-            " SUM(prompt_tokens + completion_tokens) AS tokens,"
-            f" SUM(CAST(spans.total_cost * {COST_UNITS} + 0.5 AS INTEGER)) AS cost,"
-            " json_group_array(ended_at - started_at) AS times FROM spans"
-            f" WHERE trace_seq IN (SELECT seq FROM ({newest})) AND kind IN ('LLM', 'TOOL', 'AGENT')"
+            f"SELECT kind, CASE kind WHEN 'LLM' THEN model ELSE spans.name END AS called, {_SUMS}, '[]' AS waits"
+            " FROM (SELECT *, prompt_tokens + completion_tokens AS total_tokens FROM spans) AS spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind IN ('LLM', 'TOOL', 'AGENT')"
             " AND called IS NOT NULL GROUP BY kind, called",
-            values,
+            (seqs,),
         )
     }
     found: dict[str, list[Group]] = {title: [] for title in _NAMES.values()}
     for row in rows:
         key, name = row["key"], row["value"]
-        if len(found[_NAMES[key]]) == _MOST_GROUPS:
-            continue
-        figures, times = _figures([row]), None
-        if key in _CALLS:
-            called = calls.get((_CALLS[key], name))
-            durations = [] if called is None else _times([called], "times")
-            times = _rank(durations, 0.5), _rank(durations, 0.95)
-            if key == "model":
-                tokens, cost = (0, 0) if called is None else (called["tokens"], called["cost"])
-                figures = replace(figures, tokens=tokens, cost=cost / COST_UNITS)
-        found[_NAMES[key]].append(Group(name=name, search=search_for(key, name), figures=figures, calls=times))
+        if len(of_key := found[_NAMES[key]]) < _MOST_GROUPS:
+            called = calls.get((_CALLS.get(key, ""), name), Figures())
+            of_key.append(Group(name=name, search=search_for(key, name), figures=_figures(row), calls=called))
     return found
 
 
-def _figures(rows: Iterable[sqlite3.Row]) -> Figures:
-    found = list(rows)
-    times = _times(found, "times")
+def _figures(row: sqlite3.Row) -> Figures:
     return Figures(
-        count=sum(row["n"] for row in found),
-        errors=sum(row["errors"] for row in found),
-        p50_ms=_rank(times, 0.5),
-        p95_ms=_rank(times, 0.95),
-        tokens=sum(row["tokens"] for row in found),
-        cost=sum(row["cost"] for row in found) / COST_UNITS,
+        count=row["n"],
+        errors=row["errors"],
+        tokens=row["tokens"],
+        cost=row["cost"] / COST_UNITS,
+        times=sorted(orjson.loads(row["times"])),
+        waits=sorted(orjson.loads(row["waits"])),
     )
-
-
-def _times(rows: Iterable[sqlite3.Row], column: str) -> list[int]:
-    """Return the sorted times of some rows of figures, without missing and negative ones."""
-    return sorted(time for row in rows for time in loads(row[column]) if time is not None and time >= 0)
 
 
 def _rank(times: Sequence[int], share: float) -> float | None:
