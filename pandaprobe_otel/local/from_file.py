@@ -10,10 +10,9 @@ from urllib.parse import quote
 import orjson
 
 from pandaprobe_otel.local.pages.document import ScoredTrace
-from pandaprobe_otel.local.pages.site import plain
+from pandaprobe_otel.local.payloads import plain
 from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.transport.outcome import Answer, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
@@ -72,10 +71,8 @@ def records_of(server: LocalServer, most: int) -> tuple[list[ScoredTrace], int]:
         trace_id = listed["trace_id"]
         found = services.traces.get(project, trace_id)
         if found is not None:
-            row, spans = found
-            trace = plain(trace_record(row, [span_record(span, trace_id) for span in spans]))
             judged = [plain(scores.record(one)) for one in scores.latest_of_target(project, trace_id)]
-            records.append(ScoredTrace(trace=trace, scores=judged))
+            records.append(ScoredTrace(trace=plain(found), scores=judged))
     return records, newest.total
 
 

@@ -67,6 +67,11 @@ def loads(text: str | None) -> Any:
     return None if text is None else exact_json.loads(text)
 
 
+def plain(record: Any) -> Any:
+    """Return an API record with its stored JSON parsed."""
+    return exact_json.loads(dumps(record))
+
+
 def loads_any(body: bytes) -> Any:
     """Parse what a client sent. What only the standard library's parser accepts, such as NaN, is accepted too."""
     try:

@@ -68,7 +68,7 @@ def test_a_database_that_cannot_be_used_names_the_reason(tmp_path: Path, monkeyp
     """A file of a later version is refused and stays as it is; an SQLite without full-text search is named."""
     with closing(sqlite3.connect(tmp_path / "later.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(PandaProbeError, match=r"has format 99, .* reads format 2: .*--db"):
+    with pytest.raises(PandaProbeError, match=r"has format 99, .* reads format 3: .*--db"):
         LocalServer(tmp_path / "later.db").start()
 
     tables = f"{schema.__name__}._TABLES"

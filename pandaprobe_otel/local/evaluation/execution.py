@@ -12,10 +12,9 @@ from typing import Any
 
 from pandaprobe_otel.judge.judge import Judge, JudgeError
 from pandaprobe_otel.judge.metrics import SIGNALS, Result, Signals, evaluate_session, evaluate_trace
-from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.payloads import plain
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.queries import Queries, Slice
-from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.runs import RunPlan, RunStore
 from pandaprobe_otel.local.store.scores import NewScore, ScoreStore
 from pandaprobe_otel.local.store.traces import TraceStore
@@ -96,8 +95,7 @@ class Execution:
     def _evaluate_session(
         self, plan: RunPlan, session_id: str, metrics: Sequence[str], judge: Judge, pool: ThreadPoolExecutor
     ) -> None:
-        found = self._queries.session_traces(plan.project_id, session_id, _SESSION_PAGE)
-        traces = [_as_object(row, spans) for row, spans in found]
+        traces: list[Trace] = plain(self._queries.session_traces(plan.project_id, session_id, _SESSION_PAGE))
         signals = {
             trace["trace_id"]: self._signals(plan, trace, traces[:position], judge, pool)
             for position, trace in enumerate(traces)
@@ -162,7 +160,7 @@ class Execution:
 
     def _trace(self, project_id: str, trace_id: str) -> Trace | None:
         found = self._traces.get(project_id, trace_id)
-        return None if found is None else _as_object(*found)
+        return None if found is None else plain(found)
 
 
 def _attempt(metric: str, trace: Trace, judge: Judge, model: str | None, earlier: Sequence[Trace]) -> _Outcome:
@@ -191,9 +189,3 @@ def _attempt_all(
         return _attempt(metric, trace, judge, model, earlier)
 
     return list(pool.map(attempt, metrics))
-
-
-def _as_object(row: sqlite3.Row, spans: Sequence[sqlite3.Row]) -> Trace:
-    record = trace_record(row, [span_record(span, row["trace_id"]) for span in spans])
-    value: Trace = loads(dumps(record).decode())
-    return value

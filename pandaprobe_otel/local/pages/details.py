@@ -18,14 +18,13 @@ from pandaprobe_otel.judge.metrics import TRACE_METRICS
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 from pandaprobe_otel.local.pages.rendering import page
-from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, context_of, pages_router, plain
+from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, context_of, pages_router
 from pandaprobe_otel.local.pages.trace_facts import facts_of, tool_uses
-from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.payloads import dumps, plain
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.language import search_for_score
 from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import record, span_record, trace_record
-from pandaprobe_otel.local.times import milliseconds
+from pandaprobe_otel.local.store.records import record
 from pandaprobe_otel.traces.comparison import diff_payloads, paired_spans
 from pandaprobe_otel.traces.conversation import as_messages, turns_of
 from pandaprobe_otel.traces.markdown import markdown
@@ -142,8 +141,7 @@ def _load(request: Request, trace_id: UUID) -> Loaded | None:
             break
     else:
         return None
-    row, spans = found
-    trace: dict[str, Any] = plain(trace_record(row, [span_record(span, row["trace_id"]) for span in spans]))
+    trace: dict[str, Any] = plain(found)
     if live is not None and live.project_id == project.id:
         known = {span["span_id"] for span in trace["spans"]}
         every = [*trace["spans"], *(span for span in live.record()["spans"] if span["span_id"] not in known)]
@@ -271,12 +269,12 @@ def show_session(request: Request, id: str, asked: Annotated[Asked, Query()]) ->
     if summary is None:
         return _missing(request, f"session {id}")
     turns: list[dict[str, Any]] = []
-    for row, spans in queries.session_traces(context.project_id, id, Slice(limit=PAGE_SIZE, offset=asked.offset)):
-        trace: dict[str, Any] = plain(trace_record(row, [span_record(span, row["trace_id"]) for span in spans]))
-        trace["latency_ms"] = milliseconds(row["started_at"], row["ended_at"])
+    for trace in plain(queries.session_traces(context.project_id, id, Slice(limit=PAGE_SIZE, offset=asked.offset))):
+        record_of = TraceRecord(trace)
+        trace["latency_ms"] = record_of.duration_ms
         trace["asked"] = as_messages(trace["input"], "user")
         trace["answered"] = as_messages(trace["output"], "assistant")
-        trace["failed"] = [span for span in TraceRecord(trace).spans if span.failed]
+        trace["failed"] = [span for span in record_of.spans if span.failed]
         scores = evaluation.trace_scores.latest_of_target(context.project_id, trace["trace_id"])
         trace["scores"] = [plain(evaluation.trace_scores.record(score)) for score in scores]
         turns.append(trace)

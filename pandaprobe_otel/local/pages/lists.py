@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder, TraceSortBy
 from pandaprobe_otel.local.pages.rendering import page
-from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, context_of, pages_router, plain, state_of
+from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, context_of, pages_router, state_of
+from pandaprobe_otel.local.payloads import plain
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.language import narrowed, search_for_score
 from pandaprobe_otel.local.search.searchable_fields import FIELDS

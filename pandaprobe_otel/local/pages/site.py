@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeVar
@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pandaprobe_otel.local.pages.rendering import STATIC, page
-from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.search.language import parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.services import Services, services_of
@@ -160,8 +159,3 @@ def context_of(request: Request, project: str | None, active: str) -> Context:
 def state_of(services: Services) -> str:
     """Return a text that changes with the store and with the start and end of running traces."""
     return f"{services.database.state} {services.live.state}"
-
-
-def plain(record: Mapping[str, Any] | list[dict[str, Any]]) -> Any:
-    """Return an API record with its stored JSON parsed, as templates need it."""
-    return loads(dumps(record).decode())

@@ -11,7 +11,6 @@ from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
 from pandaprobe_otel.local.routing import ApiRoute, Limit200, Limit1000, Offset, Since, Tags, answer, micros_or_none
 from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["sessions"])
@@ -52,9 +51,8 @@ def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: O
     summary = queries.session(scope.project_id, session_id)
     if summary is None:
         raise not_found(f"Session '{session_id}'")
-    traces = queries.session_traces(scope.project_id, session_id, Slice(limit=limit, offset=offset))
-    summary["traces"] = [trace_record(row, [span_record(s, row["trace_id"]) for s in spans]) for row, spans in traces]
-    return answer(summary)
+    place = Slice(limit=limit, offset=offset)
+    return answer({**summary, "traces": queries.session_traces(scope.project_id, session_id, place)})
 
 
 @router.delete("/sessions/{session_id}", response_model=answers.TracesDeleted)

@@ -26,7 +26,7 @@ from pandaprobe_otel.local.models.traces import (
 )
 from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, Since, Tags, answer, micros_or_none
 from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.store.records import trace_list_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
@@ -102,11 +102,11 @@ def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -
         raise EmptyNameError
     if not traces.patch_span(scope.project_id, str(trace_id), str(span_id), body):
         raise missing
-    row = traces.get_span(scope.project_id, str(trace_id), str(span_id))
-    if row is None:
+    span = traces.get_span(scope.project_id, str(trace_id), str(span_id))
+    if span is None:
         raise missing
     sent = _as_sent(ended_at=body.ended_at, completion_start_time=body.completion_start_time)
-    return answer({**span_record(row, str(trace_id)), **sent})
+    return answer({**span, **sent})
 
 
 @router.delete("/traces/{trace_id}", status_code=204, response_model=None)
@@ -120,8 +120,7 @@ def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
     found = scope.services.traces.get(scope.project_id, str(trace_id))
     if found is None:
         raise not_found(f"Trace {trace_id}")
-    row, spans = found
-    return trace_record(row, [span_record(span, row["trace_id"]) for span in spans])
+    return found
 
 
 def _as_sent(**moments: datetime | None) -> dict[str, str]:

@@ -52,10 +52,8 @@ def plain(text: str) -> str:
     return _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", text)).lower()
 
 
-def strings_in(payload: str | None) -> Iterator[str]:
+def strings_in(payload: str) -> Iterator[str]:
     """Yield the texts and numbers of stored JSON."""
-    if payload is None:
-        return
     waiting: list[Any] = [loads(payload)]
     while waiting:
         value = waiting.pop()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 import orjson
 
+from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.text_words import BETWEEN, is_data, plain, strings_in
 
 Content: TypeAlias = tuple[str, str | None, str | None, str | None]
@@ -25,12 +26,14 @@ Contents: TypeAlias = Mapping[str, Content]
 BITS: Final = 20
 """Bits of a block's number within its trace."""
 TRACE: Final = ""
-_LEVEL: Final = 6
+_LEVEL: Final = 4
 _LAST: Final = (1 << BITS) - 1
 
 SCHEMA: Final = f"""
     CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
     CREATE VIRTUAL TABLE words USING fts5(body, content='', columnsize=0, tokenize='unicode61 remove_diacritics 0');
+    -- Segments of words are merged less often than with the default of 4, which a POST waits for.
+    INSERT INTO words (words, rank) VALUES ('automerge', 8);
     CREATE TRIGGER words_of_new_block AFTER INSERT ON blocks BEGIN
         INSERT INTO words (rowid, body) VALUES (new.id, searchable(new.data));
     END;
@@ -47,41 +50,42 @@ SCHEMA: Final = f"""
 """
 
 
-def add_functions(connection: sqlite3.Connection) -> None:
-    """Let SQL read blocks: `unpacked(block, span_id, n)` is a content of a span, `searchable(block)` all text."""
-    connection.create_function("unpacked", 3, _content, deterministic=True)
-    connection.create_function("searchable", 1, searchable, deterministic=True)
-
-
-def keep_trace(connection: sqlite3.Connection, seq: int, content: Content) -> None:
-    """Store the contents of a trace itself, in place of earlier ones."""
-    _write(connection, seq << BITS, {TRACE: content})
+def block_of(seq: int) -> int:
+    """Return the number of the first block of a trace."""
+    return seq << BITS
 
 
 def next_block(connection: sqlite3.Connection, seq: int) -> int:
-    """Return the number of the next block of a trace."""
-    (last,) = connection.execute(
-        "SELECT MAX(id) FROM blocks WHERE id BETWEEN ? AND ?", (seq << BITS, (seq << BITS) + _LAST)
-    ).fetchone()
-    return int(last) + 1
+    """Return the number of a new block of a trace."""
+    of_trace = (block_of(seq), block_of(seq) + _LAST)
+    (last,) = connection.execute("SELECT MAX(id) FROM blocks WHERE id BETWEEN ? AND ?", of_trace).fetchone()
+    return int(last or block_of(seq)) + 1
 
 
-def keep_spans(connection: sqlite3.Connection, contents: Contents, blocks: Mapping[str, int]) -> None:
-    """Store the contents of spans in their blocks, in place of earlier ones. An omitted error stays."""
-    for block in sorted({blocks[span_id] for span_id in contents}):
-        row = connection.execute("SELECT data FROM blocks WHERE id = ?", (block,)).fetchone()
-        kept: dict[str, Content] = {} if row is None else dict(unpacked(row["data"]))
-        for span_id, (name, error, given, answered) in contents.items():
-            if blocks[span_id] == block:
-                earlier = kept[span_id][1] if span_id in kept else None
-                kept[span_id] = (name, earlier if error is None else error, given, answered)
-        _write(connection, block, kept)
+def read(connection: sqlite3.Connection, numbers: Collection[int]) -> dict[int, Contents]:
+    """Return blocks by their numbers."""
+    statement = "SELECT id, data FROM blocks WHERE id IN (SELECT value FROM json_each(?))"
+    return {row["id"]: unpacked(row["data"]) for row in connection.execute(statement, (dumps([*numbers]).decode(),))}
 
 
-def put(connection: sqlite3.Connection, block: int, span_id: str, content: Content) -> None:
-    """Replace the contents of one span in its block."""
-    (data,) = connection.execute("SELECT data FROM blocks WHERE id = ?", (block,)).fetchone()
-    _write(connection, block, {**unpacked(data), span_id: content})
+def write(connection: sqlite3.Connection, changed: Mapping[int, Contents]) -> None:
+    """Store contents in their blocks, in place of earlier ones of the same ids.
+
+    This is one statement, and comes late in its transaction: before a later one, FTS5 may write the words so far to a
+    segment of their own, and merge it later.
+    """
+    earlier = read(connection, changed)
+    rows = [
+        value
+        for block, contents in changed.items()
+        for value in (block, packed({**earlier.get(block, {}), **contents}))
+    ]
+    if rows:
+        connection.execute(
+            f"INSERT INTO blocks VALUES {', '.join(['(?, ?)'] * len(changed))}"
+            " ON CONFLICT (id) DO UPDATE SET data = excluded.data",
+            rows,
+        )
 
 
 def packed(contents: Contents) -> bytes:
@@ -89,42 +93,22 @@ def packed(contents: Contents) -> bytes:
     return zlib.compress(orjson.dumps([[span_id, *content] for span_id, content in contents.items()]), _LEVEL)
 
 
-# A trace is read span by span, and each span reads two of its contents.
+# A block is read again soon after it is written: for its words, and to find failures.
 @lru_cache(maxsize=4)
 def unpacked(block: bytes) -> Contents:
     """Return the contents of a block."""
-    return {span_id: (name, error, given, answered) for span_id, name, error, given, answered in _rows(block)}
+    rows: list[list[str]] = orjson.loads(zlib.decompress(block))
+    return {span_id: (name, error, given, answered) for span_id, name, error, given, answered in rows}
 
 
 def searchable(block: bytes) -> str:
     """Return the text that is indexed for a block."""
-    found: dict[str, None] = {}
-    for _, name, error, given, answered in _rows(block):
-        found[name] = None
-        if error:
-            found[error] = None
-        found.update(dict.fromkeys(strings_in(given)))
-        found.update(dict.fromkeys(strings_in(answered)))
-    return joined(found)
+    contents = unpacked(block).values()
+    payloads = ",".join(payload for _, _, *both in contents for payload in both if payload)
+    named = (text for name, error, _, _ in contents for text in (name, error) if text)
+    return joined(dict.fromkeys([*named, *strings_in(f"[{payloads}]")]))
 
 
 def joined(texts: Iterable[str]) -> str:
     """Join texts so that no phrase spans two of them."""
     return f" {BETWEEN} ".join(plain(text.replace(BETWEEN, " ")) for text in texts if not is_data(text))
-
-
-def _rows(block: bytes) -> list[list[str]]:
-    rows: list[list[str]] = orjson.loads(zlib.decompress(block))
-    return rows
-
-
-def _content(block: bytes, span_id: str, which: int) -> str | None:
-    content = unpacked(block).get(span_id)
-    return None if content is None else content[which]
-
-
-def _write(connection: sqlite3.Connection, block: int, contents: Contents) -> None:
-    connection.execute(
-        "INSERT INTO blocks VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET data = excluded.data",
-        (block, packed(contents)),
-    )

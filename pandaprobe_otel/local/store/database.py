@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.local.settings import MEMORY
-from pandaprobe_otel.local.store.blocks import add_functions
+from pandaprobe_otel.local.store.blocks import searchable
 from pandaprobe_otel.local.store.schema import create_schema
 
 AT_ONCE = 5
@@ -119,10 +119,10 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.row_factory = sqlite3.Row
-        add_functions(connection)
+        connection.create_function("searchable", 1, searchable, deterministic=True)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA trusted_schema = ON")  # Views and triggers call functions of this library.
+        connection.execute("PRAGMA trusted_schema = ON")  # Triggers call a function of this library.
         if not self.in_memory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -15,11 +15,11 @@ from typing import Any, Final
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import MARKED, RULE_OF, FailureKind
 from pandaprobe_otel.failures.low_scores import is_low
-from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.payloads import dumps, loads, plain
 from pandaprobe_otel.local.search.language import All
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.records import TRACE_COLUMNS, span_record, trace_record
-from pandaprobe_otel.local.store.spans import spans_of
+from pandaprobe_otel.local.store.records import TRACE_COLUMNS
+from pandaprobe_otel.local.store.spans import whole_trace
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import iso
 
@@ -43,16 +43,15 @@ class FailureGroups:
 
 def find_anew(connection: sqlite3.Connection, trace_id: str) -> None:
     """Find the failures of a trace again, inside the transaction that has changed the trace or its scores."""
-    row = connection.execute(f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE trace_id = ?", (trace_id,)).fetchone()
+    row = connection.execute(f"SELECT {TRACE_COLUMNS} FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
     if row is None:
         return
     project_id, seq, started_at, release = (row[name] for name in ("project_id", "seq", "started_at", "release"))
     connection.execute("DELETE FROM findings WHERE trace_seq = ?", (seq,))
     if row["status"] in ("RUNNING", "PENDING"):
         return
-    spans = [span_record(span, trace_id) for span in spans_of(connection, seq)]
     try:
-        found = find_failures(loads(dumps(trace_record(row, spans)).decode()), _low_scores(connection, trace_id))
+        found = find_failures(plain(whole_trace(connection, row)), _low_scores(connection, trace_id))
     except Exception:  # noqa: BLE001 - a trace is stored, whatever the rules make of it
         _log.warning("pandaprobe local: the failures of trace %s cannot be found", trace_id, exc_info=True)
         return

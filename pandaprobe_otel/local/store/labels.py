@@ -85,22 +85,21 @@ def label(connection: sqlite3.Connection, seq: int) -> None:
         " WHERE trace_seq = ?",
         (seq,),
     )
-    wanted = {(key, value[:LONGEST]) for key, value in _labels(row, spans)}
-    known = {
-        (one["key"], one["value"]): one["id"]
-        for one in connection.execute(
-            "SELECT id, key, value FROM trace_labels JOIN labels ON labels.id = label WHERE seq = ?", (seq,)
-        )
-    }
-    gone = [known[each] for each in known.keys() - wanted]
-    connection.executemany("DELETE FROM trace_labels WHERE label = ? AND seq = ?", [(each, seq) for each in gone])
-    for key, value in sorted(wanted - known.keys()):
-        place = (row["project_id"], key, value)
-        connection.execute("INSERT OR IGNORE INTO labels (project_id, key, value) VALUES (?, ?, ?)", place)
-        connection.execute(
-            "INSERT INTO trace_labels SELECT id, ? FROM labels WHERE project_id = ? AND key = ? AND value = ?",
-            (seq, *place),
-        )
+    wanted = dumps(sorted({(key, value[:LONGEST]) for key, value in _labels(row, spans)})).decode()
+    project_id = row["project_id"]
+    connection.execute(
+        "INSERT OR IGNORE INTO labels (project_id, key, value)"
+        " SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)",
+        (project_id, wanted),
+    )
+    of_trace = (
+        "SELECT labels.id FROM json_each(?) AS wanted CROSS JOIN labels ON project_id = ?"
+        " AND labels.key = json_extract(wanted.value, '$[0]') AND labels.value = json_extract(wanted.value, '$[1]')"
+    )
+    connection.execute(
+        f"DELETE FROM trace_labels WHERE seq = ? AND label NOT IN ({of_trace})", (seq, wanted, project_id)
+    )
+    connection.execute(f"INSERT OR IGNORE INTO trace_labels SELECT id, ? FROM ({of_trace})", (seq, wanted, project_id))
 
 
 def facets(connection: sqlite3.Connection, counts: Mapping[int, int]) -> dict[str, list[Facet]]:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.labels import Facet, Proposal, facets, proposals
 from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
-from pandaprobe_otel.local.store.spans import spans_of
+from pandaprobe_otel.local.store.spans import whole_trace
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import MINUTE, iso, iso_or_none
 
@@ -146,12 +147,13 @@ class Queries:
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT trace_id, substr(input, 1, ?) AS input,"
-                " json_extract(metadata, '$.outcome') AS outcome FROM whole_traces"
+                "SELECT trace_id, seq, json_extract(metadata, '$.outcome') AS outcome FROM traces"
                 " WHERE trace_id IN (SELECT value FROM json_each(?))",
-                (_PREVIEW_CHARACTERS, ids),
+                (ids,),
             ).fetchall()
-        return {row["trace_id"]: (_beginning(row["input"]), row["outcome"]) for row in rows}
+            contents = blocks.read(connection, [blocks.block_of(row["seq"]) for row in rows])
+        given = {row["trace_id"]: contents[blocks.block_of(row["seq"])][blocks.TRACE][2] for row in rows}
+        return {row["trace_id"]: (_beginning(given[row["trace_id"]]), row["outcome"]) for row in rows}
 
     def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
         """Return one page of users, most recently seen first, and the number of all."""
@@ -234,17 +236,15 @@ class Queries:
         )
         return found[0] if found else None
 
-    def session_traces(
-        self, project_id: str, session_id: str, page: Slice
-    ) -> list[tuple[sqlite3.Row, list[sqlite3.Row]]]:
-        """Return one page of the traces of a session, oldest first, with their spans."""
+    def session_traces(self, project_id: str, session_id: str, page: Slice) -> list[dict[str, Any]]:
+        """Return one page of the traces of a session as the API returns them, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(
-                f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE project_id = ? AND session_id = ?"
+                f"SELECT {TRACE_COLUMNS} FROM traces WHERE project_id = ? AND session_id = ?"
                 " ORDER BY +started_at, seq LIMIT ? OFFSET ?",
                 (project_id, session_id, page.limit, page.offset),
             ).fetchall()
-            return [(row, spans_of(connection, row["seq"])) for row in rows]
+            return [whole_trace(connection, row) for row in rows]
 
     def session_trace_ids(self, project_id: str, session_id: str) -> list[str]:
         """Return the ids of the traces of a session."""
@@ -271,9 +271,7 @@ def _ordered_sessions(
 
 
 def _beginning(text: str | None) -> Any:
-    if text is None or len(text) == _PREVIEW_CHARACTERS:
-        return text
-    return loads(text)
+    return loads(text) if text is None or len(text) < _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS]
 
 
 def _summaries(rows: list[sqlite3.Row], users: list[sqlite3.Row], tags: list[sqlite3.Row]) -> list[dict[str, Any]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
-from pandaprobe_otel.local.payloads import fragment
-from pandaprobe_otel.local.times import iso_or_none, milliseconds
+from pandaprobe_otel.local.payloads import encode, fragment, merge_objects
+from pandaprobe_otel.local.store.blocks import Content
+from pandaprobe_otel.local.times import iso_or_none, micros_of, milliseconds
 
 TRACE_COLUMNS: Final = (
     "seq, trace_id, project_id, status, started_at, ended_at, total_tokens, total_cost, session_id, user_id, name,"
-    " environment, release, tags, metadata, input, output"
+    " environment, release, tags, metadata"
 )
 TRACE_LIST_COLUMNS: Final = (
     "seq, trace_id, status, started_at, ended_at, span_count, total_tokens, total_cost, session_id, user_id, name,"
@@ -19,11 +21,11 @@ TRACE_LIST_COLUMNS: Final = (
 )
 SPAN_COLUMNS: Final = (
     "span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, name, model,"
-    " token_usage, model_parameters, cost, metadata, error, block, input, output"
+    " token_usage, model_parameters, cost, metadata, error, block"
 )
-_JSON: Final = frozenset(
-    ("input", "output", "metadata", "tags", "token_usage", "model_parameters", "cost", "metric_names", "filters")
-)
+_JSON: Final = frozenset(("metadata", "tags", "token_usage", "model_parameters", "cost", "metric_names", "filters"))
+_PAYLOADS: Final = ("input", "output")
+_NEVER_NULL: Final = frozenset(("name", "kind", "status", "metadata", "tags"))
 _MOMENTS: Final = frozenset(
     ("started_at", "ended_at", "completion_start_time", "created_at", "updated_at", "completed_at", "last_run_at")
 ) | {"next_run_at"}
@@ -36,9 +38,9 @@ def record(row: sqlite3.Row) -> dict[str, Any]:
     return {name: _value(name, row[name]) for name in row.keys() if name not in _OWN}  # noqa: SIM118 - no mapping
 
 
-def trace_record(row: sqlite3.Row, spans: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the object of `GET /traces/{id}`."""
-    return {**record(row), "spans": spans}
+def payloads(content: Content) -> dict[str, Any]:
+    """Return the input and output of a span or trace."""
+    return dict(zip(_PAYLOADS, map(fragment, content[2:]), strict=True))
 
 
 def trace_list_record(row: sqlite3.Row) -> dict[str, Any]:
@@ -46,11 +48,12 @@ def trace_list_record(row: sqlite3.Row) -> dict[str, Any]:
     return {**record(row), "latency_ms": milliseconds(row["started_at"], row["ended_at"])}
 
 
-def span_record(row: sqlite3.Row, trace_id: str) -> dict[str, Any]:
+def span_record(row: sqlite3.Row, trace_id: str, content: Content) -> dict[str, Any]:
     """Return the object of a span."""
     started = row["started_at"]
     return {
         **record(row),
+        **payloads(content),
         "trace_id": trace_id,
         "latency_ms": milliseconds(started, row["ended_at"]),
         "time_to_first_token_ms": milliseconds(started, row["completion_start_time"]),
@@ -86,10 +89,35 @@ def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -
     connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)
 
 
-def update(connection: sqlite3.Connection, table: str, row_id: str, columns: Mapping[str, Any]) -> None:
+def update(
+    connection: sqlite3.Connection, table: str, row_id: object, columns: Mapping[str, Any], key: str = "id"
+) -> None:
     """Set columns of the row with an id."""
-    assignments = ", ".join(f"{column} = ?" for column in columns)
-    connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*columns.values(), row_id))
+    if columns:
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        connection.execute(f"UPDATE {table} SET {assignments} WHERE {key} = ?", (*columns.values(), row_id))
+
+
+def patched(row: sqlite3.Row, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that a request changes. Null clears a field, but is ignored for those that need a value."""
+    columns: dict[str, Any] = {}
+    for field, value in sent.items():
+        if value is None:
+            if field not in _NEVER_NULL:
+                columns[field] = None
+        elif field == "metadata":
+            columns[field] = merge_objects(row["metadata"], value)
+        elif field in _JSON or field in _PAYLOADS:
+            columns[field] = encode(value)
+        else:
+            columns[field] = micros_of(value) if isinstance(value, datetime) else value
+    return columns
+
+
+def patched_content(content: Content, columns: dict[str, Any], *, error: str | None = None) -> Content:
+    """Return a content with the changes in `columns`, from which payloads are removed."""
+    name, _, given, answered = content
+    return columns.get("name", name), error, columns.pop("input", given), columns.pop("output", answered)
 
 
 def _value(name: str, value: Any) -> Any:

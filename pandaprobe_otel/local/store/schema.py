@@ -200,13 +200,6 @@ _TABLES: Final = f"""
 
     -- Contents of traces and spans, and the words in them (store/blocks.py).
     {blocks.SCHEMA}
-    CREATE VIEW whole_traces AS
-        SELECT traces.*, unpacked(data, '{blocks.TRACE}', 2) AS input, unpacked(data, '{blocks.TRACE}', 3) AS output
-        FROM traces JOIN blocks ON blocks.id = seq << {blocks.BITS};
-    CREATE VIEW whole_spans AS
-        SELECT spans.*, unpacked(data, span_id, 2) AS input, unpacked(data, span_id, 3) AS output
-        FROM spans JOIN blocks ON blocks.id = block;
-
     -- Labels of traces (store/labels.py).
     {labels.SCHEMA}
     -- Findings of traces, and the groups of findings with the same fingerprint (store/failures.py).
@@ -293,7 +286,7 @@ _TABLES: Final = f"""
     END;
     CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
 """
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 class DatabaseFormatError(PandaProbeError):

@@ -8,14 +8,15 @@ level. The parent never changes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.local.models.fields import token_count
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, merge_objects
 from pandaprobe_otel.local.store import blocks
-from pandaprobe_otel.local.store.records import SPAN_COLUMNS
+from pandaprobe_otel.local.store.records import SPAN_COLUMNS, patched, patched_content, payloads, record, span_record
+from pandaprobe_otel.local.store.records import update as change
 from pandaprobe_otel.local.times import micros_of
 
 _INSERT: Final = """
@@ -33,7 +34,7 @@ _MERGE: Final = """
         kind = :kind, status = :status, started_at = :started_at, name = :name,
         token_usage = :token_usage, model_parameters = :model_parameters, cost = :cost,
         prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, total_cost = :total_cost,
-        model = COALESCE(:model, model), ended_at = COALESCE(:ended_at, ended_at), error = COALESCE(:error, error),
+        model = COALESCE(:model, model), ended_at = COALESCE(:ended_at, ended_at), error = :error,
         completion_start_time = COALESCE(:completion_start_time, completion_start_time), metadata = :metadata
     WHERE span_id = :span_id
 """
@@ -46,6 +47,10 @@ _TOTALS: Final = """
 """
 
 
+Changed: TypeAlias = Mapping[int, blocks.Contents]
+"""Contents to store, by their blocks."""
+
+
 class ForeignSpanError(Exception):
     """A span id belongs to another trace. The real server would change the span of that trace."""
 
@@ -55,75 +60,68 @@ class ForeignSpanError(Exception):
         self.span_id = span_id
 
 
-def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row]:
-    """Return the rows of a trace's spans, ordered by start, then id."""
-    return connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
+def whole_trace(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    """Return the object of `GET /traces/{id}` for a row of `TRACE_COLUMNS`: spans come by start, then id."""
+    first = blocks.block_of(row["seq"])
+    rows = connection.execute(
+        f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_seq = ? ORDER BY started_at, span_id", (row["seq"],)
     ).fetchall()
+    contents = blocks.read(connection, {first, *(span["block"] for span in rows)})
+    return {
+        **record(row),
+        **payloads(contents[first][blocks.TRACE]),
+        "spans": [span_record(span, row["trace_id"], contents[span["block"]][span["span_id"]]) for span in rows],
+    }
 
 
-def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate], *, fresh: bool) -> None:
-    """Insert or merge spans of one trace, in order, and update the trace's totals.
+def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate]) -> Changed:
+    """Insert or merge spans of one trace, in order, update the trace's totals, and return the contents to store.
 
-    `fresh`: the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a too deeply nested payload. The
-    caller's transaction must then be rolled back.
+    Raises ForeignSpanError, and TooDeepError for a too deeply nested payload. The caller's transaction must then be
+    rolled back.
     """
     rows = [_row(trace_seq, span) for span in spans]
     known = _known(connection, trace_seq, rows)
-    block = blocks.next_block(connection, trace_seq)
-    places = {row["span_id"]: known[row["span_id"]]["block"] if row["span_id"] in known else block for row in rows}
-    metadata = {span_id: row["metadata"] for span_id, row in known.items()}
-    contents: dict[str, blocks.Content] = {}
+    new = blocks.next_block(connection, trace_seq)
+    changed: dict[int, dict[str, blocks.Content]] = {}
     inserts: list[dict[str, Any]] = []
     for row in rows:
-        span_id, error = row["span_id"], row["error"]
-        if error is None and span_id in contents:
-            error = contents[span_id][1]
-        contents[span_id] = (row["name"], error, row["input"], row["output"])
-        if span_id not in metadata:
-            inserts.append({**row, "block": block})
-            metadata[span_id] = row["metadata"]
+        span_id = row["span_id"]
+        earlier = known.get(span_id)
+        row["block"] = new if earlier is None else earlier["block"]
+        if earlier is None:
+            inserts.append(row)
         else:
             # A repeated id in one body merges into the row of its first occurrence, so that row must be stored first.
             connection.executemany(_INSERT, inserts)
             inserts.clear()
-            row["metadata"] = metadata[span_id] = merge_objects(metadata[span_id], row["new_metadata"])
+            row["metadata"] = merge_objects(earlier["metadata"], row["new_metadata"])
+            row["error"] = earlier["error"] if row["error"] is None else row["error"]
             connection.execute(_MERGE, row)
+        known[span_id] = row
+        changed.setdefault(row["block"], {})[span_id] = (row["name"], row["error"], row["input"], row["output"])
     connection.executemany(_INSERT, inserts)
-    blocks.keep_spans(connection, contents, places)
-    if rows or not fresh:
+    if rows:
         connection.execute(_TOTALS, (trace_seq,))
+    return changed
 
 
-def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpdate) -> None:
-    """Change the fields in the request. Null clears a field, but is ignored for name, kind, status and metadata."""
-    sent = update.sent()
-    columns: dict[str, Any] = {}
-    for field in ("name", "kind", "status"):
-        if sent.get(field) is not None:
-            columns[field] = sent[field]
-    for field in ("model", "error"):
-        if field in sent:
-            columns[field] = sent[field]
-    for field in ("ended_at", "completion_start_time"):
-        if field in sent:
-            columns[field] = None if sent[field] is None else micros_of(sent[field])
-    for field in ("model_parameters", "token_usage", "cost"):
-        if field in sent:
-            columns[field] = encode(sent[field])
-    if "token_usage" in sent:
+def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpdate) -> Changed:
+    """Change the fields in the request, and return the contents to store. Null clears a field, but is ignored for name,
+    kind, status and metadata.
+    """
+    columns = patched(row, update.sent())
+    if "token_usage" in columns:
         columns["prompt_tokens"], columns["completion_tokens"] = _tokens(update.token_usage)
-    if "cost" in sent:
+    if "cost" in columns:
         columns["total_cost"] = (update.cost or {}).get("total", 0.0)
-    if sent.get("metadata") is not None:
-        columns["metadata"] = merge_objects(row["metadata"], sent["metadata"])
+    span_id, block = row["span_id"], row["block"]
+    earlier = blocks.read(connection, [block])[block][span_id]
+    content = patched_content(earlier, columns, error=columns.get("error", row["error"]))
     if columns:
-        assignments = ", ".join(f"{column} = ?" for column in columns)
-        connection.execute(f"UPDATE spans SET {assignments} WHERE span_id = ?", (*columns.values(), row["span_id"]))
+        change(connection, "spans", span_id, columns, "span_id")
         connection.execute(_TOTALS, (row["trace_seq"],))
-    contents: dict[str, str | None] = {field: encode(sent[field]) for field in ("input", "output") if field in sent}
-    new: dict[str, Any] = {**dict(row), **columns, **contents}
-    blocks.put(connection, row["block"], row["span_id"], (new["name"], new["error"], new["input"], new["output"]))
+    return {block: {span_id: content}}
 
 
 def _row(trace_seq: int, span: SpanCreate) -> dict[str, Any]:
@@ -159,17 +157,18 @@ def _tokens(usage: dict[str, Any] | None) -> tuple[int, int]:
     return token_count(usage.get("prompt_tokens")) or 0, token_count(usage.get("completion_tokens")) or 0
 
 
-def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, sqlite3.Row]:
-    """Return the metadata and the blocks of the existing spans, by id."""
+def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what merging needs of the existing spans, by id."""
     if not rows:
         return {}
     ids = dumps([row["span_id"] for row in rows]).decode()
     found = connection.execute(
-        "SELECT span_id, trace_seq, metadata, block FROM spans WHERE span_id IN (SELECT value FROM json_each(?))",
+        "SELECT span_id, trace_seq, metadata, error, block FROM spans"
+        " WHERE span_id IN (SELECT value FROM json_each(?))",
         (ids,),
     ).fetchall()
     if any(row["trace_seq"] != trace_seq for row in found):
         foreign = {row["span_id"] for row in found if row["trace_seq"] != trace_seq}
         index = next(i for i, row in enumerate(rows) if row["span_id"] in foreign)
         raise ForeignSpanError(index, rows[index]["span_id"])
-    return {row["span_id"]: row for row in found}
+    return {row["span_id"]: dict(row) for row in found}

@@ -8,7 +8,7 @@ first level. Tags become the sorted union. Spans are merged by id.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
@@ -17,8 +17,9 @@ from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.database import AT_ONCE, Database
 from pandaprobe_otel.local.store.failures import find_anew
 from pandaprobe_otel.local.store.labels import label
-from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
-from pandaprobe_otel.local.store.spans import patch_span, save_spans, spans_of
+from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS, patched, patched_content
+from pandaprobe_otel.local.store.records import update as change
+from pandaprobe_otel.local.store.spans import Changed, patch_span, save_spans, whole_trace
 from pandaprobe_otel.local.times import micros_of
 
 _INSERT: Final = """
@@ -30,7 +31,6 @@ _INSERT: Final = """
         :folded_name, :environment, :release, :tags, :metadata
     )
 """
-_CONTENTS: Final = frozenset({"input", "output"})
 _MERGE: Final = """
     UPDATE traces SET
         status = :status, started_at = :started_at, name = :name, folded_name = :folded_name, tags = :tags,
@@ -70,9 +70,13 @@ class TraceStore:
             row["tags"] = encode(sorted({*loads(known["tags"]), *trace.tags}))
             row["metadata"] = merge_objects(known["metadata"], trace.metadata)
             connection.execute(_MERGE, row)
-        blocks.keep_trace(connection, seq, (trace.name, None, row["input"], row["output"]))
-        save_spans(connection, seq, trace.spans, fresh=known is None)
-        _changed(connection, seq, row["trace_id"])
+        content = {blocks.TRACE: (trace.name, None, row["input"], row["output"])}
+        _changed(
+            connection,
+            seq,
+            row["trace_id"],
+            {blocks.block_of(seq): content, **save_spans(connection, seq, trace.spans)},
+        )
 
     def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
         """Insert or merge spans of a stored trace. Return False if the project does not have the trace."""
@@ -80,8 +84,7 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
-            save_spans(connection, row["seq"], spans, fresh=False)
-            _changed(connection, row["seq"], trace_id)
+            _changed(connection, row["seq"], trace_id, save_spans(connection, row["seq"], spans))
             return True
 
     def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
@@ -90,11 +93,12 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
-            columns = _patched(row, update)
-            _update(connection, row["seq"], columns.keys() - _CONTENTS, columns)
-            name, given, answered = ({**dict(row), **columns}[field] for field in ("name", "input", "output"))
-            blocks.keep_trace(connection, row["seq"], (name, None, given, answered))
-            _changed(connection, row["seq"], trace_id)
+            columns, first = patched(row, update.sent()), blocks.block_of(row["seq"])
+            content = patched_content(blocks.read(connection, [first])[first][blocks.TRACE], columns)
+            if "name" in columns:
+                columns["folded_name"] = columns["name"].lower()
+            change(connection, "traces", row["seq"], columns, "seq")
+            _changed(connection, row["seq"], trace_id, {first: {blocks.TRACE: content}})
             return True
 
     def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
@@ -104,21 +108,19 @@ class TraceStore:
             row = None if trace is None else _find_span(connection, trace["seq"], span_id)
             if trace is None or row is None:
                 return False
-            patch_span(connection, row, update)
-            _changed(connection, trace["seq"], trace_id)
+            _changed(connection, trace["seq"], trace_id, patch_span(connection, row, update))
             return True
 
-    def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
-        """Return the rows of a trace and of its spans; None if the project does not have the trace."""
+    def get(self, project_id: str, trace_id: str) -> dict[str, Any] | None:
+        """Return a trace as the API returns it; None if the project does not have it."""
         with self._database.read() as connection:
             row = _find(connection, project_id, trace_id)
-            return None if row is None else (row, spans_of(connection, row["seq"]))
+            return None if row is None else whole_trace(connection, row)
 
-    def get_span(self, project_id: str, trace_id: str, span_id: str) -> sqlite3.Row | None:
-        """Return the row of a span; None if the trace does not have it."""
-        with self._database.read() as connection:
-            trace = _find(connection, project_id, trace_id)
-            return None if trace is None else _find_span(connection, trace["seq"], span_id)
+    def get_span(self, project_id: str, trace_id: str, span_id: str) -> dict[str, Any] | None:
+        """Return a span as the API returns it; None if the trace does not have it."""
+        trace = self.get(project_id, trace_id)
+        return next((span for span in trace["spans"] if span["span_id"] == span_id), None) if trace else None
 
     def delete(self, project_id: str, trace_ids: Iterable[str]) -> int:
         """Delete traces with their spans, tags and scores, a few at a time. Return their number."""
@@ -154,9 +156,10 @@ class TraceStore:
             return len(rows)
 
 
-def _changed(connection: sqlite3.Connection, seq: int, trace_id: str) -> None:
+def _changed(connection: sqlite3.Connection, seq: int, trace_id: str, contents: Changed | None = None) -> None:
     """Derive again what depends on a trace, inside the transaction that has changed it."""
     label(connection, seq)
+    blocks.write(connection, contents or {})
     find_anew(connection, trace_id)
 
 
@@ -181,46 +184,15 @@ def _row(project_id: str, trace: TraceCreate, now: int) -> dict[str, Any]:
     }
 
 
-def _patched(row: sqlite3.Row, update: TraceUpdate) -> dict[str, Any]:
-    sent = update.sent()
-    columns: dict[str, Any] = {}
-    for field in ("name", "status"):
-        if sent.get(field) is not None:
-            columns[field] = sent[field]
-    if "name" in columns:
-        columns["folded_name"] = columns["name"].lower()
-    for field in ("session_id", "user_id", "environment", "release"):
-        if field in sent:
-            columns[field] = sent[field]
-    for field in ("input", "output"):
-        if field in sent:
-            columns[field] = encode(sent[field])
-    if "ended_at" in sent:
-        columns["ended_at"] = None if update.ended_at is None else micros_of(update.ended_at)
-    if sent.get("tags") is not None:
-        columns["tags"] = encode(sent["tags"])
-    if sent.get("metadata") is not None:
-        columns["metadata"] = merge_objects(row["metadata"], sent["metadata"])
-    return columns
-
-
 def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE trace_id = ? AND project_id = ?", (trace_id, project_id)
+        f"SELECT {TRACE_COLUMNS} FROM traces WHERE trace_id = ? AND project_id = ?", (trace_id, project_id)
     ).fetchone()
     return row
 
 
 def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
+        f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
     ).fetchone()
     return row
-
-
-def _update(connection: sqlite3.Connection, seq: int, names: Iterable[str], columns: Mapping[str, Any]) -> None:
-    changed = sorted(names)
-    if changed:
-        assignments = ", ".join(f"{name} = ?" for name in changed)
-        values = [columns[name] for name in changed]
-        connection.execute(f"UPDATE traces SET {assignments} WHERE seq = ?", (*values, seq))
