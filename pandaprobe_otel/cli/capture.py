@@ -162,7 +162,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
     """Write one test. Print a message and return None if no test can be made of a trace."""
-    from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture
+    from pandaprobe_otel.replay.capture.stored_trace import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
     try:
@@ -179,7 +179,7 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
 def _groups(
     found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
 ) -> list[Captured | None]:
-    from pandaprobe_otel.replay.capture.similar_traces import alike
+    from pandaprobe_otel.replay.capture.many_traces import alike
 
     if not found:
         raise click.UsageError("no trace fits")
@@ -196,7 +196,7 @@ def _groups(
 
 
 def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
-    from pandaprobe_otel.replay.capture.dataset_rows import add_rows
+    from pandaprobe_otel.replay.capture.many_traces import add_rows
 
     try:
         count = add_rows(file, found)

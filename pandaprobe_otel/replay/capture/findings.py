@@ -18,9 +18,8 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.protocols.conversation import RequestedTool, mapping, requested_tools
-from pandaprobe_otel.replay.capture.cannot_capture import texts_in
 from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace, texts_in
 from pandaprobe_otel.traces.records import SpanRecord
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")

@@ -25,7 +25,7 @@ from pandaprobe_otel.protocols.gemini import GEMINI
 from pandaprobe_otel.protocols.ollama import OLLAMA
 from pandaprobe_otel.protocols.protocol import Protocol
 from pandaprobe_otel.protocols.responses import RESPONSES
-from pandaprobe_otel.replay.capture.cannot_capture import CUT, CannotCapture, check_whole, texts_in
+from pandaprobe_otel.replay.capture.stored_trace import CUT, CannotCapture, check_whole, texts_in
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 
 Span = Mapping[str, Any]

@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.protocols.conversation import mapping
-from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
 from pandaprobe_otel.replay.capture.model_calls import protocol_of
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
 from pandaprobe_otel.traces.records import SpanRecord
 
 REPR: Final = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|<function .* at 0x[0-9a-f]+>")

@@ -1,13 +1,15 @@
-"""A stored trace as a test plays it back: its calls, and their places."""
+"""A stored trace as a test plays it back: its calls and their places, and the refusal of one that lacks a part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.mapping.attributes import CANCELLED
+from pandaprobe_otel.mapping.options import MASK_FAILED, MASKED
 from pandaprobe_otel.replay.call_order import ordinal
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_in
@@ -120,3 +122,32 @@ def traces_in(path: Path) -> list[StoredTrace]:
 
 def _united(body: Mapping[str, Any], more: list[Any]) -> list[Any]:
     return list({str(span["span_id"]): span for span in (*body.get("spans", ()), *more)}.values())
+
+
+CUT: Final = re.compile(r"…\s?\[cut\b|\[cut \d+ of \d+ ")
+
+
+class CannotCapture(ValueError):
+    """A trace lacks something that a test needs. The text names the missing part and its place."""
+
+
+def check_whole(value: Any, what: str) -> None:
+    """Raise CannotCapture if part of a value was masked or cut."""
+    for text in texts_in(value):
+        if MASKED in text or MASK_FAILED in text:
+            raise CannotCapture(f"{what} is masked")
+        if CUT.search(text):
+            raise CannotCapture(f"{what} is cut off")
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in a value, including names of members."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in cast("Mapping[str, Any]", value).items():
+            yield name
+            yield from texts_in(item)
+    elif isinstance(value, Sequence):
+        for item in cast("Iterable[Any]", value):
+            yield from texts_in(item)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole, texts_in
 from pandaprobe_otel.replay.capture.requirements import REPR
 from pandaprobe_otel.replay.capture.source_text import is_name, literal
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole, texts_in
 
 _ENTRY: Final = re.compile(r"^([A-Za-z_][\w.]*):([A-Za-z_]\w*)$")
 _TAKEN: Final = frozenset({"asyncio", "json", "list", "probe", "pandaprobe_recording", "pytest", "run"})

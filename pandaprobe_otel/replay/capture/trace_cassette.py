@@ -15,10 +15,9 @@ from functools import partial
 from typing import Any
 
 from pandaprobe_otel.protocols.conversation import mapping
-from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
 from pandaprobe_otel.replay.capture.model_calls import protocol_of, rebuilt, request_of
 from pandaprobe_otel.replay.capture.requirements import with_place
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.traces.records import SpanRecord

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.pytest_file import FILL_IN, Case, Turn, called, held_in, path_of_cassette, text_of
 from pandaprobe_otel.replay.capture.requirements import check, warnings_of
 from pandaprobe_otel.replay.capture.source_text import printable
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace
 from pandaprobe_otel.replay.capture.test_entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.trace_cassette import cassette_of, scrubbed
 from pandaprobe_otel.replay.cassette import save

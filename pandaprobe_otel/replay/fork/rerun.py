@@ -19,9 +19,8 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
+from pandaprobe_otel.replay.fork.forked_run import Cut, ForkedRecording, ForkOptions, cut_from, whole
 from pandaprobe_otel.replay.fork.overrides import Override
-from pandaprobe_otel.replay.fork.recording_cut import Cut, cut_from, whole
 from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.replayed_run import RecordedCall
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.call_order import ordinal
-from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
 from pandaprobe_otel.replay.capture.requirements import check
-from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
 from pandaprobe_otel.replay.capture.test_entry import entry_of
 from pandaprobe_otel.replay.capture.trace_cassette import cassette_of, scrubbed
 from pandaprobe_otel.replay.interactions import Cassette, Interaction
