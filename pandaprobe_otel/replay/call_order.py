@@ -1,9 +1,7 @@
 """Places and order of calls: in tasks and threads (`CallsSoFar`), and in the spans around them (`Places`).
 
-A place is the names of the spans around a call, with ordinals for repeated names. The order has two kinds.
-
-The observed order is used by forks, which play what had ended before a span. A call comes after another one that ended
-before it began, in these cases:
+A place is the names of the spans around a call, with ordinals for repeated names. A call comes after another one that
+ended before it began, in these cases:
 
 - Both ran in the same task or thread.
 - The earlier call ran in a task that the later call's task or thread had started.
@@ -11,14 +9,11 @@ before it began, in these cases:
 - Both ran in independent tasks of the recording's own thread, and the earlier call ended before the first call of the
   later call's task.
 
-Calls in other threads have no order. A pool runs its work in any order, and without a context the relations of its
-calls are unknown, unless the spans around them show these: a span that begins in the same task as its parent comes
-after the siblings that began there and have ended. If none of these siblings overlap, as in a loop that waits for each
-run of an agent, the program has waited for each of them.
+Calls in other threads have no order: a pool runs its work in any order.
 
-The observed order depends on the network, unless a program makes one call after another. So a replay of a program with
-concurrent tasks keeps only the order within each task: its own calls, after those that its creator had begun before it
-created the task.
+A fork plays what had ended before a span. A replay keeps the order of a program that makes one call after another. With
+concurrent tasks, the order depends on the network. Then only the order of spans counts, such as an agent's runs, if no
+span below the same parent may have run at the same time: the program has waited for each of them.
 """
 
 from __future__ import annotations
@@ -27,9 +22,10 @@ import asyncio
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -60,16 +56,16 @@ def place_of_birth(flow: Flow) -> int:
 
     Tasks that a program starts together begin their calls in any order, but are always created in the same one.
     """
-    own = task_number(flow.task)
+    own = _task_number(flow.task)
     if not own:
         return 0
-    numbers = [number for task in _all_tasks(flow.loop) if (number := task_number(task))]
+    numbers = [number for task in _all_tasks(flow.loop) if (number := _task_number(task))]
     return own - min(numbers, default=own) + 1
 
 
-def newest_task(flow: Flow) -> int:
+def _newest_task(flow: Flow) -> int:
     """Return the number of the newest task in the loop; 0 without a loop."""
-    return 0 if flow.loop is None else max(map(task_number, _all_tasks(flow.loop)), default=0)
+    return 0 if flow.loop is None else max(map(_task_number, _all_tasks(flow.loop)), default=0)
 
 
 def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
@@ -85,7 +81,7 @@ def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
     while waiting := {task for task in others if not waited_for.isdisjoint(_awaited(task))}:
         others -= waiting
         waited_for |= waiting | _released_by(waiting)
-    return all(is_main(task) or _is_of_asyncio(task) for task in others)
+    return all(_is_main(task) or _is_of_asyncio(task) for task in others)
 
 
 def _all_tasks(loop: Any) -> set[Any]:
@@ -93,14 +89,14 @@ def _all_tasks(loop: Any) -> set[Any]:
     return set[Any](found)
 
 
-def task_number(task: Any) -> int:
+def _task_number(task: Any) -> int:
     """Return the number in the name that asyncio gives a task, which grows with each task; 0 for other names."""
     name: str = task.get_name() if task is not None else ""
     number = name.removeprefix("Task-")
     return int(number) if name != number and number.isdecimal() else 0
 
 
-def is_main(task: Any) -> bool:
+def _is_main(task: Any) -> bool:
     """Return whether `run_until_complete` waits for a task, as `asyncio.run` does for its program."""
     return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
 
@@ -136,50 +132,34 @@ MAX_PLACES: Final = 100_000
 """Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
 
 _ORDINALS: Final = re.compile(r" \(\d+(?:st|nd|rd|th)\)(?= > |$)")
-_Key = tuple[int, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """The spans with the same parent that began in one task, its own or the loop's, or each in a task of its own.
-
-    Of the latter, each task must have been created after the last call of the span before. Tasks that a program creates
-    at once are no row, even if their spans happen not to overlap.
-    """
-
-    last: _Place | None = None
-    newest: int = 0
-    """Number of the newest task at the last call."""
-    overlaps: bool = False
-
-    def add(self, place: _Place, *, created: int) -> None:
-        """Add a span, whose task has this number; 0 for a task that has other spans of this row."""
-        is_after = self.last is None or (_has_ended(self.last) and (not created or created > self.newest))
-        self.overlaps = self.overlaps or not is_after
-        place.row, place.previous, self.last = self, self.last, place
-        self.newest = max(self.newest, newest_task(place.flow))
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A span, or everything outside of spans. Bits of integers represent sets of calls."""
+    """A span, or everything outside of spans."""
 
-    name: str
+    path: str
     flow: Flow
-    above: _Place | None = None
     span: Any = None
-    before: int = 0
-    """Calls in spans that had ended before this span began."""
-    done: int = 0
-    """Calls in child spans that began in the same task as this span, and have ended."""
-    calls: int = 0
-    """Calls in this span and its descendants."""
-    below: list[_Place] = field(default_factory=list["_Place"])
-    """Spans with calls that began in the same task, and may still be running."""
-    rows: dict[Flow, _Row] = field(default_factory=dict[Flow, _Row])
-    row: _Row | None = None
+    above: _Place | None = None
     previous: _Place | None = None
-    """The span before this one in its row."""
+    """The span before this one below the same parent."""
+    calls: int = 0
+    """Calls in this span and its descendants, as bits."""
+    last: _Place | None = None
+    newest: int = 0
+    """Number of the newest task at the last call."""
+    has_branches: bool = False
+    """True if spans below this one may run at the same time."""
+
+    def add(self, place: _Place) -> None:
+        """Add a span below this one, which began in the same task, or in one created after the last call."""
+        task = place.flow.task
+        is_known = place.flow == self.flow or _is_main(task) or _task_number(task) > self.newest
+        has_waited = self.last is None or getattr(self.last.span, "end_time", None) is not None
+        self.has_branches |= place.flow.thread is not self.flow.thread or not (is_known and has_waited)
+        place.previous, self.last = self.last, place
+        self.newest = max(self.newest, _newest_task(place.flow))
 
 
 class Places:
@@ -188,8 +168,8 @@ class Places:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._root = _Place("", flow_here())
-        self._places: dict[_Key, _Place] = {}
-        self._times: dict[tuple[str, str], int] = {}
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._times: Counter[tuple[str, str]] = Counter()
         self._calls: dict[int, _Place] = {}
 
     def started(self, span: Any, name: str) -> None:
@@ -201,66 +181,43 @@ class Places:
         flow = flow_here()
         with self._lock:
             above = self._root if parent is None else self._places.get((parent.trace_id, parent.span_id), self._root)
-            times = self._times[above.name, name] = self._times.get((above.name, name), 0) + 1
+            self._times[above.path, name] += 1
+            times = self._times[above.path, name]
             own = name if times == 1 else f"{name} ({ordinal(times)})"
-            place = self._places[context.trace_id, context.span_id] = _Place(
-                f"{above.name} > {own}" if above.name else own, flow, above, span, before=_before(above, flow)
-            )
-            if flow == above.flow or (flow.thread is above.flow.thread and is_main(flow.task)):
-                above.rows.setdefault(flow, _Row()).add(place, created=0)
-            elif flow.thread is above.flow.thread and (created := task_number(flow.task)):
-                above.rows.setdefault(flow._replace(task=None), _Row()).add(place, created=created)
+            place = _Place(f"{above.path} > {own}" if above.path else own, flow, span, above)
+            self._places[context.trace_id, context.span_id] = place
+            above.add(place)
 
     def current(self) -> str:
         """Return the path of the running code; empty outside of known spans."""
-        return self._here().name
+        return self._here().path
 
-    def began(self, number: int) -> int:
-        """Note a call in the current span; return the calls that precede it according to the spans."""
-        flow = flow_here()
+    def began(self, number: int) -> None:
+        """Note a call in the current span."""
+        newest = _newest_task(flow_here())
         with self._lock:
-            place = self._calls[number] = self._here()
-            found = _before(place, flow)
-            here: _Place | None = place
-            while here is not None:
-                if not here.calls and here.above is not None and here.above.flow == here.flow:
-                    here.above.below.append(here)
-                here.calls |= 1 << number
-                if here.row is not None:
-                    here.row.newest = max(here.row.newest, newest_task(flow))
-                here = here.above
-        return found
+            place: _Place | None = self._here()
+            self._calls[number] = self._here()
+            while place is not None:
+                place.calls |= 1 << number
+                place.newest = max(place.newest, newest)
+                place = place.above
 
-    def waited_for(self, number: int) -> int:
-        """Return the calls in the spans that the program waited for before it began a span around this call."""
-        found = 0
+    def waited_for(self, number: int) -> tuple[int, ...]:
+        """Return the calls in the span that the program waited for before it began a span around this call."""
         place: _Place | None = self._calls[number]
-        while place is not None:
-            before = place.previous if place.row is not None and not place.row.overlaps else None
+        while place is not None and place.above is not None:
+            before = None if place.above.has_branches else place.previous
             while before is not None and not before.calls:
                 before = before.previous
-            if before is not None:
-                found |= before.calls
+            if before is not None:  # it has waited for the spans before it
+                return tuple(one for one in range(before.calls.bit_length()) if before.calls >> one & 1)
             place = place.above
-        return found
+        return ()
 
     def _here(self) -> _Place:
         context = get_current_span().get_span_context()
         return self._places.get((context.trace_id, context.span_id), self._root)
-
-
-def _before(above: _Place, flow: Flow) -> int:
-    """Return the calls that precede anything that begins below a span in this thread and task."""
-    if flow != above.flow:
-        return above.before
-    for one in filter(_has_ended, list(above.below)):
-        above.done |= one.calls
-        above.below.remove(one)
-    return above.before | above.done
-
-
-def _has_ended(place: _Place) -> bool:
-    return getattr(place.span, "end_time", None) is not None
 
 
 def ordinal(number: int) -> str:
@@ -280,7 +237,6 @@ class Branch:
 
     Attributes:
         task: Its number in the recording.
-        began_after: The last call that its creator had begun when it created the branch; 0 for none.
         before: Calls that had ended when the branch began.
         ended: Calls that have ended in the branch and its descendants.
     """
@@ -288,21 +244,8 @@ class Branch:
     flow: Flow
     above: Branch | None
     task: int
-    began_after: int = 0
     before: int = 0
     ended: int = 0
-
-    def has_order_with(self, other: Branch) -> bool:
-        """Return whether the calls of this branch have an order with later calls of another one.
-
-        They have if this is the other one, was created by it, or ran in an earlier event loop of the same thread.
-        """
-        branch: Branch | None = self
-        while branch is not None:
-            if branch is other:
-                return True
-            branch = branch.above
-        return self.flow.thread is other.flow.thread and self.flow.loop is not other.flow.loop
 
 
 class Caller(NamedTuple):
@@ -336,7 +279,6 @@ class CallsSoFar:
         self._begun = 0
         self._implied: dict[int, int] = {}
         self._branches: dict[int, Branch] = {}
-        self._earlier: dict[int, int] = {}
         self._tasks = {1}
         self._loops: list[object] = []
         self.is_sequential = True
@@ -351,19 +293,17 @@ class CallsSoFar:
         if branch.flow != flow:
             with self._lock:
                 is_home = flow.thread is self._root.flow.thread
-                task = self._new_task(flow)
-                branch = Branch(flow, branch, task, last, before=self._ended if is_home else 0)
+                branch = Branch(flow, branch, self._new_task(flow), before=self._ended if is_home else 0)
             if here is not None or is_home:
                 _here.set(_Here(self, branch, 0 if here is None else here.known, last))
         return Caller(branch, last)
 
-    def began(self, number: int, before: int = 0, *, caller: Caller | None = None) -> tuple[int, ...]:
-        """Note the start of a call; return the calls that directly precede it in the observed order.
+    def began(self, number: int, caller: Caller) -> tuple[int, ...]:
+        """Note the start of a call; return the calls that directly precede it.
 
-        Calls that precede one of these are omitted. `before` has the calls that precede this call according to the
-        spans around it.
+        Calls that precede one of these are omitted.
         """
-        branch = (caller or self.caller()).branch
+        branch = caller.branch
         here = self._state()
         with self._lock:
             known = 0 if here is None else here.known
@@ -371,10 +311,9 @@ class CallsSoFar:
             self._branches[number] = branch
             if self.is_sequential:
                 self.is_sequential = is_home and self._begun == self._ended and self._is_alone(branch)
-            found = known & self._ended | branch.ended | branch.before & self._ended_at_home | before & self._ended
-            after, self._implied[number] = without_implied(found, self._implied)
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
+            after, self._implied[number] = _without_implied(found, self._implied)
             self._begun |= 1 << number
-            self._earlier[number] = self._ended
         if here is not None or is_home:
             _here.set(_Here(self, branch, found | 1 << number, number))
         return after
@@ -389,16 +328,6 @@ class CallsSoFar:
             task = max(self._tasks) + 1
         self._tasks.add(task)
         return task
-
-    def task_of(self, number: int) -> tuple[int, int]:
-        """Return the task of a call, and the call of its creator that it comes after."""
-        branch = self._branches[number]
-        return branch.task, branch.began_after
-
-    def ended_elsewhere(self, number: int) -> list[int]:
-        """Return the calls of other tasks that had ended when a call began."""
-        branch, earlier = self._branches[number], self._earlier[number]
-        return [one for one, other in self._branches.items() if earlier >> one & 1 and other is not branch]
 
     def _state(self) -> _Here | None:
         here = _here.get()
@@ -428,7 +357,7 @@ class CallsSoFar:
                 branch = branch.above
 
 
-def without_implied(calls: int, implied: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
+def _without_implied(calls: int, implied: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
     """Return the calls that precede none of the others, and the set of these calls with all that precede them."""
     found: list[int] = []
     preceding = 0

@@ -83,7 +83,7 @@ _PLACE: Final[Mapping[str, Kind]] = {
     "at": _text,
     "after": _numbers,
     "task": _whole,
-    "began_after": _whole,
+    "follows": _whole,
     "waited_for": _numbers,
 }
 _TOOL: Final[Mapping[str, Kind]] = {"at": _text, "call_id": _text, "after": _whole, "task": _whole}

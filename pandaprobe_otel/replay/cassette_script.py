@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pandaprobe_otel.mapping.clean import clean
-from pandaprobe_otel.replay.call_order import Branch, Caller, strangeness
+from pandaprobe_otel.replay.call_order import Caller, strangeness
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.differences import Difference, Pairing, differences
 from pandaprobe_otel.replay.divergence import (
@@ -115,14 +115,9 @@ class _Entry:
     interaction: Interaction
     waits_for: int = 0
     """Number of calls that must be made before this one."""
-    is_blocked_by: int = 0
-    """Number of these calls that no other order can replace."""
-    followers: list[tuple[_Entry, bool]] = field(default_factory=list["tuple[_Entry, bool]"])
-    """Entries that wait for this one, and whether this one blocks them."""
-    previous: _Entry | None = None
-    """The call that precedes this one in its task or in the creator of its task."""
+    followers: list[_Entry] = field(default_factory=list["_Entry"])
+    """Entries that wait for this one."""
     asked: bool = False
-    asked_by: Branch | None = None
     request: ModelRequest | None = None
     """None until it is needed: an entry is parsed when all of its predecessors were made."""
 
@@ -132,10 +127,8 @@ class Script:
 
     A request takes the first unused entry with the same request, preferably one with the same path. If the recorded
     program made one call after another, all calls that had ended before the entry was recorded must have been made.
-    If it had concurrent tasks, these may change their order in any way, and which task of a pool does which work may
-    change too. Then a task only must not make a call after another one that it, or a task that it created, made later
-    in the recording. The first request without an answer is stored and raised again for each later
-    one, since frameworks catch exceptions and continue.
+    If it had concurrent tasks, only the calls of spans that it had waited for must have been made. The first request
+    without an answer is stored and raised again for each later one, since frameworks catch exceptions and continue.
 
     Args:
         cassette: The recording.
@@ -158,7 +151,6 @@ class Script:
         self._by_key: dict[str, list[_Entry]] = {}
         self._first: Divergence | None = None
         self._last_asked = 0
-        self._early: list[_Entry] = []
         self._join()
 
     @property
@@ -190,16 +182,14 @@ class Script:
                 return failed.interaction
             if entry is None:
                 raise self._kept(self._refusal(asked, at, caller))
-            if (later := self._made_before(entry, caller)) is not None:
-                raise self._kept(came_before(self._place(later), [self._place(entry)]))
-            return instead(entry.interaction) or self._taken(entry, asked, caller)
+            return instead(entry.interaction) or self._taken(entry, asked)
 
     def take_known(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction | None:
         """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
         with self._lock:
             asked = self._reader.read(request)
             entry = self._answering(asked, at, caller)
-            return None if entry is None else self._taken(entry, asked, caller)
+            return None if entry is None else self._taken(entry, asked)
 
     def take_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
         """Return the recorded tool call with these arguments; None if the cassette has no call of that tool.
@@ -257,7 +247,7 @@ class Script:
             if entry is None:
                 return None
             self._first = None
-            return self._taken(entry, asked, None)
+            return self._taken(entry, asked)
 
     def never_made(
         self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
@@ -282,21 +272,14 @@ class Script:
         by_number: dict[int, list[_Entry]] = {}
         for entry in self._entries:
             by_number.setdefault(entry.interaction.call, []).append(entry)
-        last: dict[int, _Entry] = {}
         for entry in self._entries:
             call = entry.interaction
-            if call.task:
-                first = next(iter(by_number.get(call.began_after, ())), None)
-                entry.previous = last.get(call.task, first)
-                last[call.task] = entry
-            blocking = set(call.waited_for if call.task else call.after)
-            own = set[int]() if entry.previous is None else {entry.previous.interaction.call}
-            for before in (one for number in own | blocking for one in by_number.get(number, ())):
-                blocks = before.interaction.call in blocking
-                before.followers.append((entry, blocks))
+            for before in (
+                one for number in (call.waited_for if call.task else call.after) for one in by_number.get(number, ())
+            ):
+                before.followers.append(entry)
                 entry.waits_for += 1
-                entry.is_blocked_by += blocks
-        self._ready = [entry for entry in self._entries if not entry.is_blocked_by]
+        self._ready = [entry for entry in self._entries if not entry.waits_for]
 
     def _request(self, entry: _Entry) -> ModelRequest:
         if entry.request is None:
@@ -320,7 +303,6 @@ class Script:
             fitting,
             key=lambda one: (
                 self._pairing.strangeness(self._request(one).ids, ids),
-                one.waits_for,
                 caller is None or not _follows(one, caller),
                 *strangeness(caller, task=one.interaction.task, at=one.interaction.at, here=at),
                 one.interaction.call,
@@ -340,35 +322,17 @@ class Script:
             None,
         )
 
-    def _made_before(self, entry: _Entry, caller: Caller | None) -> _Entry | None:
-        """Return a call that was made already, although it comes after this entry in a recorded task."""
-        self._early = [one for one in self._early if one.waits_for]
-        if caller is None:
-            return None
-        return next(
-            (
-                one
-                for one in self._early
-                if one.asked_by is not None and one.asked_by.has_order_with(caller.branch) and entry in _chain(one)
-            ),
-            None,
-        )
-
-    def _taken(self, entry: _Entry, asked: ModelRequest, caller: Caller | None) -> Interaction:
+    def _taken(self, entry: _Entry, asked: ModelRequest) -> Interaction:
         recorded = self._request(entry)
         entry.asked = True
-        entry.asked_by = None if caller is None else caller.branch
-        if entry.waits_for:
-            self._early.append(entry)
         self._last_asked = entry.interaction.call
         self._pairing.learn(recorded.ids, asked.ids)
         fitting = self._by_key.get(recorded.key, [])
         if entry in fitting:
             fitting.remove(entry)
-        for follower, blocks in entry.followers:
+        for follower in entry.followers:
             follower.waits_for -= 1
-            follower.is_blocked_by -= blocks
-            if blocks and not (follower.is_blocked_by or follower.asked):
+            if not (follower.waits_for or follower.asked):
                 self._ready.append(follower)
         return entry.interaction
 
@@ -394,11 +358,7 @@ class Script:
         same = [entry for entry in self._entries if self._request(entry).key == key]
         early = next((entry for entry in same if not entry.asked), None)
         if early is not None:
-            missing = [
-                self._place(entry)
-                for entry in self._entries
-                if not entry.asked and any(early is one for one, _ in entry.followers)
-            ]
+            missing = [self._place(entry) for entry in self._entries if not entry.asked and early in entry.followers]
             return came_before(self._place(early), missing)
         twin = next(iter(same), None)
         nearest = self._nearest(asked, at, caller)
@@ -445,12 +405,4 @@ class Script:
 
 def _follows(entry: _Entry, caller: Caller) -> bool:
     """Return whether an entry came directly after the last call of this task, which does not decide for others."""
-    return entry.interaction.task == 0 or caller.last == (entry.previous.interaction.call if entry.previous else 0)
-
-
-def _chain(entry: _Entry) -> Iterator[_Entry]:
-    """Yield the calls that precede an entry in its task and in the creators of its task."""
-    before = entry.previous
-    while before is not None:
-        yield before
-        before = before.previous
+    return entry.interaction.task == 0 or caller.last == entry.interaction.follows

@@ -73,6 +73,8 @@ class Exchange:
     request: RecordedRequest
     at: str = ""
     after: tuple[int, ...] = ()
+    task: int = 0
+    follows: int = 0
     played: Interaction | None = None
     instead: RecordedRequest | None = None
     status: int = 0
@@ -195,7 +197,8 @@ class Exchange:
             except UnreadableError as error:
                 raise RecordingError(f"The answer of call {self.number} cannot be saved: {error}.") from error
         answer = RecordedAnswer(self.status, self.reason, headers, body, self.end or "left", self.error)
-        return Interaction(self.number, plain_request(self.request), answer, at=self.at, after=self.after)
+        request = plain_request(self.request)
+        return Interaction(self.number, request, answer, self.at, self.after, self.task, self.follows)
 
 
 def request_of(method: str, uri: str, headers: Mapping[Any, Any], body: Any) -> RecordedRequest:

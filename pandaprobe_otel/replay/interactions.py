@@ -47,9 +47,9 @@ class Interaction:
         after: Numbers of the calls that had ended before this one began, without those that precede others of them.
         task: The number of the task that made the call, in a program with concurrent tasks; 0 if it made one call after
             another, or if its tasks are unknown.
-        began_after: The last call before the task was created, in the task that created it; 0 if there is none.
-        waited_for: Calls in spans of a program with concurrent tasks, which began none of these spans before the last
-            one had ended; without those that precede others of them.
+        follows: The last call before it in its task, or else in the creator of the task; 0 as for `task`.
+        waited_for: In a program with concurrent tasks, the calls of the span that had ended before a span around this
+            call began, if no spans below their parent ran at the same time.
         source: The place of its request, as `file:line`; empty if it was not read from a file.
     """
 
@@ -59,7 +59,7 @@ class Interaction:
     at: str = ""
     after: tuple[int, ...] = ()
     task: int = 0
-    began_after: int = 0
+    follows: int = 0
     waited_for: tuple[int, ...] = ()
     source: str = field(default="", compare=False)
 

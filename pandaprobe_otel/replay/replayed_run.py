@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.call_order import Caller, CallsSoFar, Places, without_implied
+from pandaprobe_otel.replay.call_order import Caller, CallsSoFar, Places
 from pandaprobe_otel.replay.cassette import load, save
 from pandaprobe_otel.replay.cassette_script import Script
-from pandaprobe_otel.replay.data_flow import DataFlow
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange, plain_request, without_waiting
 from pandaprobe_otel.replay.fault import Fault, Faults, Model, scripted_answer
@@ -113,8 +112,6 @@ Diverge = Literal["fail", "accept", "rerecord", "live"]
 request. `rerecord`: it is sent, and replaces the nearest call. `live`: it and all later ones are sent, and nothing is
 saved.
 """
-_NO_TASK: Final = 1_000_000
-"""More than the tasks of a recording: numbers above belong to one call each."""
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
 """Maximum number of bytes of requests and answers that one recording keeps in memory."""
@@ -272,9 +269,12 @@ class Run:
         for exchange in self._new.values():  # before any scrubbing, since later requests repeat parts of answers
             self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
         for number, exchange in self._new.items():
-            interactions[number] = self._scrubber.interaction(exchange.interaction())
-        if not self._order.is_sequential:
-            interactions |= self._with_tasks(interactions)
+            made = self._scrubber.interaction(exchange.interaction())
+            interactions[number] = (
+                replace(made, task=0, follows=0)
+                if self._order.is_sequential
+                else replace(made, waited_for=self.places.waited_for(number))
+            )
         cassette = replace(
             self._old,
             interactions=tuple(interactions[number] for number in sorted(interactions)),
@@ -284,20 +284,6 @@ class Run:
             started_at=self._old.started_at or self.started_at.isoformat(timespec="seconds"),
         )
         save(self.path, cassette)
-
-    def _with_tasks(self, interactions: Mapping[int, Interaction]) -> dict[int, Interaction]:
-        """Return the new calls with their tasks. One that uses the answers of other tasks has none of its own order."""
-        data = DataFlow()
-        found: dict[int, Interaction] = {}
-        implied: dict[int, int] = {}
-        for number in sorted(self._new):
-            task, began_after = self._order.task_of(number)
-            waited_for, implied[number] = without_implied(self.places.waited_for(number), implied)
-            others = [interactions[one] for one in self._order.ended_elsewhere(number) if one in interactions]
-            if data.uses(interactions[number], others):
-                task, began_after, waited_for = _NO_TASK + number, 0, ()
-            found[number] = replace(interactions[number], task=task, began_after=began_after, waited_for=waited_for)
-        return found
 
     def leaves_alone(self, uri: str) -> bool:
         """Return whether `ignore` excludes the URL of a request."""
@@ -321,12 +307,15 @@ class Run:
                 number = played.call
             elif not number:
                 number, self._next_number = self._next_number, self._next_number + 1
+            self.places.began(number)
             exchange = Exchange(
                 self,
                 number,
                 request,
                 at=at,
-                after=self._order.began(number, self.places.began(number), caller=caller),
+                after=self._order.began(number, caller),
+                task=caller.branch.task,
+                follows=caller.last,
                 played=None if played is None else without_waiting(played),
             )
             self._exchanges.append(exchange)
