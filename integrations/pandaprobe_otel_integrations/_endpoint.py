@@ -1,14 +1,17 @@
-"""The interface of an API's endpoint: it turns requests, answers and streams into span attributes."""
+"""An API's endpoint, described by tables: it turns requests, answers and streams into span attributes."""
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._json import Content, Object, integer, number, obj, objects, string
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string
 from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 from pandaprobe_otel_integrations._streams.text_runs import Growth
@@ -38,49 +41,6 @@ class Answer:
     """The id with which the app later asks for work that the service continues."""
     is_whole: bool = False
     """True if the answer is known to be complete although it has no finish reason."""
-
-
-class Endpoint(Protocol):
-    """One kind of call of one API. Implementations keep no state and may raise: the caller guards them.
-
-    Two more methods are optional. `binary(content, content_type)` returns the answer for a body that is neither JSON
-    nor events. `is_news(answer)` returns whether to record an answer.
-    """
-
-    @property
-    def operation(self) -> str:
-        """`gen_ai.operation.name`."""
-        ...
-
-    @property
-    def last_event(self) -> LastEvent | None:
-        """The event that ends a stream."""
-        ...
-
-    @property
-    def growing(self) -> Growth | None:
-        """Finds the text that an event of a stream continues."""
-        ...
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return attributes of a request; `gen_ai.request.model` also names the span."""
-        ...
-
-    def request_content(self, body: Body) -> Content:
-        """Return messages, instructions and tools of a request."""
-        ...
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Read a complete answer."""
-        ...
-
-    def merged(self, events: Events) -> Body:
-        """Return the events of a stream, complete or not, in the form of an answer without streaming."""
-        ...
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether an event carries a part of the answer. The first such event is the first token."""
-        ...
 
 
 # -- members of JSON as attributes, by tables --------------------------------------------------------------------------
@@ -198,29 +158,33 @@ def _looked_through(readings: Mapping[str, tuple[str, Any, type[Any] | None]]) -
     return read
 
 
-# -- endpoints described by tables -------------------------------------------------------------------------------------
+# -- endpoints ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The form of usage and errors in the answers of one service."""
+    """The form of the usage in the answers of one service."""
 
     usage: Callable[[Any], Attributes] | None = None
     counted: Counts = field(default_factory=dict[str, Set[str] | None])
     """Counts of a usage that have attributes."""
     member: str = "usage"
-    failure: Callable[[Any], Failure | None] | None = None
-    """Reads the member `error`."""
 
 
-class DescribedEndpoint:
-    """An endpoint described by tables. If a service streams although the endpoint cannot, the last event counts.
+class Endpoint:
+    """One kind of call of one API, described by tables. It keeps no state and may raise: the caller guards it.
 
-    All members of a request and an answer without a place in a table are kept as parameters, and as other data.
+    All members of a request and an answer without a place in a table are kept as parameters, and as other data. If a
+    service streams although the endpoint cannot, the last event counts.
+
+    Two more methods are optional. `binary(content, content_type)` returns the answer for a body that is neither JSON
+    nor events. `is_news(answer)` returns whether to record an answer.
     """
 
     operation: str
+    """`gen_ai.operation.name`."""
     last_event: LastEvent | None = None
+    """The event that ends a stream."""
     service: ClassVar[Service] = Service()
     constants: ClassVar[Attributes] = {}
     """Attributes of every request."""
@@ -234,9 +198,11 @@ class DescribedEndpoint:
     """Attributes of an answer."""
     output: ClassVar[Fields] = {}
     """Content of an answer."""
+    reason: ClassVar[str] = ""
+    """Member of an answer with its finish reason."""
     empty: ClassVar[Iterable[str]] = ()
     """Members of an answer that carry no information, repeat the request, or are read by a method."""
-    growing = cast("Growth | None", None)  # without an annotation: a property of the protocol, and no field
+    growing: ClassVar[Growth | None] = None
     """Finds the text that an event of a stream continues."""
 
     _request: ClassVar[Table]
@@ -256,8 +222,7 @@ class DescribedEndpoint:
         cls.known = cls._request.known | cls._input.known | {*cls.elsewhere}
         cls._inner = cls._request.inner + cls._input.inner
         usage = {cls.service.member} if cls.service.usage is not None else set[str]()
-        error = {"error"} if cls.service.failure is not None else set[str]()
-        cls.answered = cls._response.known | cls._output.known | usage | error | {*cls.empty}
+        cls.answered = cls._response.known | cls._output.known | usage | {"error", cls.reason, *cls.empty}
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return the attributes of the table, and the constant ones."""
@@ -296,19 +261,24 @@ class DescribedEndpoint:
         return found
 
     def finish_reason(self, body: Body) -> str | None:
-        """Return None: most services have a finish reason only for chats."""
-        return None
+        """Return the reason in the conventions' words."""
+        return finish_reason(body.get(self.reason))
 
     def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the content of the table, and the other data."""
+        """Return the content of the table, the message, and the other data."""
         found = self._output.read(body)
+        if (said := self.output_parts(body)) is not None:
+            found[names.OUTPUT_MESSAGES] = parts.answer_message(said, reason)
         found.update(self.other_data(body))
         return found
 
+    def output_parts(self, body: Body) -> list[Part] | None:
+        """Return the parts of the one message that is the answer; None if the table reads the answer."""
+        return None
+
     def failure(self, body: Body) -> Failure | None:
-        """Return the error of an answer, as its service has it."""
-        read = self.service.failure
-        return read(body["error"]) if read is not None and "error" in body else None
+        """Return the error of an answer with status 200."""
+        return failure_in(body["error"]) if "error" in body else None
 
     def is_whole(self, body: Body) -> bool:
         """Return False: a finish reason or an error shows that an answer is complete."""
@@ -327,7 +297,80 @@ class DescribedEndpoint:
         return False
 
 
+# -- endpoints of embeddings: the vectors are never recorded -----------------------------------------------------------
+
+_VECTORS: Final = ("embedding", "embeddings", "values", "float", "int8", "uint8")
+_BYTES_PER_NUMBER: Final = 4
+"""Size of a number in base64: the clients ask for 32-bit floats unless the app sets another format."""
+
+
+def dimensions(*found: Any) -> int | None:
+    """Return the length of the first vector inside members of an answer, in an encoding with a number per dimension."""
+    for value in found:
+        size: int | None = None
+        if isinstance(value, str):
+            size = len(b64decode(value)) // _BYTES_PER_NUMBER
+        elif vectors := items(value):
+            size = len(vectors) if isinstance(vectors[0], (int, float)) else dimensions(*vectors)
+        elif members := obj(value):
+            size = dimensions(*map(members.get, _VECTORS))
+        if size:
+            return size
+    return None
+
+
+class EmbeddingsEndpoint(Endpoint):
+    """Embeddings of one or several texts or media, which have no output tokens."""
+
+    operation = "embeddings"
+
+    def response_attributes(self, body: Body) -> Attributes:
+        """Return the attributes of the table, and the usage of the input."""
+        found = super().response_attributes(body)
+        found.pop(names.OUTPUT_TOKENS, None)
+        return found
+
+
 # -- readers of values -------------------------------------------------------------------------------------------------
+
+
+def question(*readers: Callable[[Any], Iterable[Part]]) -> Callable[..., list[Part]]:
+    """Return a reader of a request of one message, whose parts each reader finds in one member."""
+    return lambda *values: parts.user_message(
+        [part for read, value in zip(readers, values, strict=True) for part in read(value)]
+    )
+
+
+def failure_in(error: Any) -> Failure | None:
+    """Return the `error` of a body: a text, or an object with the names that services have for kind and message."""
+    if string(error) is not None:
+        return Failure(type="error", message=error)
+    found = obj(error)
+    if not found:
+        return None
+    code = found.get("code")
+    kinds = (string(code), string(found.get("type")), string(found.get("status")), code)
+    kind = next((str(one) for one in kinds if one is not None), "error")
+    return Failure(type=kind, message=string(found.get("message")) or kind)
+
+
+_REASONS: Final[Mapping[str, Iterable[str]]] = {
+    "stop": ("stop", "end_turn", "stop_sequence", "complete"),
+    "length": ("max_tokens", "model_context_window_exceeded", "error_limit"),
+    "tool_call": ("tool_calls", "tool_use", "function_call"),
+    "content_filter": (
+        "refusal", "guardrail_intervened", "content_filtered", "error_toxic", "safety", "recitation", "blocklist",
+        "prohibited_content", "spii", "image_safety", "image_recitation",
+    ),
+}  # fmt: skip
+FINISH_REASONS: Final = {word: reason for reason, words in _REASONS.items() for word in words}
+"""The conventions' words for those of services."""
+
+
+def finish_reason(value: Any) -> str | None:
+    """Return a finish reason of any service in the conventions' words; unknown ones stay, in lower case."""
+    reason = (string(value) or "").lower()
+    return FINISH_REASONS.get(reason, reason) or None
 
 
 def each(reader: Callable[[Object], Any]) -> Callable[[Any], list[Any]]:

@@ -12,7 +12,7 @@ from base64 import b64decode
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from ._json import from_json, string
+from ._json import from_json, string, strings
 
 Part = dict[str, Any]
 UNFINISHED: Final = "incomplete"
@@ -30,8 +30,8 @@ def text_of(value: Any) -> Part:
 
 
 def texts(content: Any) -> list[Part]:
-    """Return a text as the only part; nothing for anything else, and for an empty text."""
-    return [text(content)] if isinstance(content, str) and content else []
+    """Return a text, or each text of a list, as a part; nothing for anything else, and for empty texts."""
+    return [text(one) for one in strings(content) or () if one]
 
 
 def reasoning(content: str) -> Part:
@@ -79,9 +79,9 @@ def blob(data: bytes, modality: str, mime_type: str | None) -> Part:
 
 
 def base64_blob(data: str, modality: str, mime_type: str | None) -> Part:
-    """Return base64 text as a blob. Text that is not base64 is taken as the bytes themselves."""
+    """Return base64 text, in either alphabet, as a blob. Text that is not base64 is taken as the bytes themselves."""
     try:
-        return blob(b64decode(data), modality, mime_type)
+        return blob(b64decode(data.replace("-", "+").replace("_", "/")), modality, mime_type)
     except (binascii.Error, ValueError):
         return blob(data.encode("utf-8", errors="surrogatepass"), modality, mime_type)
 
@@ -95,6 +95,14 @@ def media(url: str, modality: str) -> Part:
     if any(flag.strip().lower() == "base64" for flag in flags):
         return base64_blob(payload, modality, mime_type or None)
     return blob(unquote_to_bytes(payload), modality, mime_type or None)
+
+
+def medium(given: Any, modality: str, mime_type: str | None = None) -> Part:
+    """Return bytes, or a text: base64, a `data:` URL, or another address."""
+    if isinstance(given, (bytes, bytearray)):
+        return blob(bytes(given), modality, mime_type)
+    written = str(given or "")
+    return media(written, modality) if ":" in written[:16] else base64_blob(written, modality, mime_type)
 
 
 def user_message(found: list[Part]) -> list[Part]:

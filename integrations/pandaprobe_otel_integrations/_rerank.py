@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._endpoint import DescribedEndpoint
+from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string, to_json
 
 from . import _names as names
@@ -42,7 +42,7 @@ def _found(results: Any) -> list[dict[str, Any]]:
     return [_scored(one) for one in objects(results)]
 
 
-class Rerank(DescribedEndpoint):
+class Rerank(Endpoint):
     """Documents in order of relevance."""
 
     operation = "retrieval"

@@ -21,6 +21,7 @@ from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, wi
 from pandaprobe_otel.mapping.attributes import INTERRUPTED, KIND, OUTCOME, PARTIAL, USER_ID
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._adapter import Adapter
+from pandaprobe_otel_integrations._endpoint import FINISH_REASONS
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
@@ -30,7 +31,6 @@ from pandaprobe_otel_integrations._runs import StandIn, asking
 from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
     COUNTED,
-    FINISH_REASONS,
     GenerateContent,
     content_parts,
     usage_attributes,
@@ -144,7 +144,7 @@ def failure(response: Any) -> tuple[str, str] | None:
     """Return code and message of a failed answer. A finish reason is not a failure."""
     code = string(getattr(response, "error_code", None))
     message = string(getattr(response, "error_message", None))
-    if code is None or code in FINISH_REASONS:
+    if code is None or code.lower() in FINISH_REASONS:
         return None
     return code, message or code
 

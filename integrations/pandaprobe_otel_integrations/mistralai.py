@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -14,18 +13,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Body,
-    DescribedEndpoint,
     Endpoint,
-    Failure,
     Fields,
-    Service,
     each,
+    question,
     true,
 )
 from pandaprobe_otel_integrations._http import any_call_in
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import (
-    Content,
     Object,
     integer,
     items,
@@ -43,7 +39,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     foreign,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcription
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
@@ -68,7 +64,7 @@ def merged_events(events: Iterable[Object]) -> Body:
         elif kind == "conversation.response.done":
             merged["usage"] = event.get("usage")
         elif kind == "conversation.response.error":
-            merged["error"] = dict(event)
+            merged["error"] = {"code": event.get("code"), "message": event.get("message")}
         else:
             _add(outputs, kind, event)
     return {**merged, "outputs": list(outputs.values())}
@@ -109,7 +105,8 @@ def _text(piece: Any) -> Any:
 _PAGE: Final = frozenset({"markdown"})
 
 
-def _document(document: Object) -> list[Part]:
+def _document(given: Any) -> list[Part]:
+    document = obj(given)
     if file_id := string(document.get("file_id")):
         return [parts.file_reference(file_id, "document")]
     for kind, modality in (("document_url", "document"), ("image_url", "image")):
@@ -119,10 +116,6 @@ def _document(document: Object) -> list[Part]:
     return []
 
 
-def _asked(document: Any, prompt: Any) -> list[Part]:
-    return parts.user_message([*_document(obj(document)), *parts.texts(prompt)])
-
-
 def _read(pages: Any, annotation: Any) -> list[Part]:
     found = [
         with_rest(parts.text(text), page, _PAGE) for page in objects(pages) if (text := string(page.get("markdown")))
@@ -130,14 +123,13 @@ def _read(pages: Any, annotation: Any) -> list[Part]:
     return parts.whole_message(found + parts.texts(annotation))
 
 
-class Documents(DescribedEndpoint):
+class Documents(Endpoint):
     """A document, and the text of each page. Its cost is counted in pages, which are not tokens."""
 
     operation = "generate_content"
-    service = Service(failure=failure_in)
     constants = {names.OUTPUT_TYPE: "text"}
     request = {"model": (names.REQUEST_MODEL, string)}
-    input = {("document", "document_annotation_prompt"): (names.INPUT_MESSAGES, _asked)}
+    input = {("document", "document_annotation_prompt"): (names.INPUT_MESSAGES, question(_document, parts.texts))}
     response = {"model": (names.RESPONSE_MODEL, string)}
     output = {("pages", "document_annotation"): (names.OUTPUT_MESSAGES, _read)}
 
@@ -219,22 +211,15 @@ def _model(outputs: Any) -> str | None:
     return next((string(entry.get("model")) for entry in objects(outputs) if entry.get("model")), None)
 
 
-def _failure(error: Any) -> Failure | None:
-    found = obj(error)
-    if not found:
-        return None
-    return Failure(type=str(found.get("code") or "error"), message=string(found.get("message")) or "error")
-
-
 _SEED: Final[Fields] = {"random_seed": (names.SEED, integer)}
 
 
-class Conversations(DescribedEndpoint):
+class Conversations(Endpoint):
     """A conversation that is started, continued or resumed at an earlier place."""
 
     operation = "chat"
     last_event: LastEvent | None = _LAST_EVENT
-    service = replace(OPENAI, failure=_failure)
+    service = OPENAI
     request = {
         "model": (names.REQUEST_MODEL, string),
         "agent_id": (names.AGENT_ID, string),
@@ -258,13 +243,9 @@ class Conversations(DescribedEndpoint):
             return None
         return "tool_call" if any(part.get("type") == "tool_call" for part in _output(body)) else "stop"
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the texts and calls, and the other data."""
-        found = _output(body)
-        return {
-            names.OUTPUT_MESSAGES: parts.answer_message(found, reason) if found else [],
-            **self.other_data(body),
-        }
+    def output_parts(self, body: Body) -> list[Part]:
+        """Return the texts and calls."""
+        return _output(body)
 
     def merged(self, events: Events) -> Body:
         """Return the events as one answer."""
@@ -285,16 +266,11 @@ class Chat(ForeignChatCompletions):
     request = {**ForeignChatCompletions.request, **_SEED, "agent_id": (names.AGENT_ID, string)}
 
 
-def _gap(prompt: Any, suffix: Any) -> list[Part]:
-    texts = (string(prompt), string(suffix))
-    return [{"role": "user", "parts": [parts.text(text) for text in texts if text]}]
-
-
 class FillInTheMiddle(Chat):
     """Code before and after a gap. The answer, in the form of a chat completion, fills it."""
 
     operation = "text_completion"
-    input = {("prompt", "suffix"): (names.INPUT_MESSAGES, _gap)}
+    input = {("prompt", "suffix"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts))}
 
 
 CHAT: Final = Chat()

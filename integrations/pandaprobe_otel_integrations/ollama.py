@@ -12,14 +12,14 @@ from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
     Body,
-    DescribedEndpoint,
+    EmbeddingsEndpoint,
     Endpoint,
-    Failure,
     Fields,
     Partly,
-    Service,
+    dimensions,
     each,
     positive,
+    question,
     true,
 )
 from pandaprobe_otel_integrations._guard import guarded
@@ -73,14 +73,6 @@ _CALL: Final = frozenset({"id", "function"})
 _FUNCTION: Final = frozenset({"name", "arguments", "index"})
 
 
-def _failure(error: Any) -> Failure | None:
-    text = string(error)
-    return Failure(type="error", message=text) if text is not None else None
-
-
-_OLLAMA: Final = Service(failure=_failure)
-
-
 def _input_message(message: Object) -> Part:
     role = string(message.get("role")) or "user"
     if role == "tool":
@@ -113,17 +105,13 @@ def _message_parts(message: Object) -> list[Part]:
 
 def _images(images: Any) -> Iterable[Part]:
     for image in items(images):
-        data: Any = obj(image).get("value", image)
-        yield (
-            parts.blob(data, "image", None) if isinstance(data, bytes) else parts.base64_blob(str(data), "image", None)
-        )
+        yield parts.medium(obj(image).get("value", image), "image")
 
 
-class Chat(DescribedEndpoint):
+class Chat(Endpoint):
     """A conversation."""
 
     operation = "chat"
-    service = _OLLAMA
     request = {
         "model": (names.REQUEST_MODEL, string),
         "stream": (names.STREAM, true),
@@ -187,46 +175,31 @@ class Chat(DescribedEndpoint):
         return obj(body.get("message"))
 
 
-def _prompt(prompt: Any, suffix: Any, images: Any) -> list[Part]:
-    texts = [parts.text(text) for one in (prompt, suffix) if (text := string(one))]
-    return parts.user_message([*texts, *_images(images)])
-
-
 class Generate(Chat):
     """A prompt and its continuation: the images, the text after the answer, and the system prompt are with it."""
 
     operation = "text_completion"
     input = {
         "system": (names.SYSTEM_INSTRUCTIONS, parts.texts),
-        ("prompt", "suffix", "images"): (names.INPUT_MESSAGES, _prompt),
+        ("prompt", "suffix", "images"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts, _images)),
     }
 
     def _message(self, body: Body) -> Object:
         return {"content": body.get("response"), "thinking": body.get("thinking")}
 
 
-def _embedded(texts: Any, prompt: Any) -> list[Part]:
-    return parts.user_message([parts.text(text) for text in strings(texts) or strings(prompt) or []])
+class Embeddings(EmbeddingsEndpoint):
+    """Embeddings of one or several texts."""
 
-
-def _dimensions(embeddings: Any, embedding: Any) -> int | None:
-    return len(items(next(iter(items(embeddings)), None)) or items(embedding)) or None
-
-
-class Embeddings(DescribedEndpoint):
-    """Embeddings of one or several texts. The vectors are never recorded."""
-
-    operation = "embeddings"
-    service = _OLLAMA
     request = {
         "model": (names.REQUEST_MODEL, string),
         "dimensions": (names.DIMENSION_COUNT, integer),
         "options": {},
     }
-    input = {("input", "prompt"): (names.INPUT_MESSAGES, _embedded)}
+    input = {("input", "prompt"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts))}
     response = {
         "model": (names.RESPONSE_MODEL, string),
-        ("embeddings", "embedding"): (names.DIMENSION_COUNT, _dimensions),
+        ("embeddings", "embedding"): (names.DIMENSION_COUNT, dimensions),
         "prompt_eval_count": (names.INPUT_TOKENS, integer),
     }
 

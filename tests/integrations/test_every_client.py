@@ -43,14 +43,14 @@ def test_wrapped_client(library: str, server: ProviderServer, recorder: SpanReco
     assert recorder.one().name == adapter.expected.span_name
 
 
-BUSY = {"message": "Busy", "type": "overloaded", "code": 503, "status": "UNAVAILABLE"}
+BUSY = {"message": "Busy", "code": 503}
 ERRORS: dict[str, tuple[bytes, str]] = {
-    "openai": (sse({"error": BUSY}), ""),
+    "openai": (sse({"error": BUSY}), "503"),
     "anthropic": (
         sse({"type": "error", "error": {**BUSY, "type": "overloaded_error"}}, named=True),
         "overloaded_error",
     ),
-    "google-genai": (sse({"error": BUSY}), "UNAVAILABLE"),
+    "google-genai": (sse({"error": {**BUSY, "status": "UNAVAILABLE"}}), "UNAVAILABLE"),
     "Bedrock Converse": (exception("modelStreamErrorException", "Busy"), "modelStreamErrorException"),
     "Bedrock InvokeModel": (exception("modelStreamErrorException", "Busy"), "modelStreamErrorException"),
     "ollama": (b'{"error": "Busy"}\n', ""),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Body, DescribedEndpoint, Fields, Partly, each
+from pandaprobe_otel_integrations._endpoint import Answer, Body, Endpoint, Fields, Partly, each
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     output_messages,
     tool_definition,
 )
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -39,7 +39,7 @@ def _tools(tools: Any, functions: Any) -> list[parts.Part]:
     return [tool_definition(tool) for tool in (*objects(tools), *older)]
 
 
-class ChatCompletions(DescribedEndpoint):
+class ChatCompletions(Endpoint):
     """Chat completions of OpenAI and of compatible services."""
 
     operation = "chat"
@@ -82,7 +82,7 @@ class ChatCompletions(DescribedEndpoint):
         return Answer(
             attributes=attributes,
             content=content,
-            failure=failure_in(body["error"]) if "error" in body else None,
+            failure=self.failure(body),
         )
 
     def merged(self, events: Events) -> Body:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._endpoint import Body, finish_reason
 from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._other_members import Reader, grown, joined, reading, told, tool_part, with_rest
@@ -30,7 +30,6 @@ _FUNCTION: Final = frozenset({"name", "arguments"})
 _CUSTOM: Final = frozenset({"name", "input"})
 _TEXT: Final = frozenset({"type", "text"})
 """Members that the reader of each part uses; all others stay beside the part, under their own names."""
-_FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
 def input_message(message: Object) -> Part:
@@ -57,11 +56,10 @@ def _output_message(choice: Object) -> Part:
     message = obj(choice.get("message"))
     if not message and "text" in choice:
         message = {"content": choice.get("text")}
-    reason = string(choice.get("finish_reason"))
     found: Part = {
         "role": string(message.get("role")) or "assistant",
         "parts": _assistant_parts(message),
-        "finish_reason": _FINISH_REASONS.get(reason, reason) if reason else UNFINISHED,
+        "finish_reason": finish_reason(choice.get("finish_reason")) or UNFINISHED,
     }
     if message.keys() - _ANSWER or message.get("annotations"):
         found = with_rest(found, message, _MESSAGE)
@@ -135,9 +133,8 @@ def _content_part(item: Any) -> Part | None:
 
 
 def _image(image: Any) -> Part:
-    if isinstance(image, str):
-        return parts.media(image, "image")
-    return with_rest(parts.media(string(obj(image).get("url")) or "", "image"), obj(image), {"url"})
+    address = image if isinstance(image, str) else obj(image).get("url")
+    return with_rest(parts.media(string(address) or "", "image"), obj(image), {"url"})
 
 
 def _sound(given: Any) -> Part:
@@ -160,9 +157,7 @@ def _file(given: Any) -> Part:
     file = obj(given)
     if file_id := string(file.get("file_id")):
         return with_rest(parts.file_reference(file_id, "document"), file, {"file_id"})
-    data = str(file.get("file_data") or "")
-    found = parts.media(data, "document") if ":" in data[:16] else parts.base64_blob(data, "document", None)
-    return with_rest(found, file, {"file_data"})
+    return with_rest(parts.medium(file.get("file_data"), "document"), file, {"file_data"})
 
 
 _READERS: Final[Mapping[str, Reader]] = {

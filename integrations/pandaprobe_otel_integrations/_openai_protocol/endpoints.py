@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Endpoint, Fields, Service
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings, to_json
+from pandaprobe_otel_integrations._endpoint import (
+    Attributes,
+    Body,
+    EmbeddingsEndpoint,
+    Endpoint,
+    Fields,
+    dimensions,
+    question,
+)
+from pandaprobe_otel_integrations._json import Content, Object, integer, obj, objects, string, strings, to_json
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions, token_texts
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, failure_in, usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI
 from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_of
@@ -54,52 +60,26 @@ class ServiceApi(PostedEndpoints):
         return place_of(client.base_url, self._provider)
 
 
-# -- `POST /embeddings`. The vectors are never recorded ----------------------------------------------------------------
-
-_BYTES_PER_NUMBER: Final = 4
-"""Size of a number in base64: the client asks for 32-bit floats unless the app sets another format."""
+# -- `POST /embeddings` ------------------------------------------------------------------------------------------------
 
 
-def _embedded(value: Any) -> list[Part]:
-    return parts.user_message(token_texts(value))
-
-
-def _dimensions(data: Any) -> int | None:
-    vectors = objects(data)
-    vector = vectors[0].get("embedding") if vectors else None
-    if isinstance(vector, str):
-        return len(b64decode(vector)) // _BYTES_PER_NUMBER
-    return len(items(vector)) or None
-
-
-def _input_usage(usage: Any) -> Attributes:
-    found = usage_attributes(usage)
-    found.pop(names.OUTPUT_TOKENS, None)
-    return found
-
-
-class Embeddings(DescribedEndpoint):
+class Embeddings(EmbeddingsEndpoint):
     """Embeddings of one or several texts."""
 
-    operation = "embeddings"
-    service = replace(OPENAI, usage=_input_usage)
+    service = OPENAI
     request = {
         "model": (names.REQUEST_MODEL, string),
         "dimensions": (names.DIMENSION_COUNT, integer),
         "encoding_format": (names.ENCODING_FORMATS, strings),
     }
-    input = {"input": (names.INPUT_MESSAGES, _embedded)}
-    response = {"model": (names.RESPONSE_MODEL, string), "data": (names.DIMENSION_COUNT, _dimensions)}
+    input = {"input": (names.INPUT_MESSAGES, question(token_texts))}
+    response = {"model": (names.RESPONSE_MODEL, string), "data": (names.DIMENSION_COUNT, dimensions)}
     empty = ("object",)
 
 
 # -- `POST /moderations`: whether texts or pictures are harmful --------------------------------------------------------
 
 _VERDICT: Final = frozenset({"flagged", "categories"})
-
-
-def _judged(value: Any) -> list[Part]:
-    return parts.user_message(content_parts(value))
 
 
 def _verdicts(results: Any) -> list[Part]:
@@ -112,16 +92,15 @@ def _verdict(result: Object) -> dict[str, object]:
     return {"flagged": bool(result.get("flagged")), "categories": met}
 
 
-class Moderations(DescribedEndpoint):
+class Moderations(Endpoint):
     """Moderation of texts or pictures.
 
     The verdict lists the categories that apply; scores and all other data are beside it.
     """
 
     operation = "moderation"
-    service = Service(failure=failure_in)
     request = {"model": (names.REQUEST_MODEL, string)}
-    input = {"input": (names.INPUT_MESSAGES, _judged)}
+    input = {"input": (names.INPUT_MESSAGES, question(content_parts))}
     response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
     output = {"results": (names.OUTPUT_MESSAGES, _verdicts)}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
+from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Endpoint, Partly
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Partly, question
 from pandaprobe_otel_integrations._json import items, obj, objects, string
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import with_rest
@@ -47,16 +48,12 @@ def _part(file: Any, modality: str) -> Part:
 # -- `POST /audio/speech`, `/audio/transcriptions` and `/audio/translations`. Sound is never recorded, only described --
 
 
-def _message(value: Any) -> list[Part]:
-    return parts.user_message(parts.texts(value))
-
-
 def _sound(sound: Any, mime_type: Any) -> list[Part]:
     is_sound = isinstance(sound, bytes) and sound
     return parts.whole_message([parts.blob(sound, "audio", string(mime_type))] if is_sound else [])
 
 
-class Speech(DescribedEndpoint):
+class Speech(Endpoint):
     """A text read aloud."""
 
     operation = "generate_content"
@@ -64,7 +61,7 @@ class Speech(DescribedEndpoint):
     constants = {names.OUTPUT_TYPE: "speech"}
     request = {"model": (names.REQUEST_MODEL, string)}
     input = {
-        "input": (names.INPUT_MESSAGES, _message),
+        "input": (names.INPUT_MESSAGES, question(parts.texts)),
         "instructions": (names.SYSTEM_INSTRUCTIONS, parts.texts),
     }
     output = {("sound", "mime_type"): (names.OUTPUT_MESSAGES, _sound)}
@@ -92,22 +89,19 @@ class Speech(DescribedEndpoint):
         return "audio" in obj(event.data)
 
 
-def _heard(prompt: Any, _: Any, files: Any) -> list[Part]:
-    return parts.user_message([*parts.texts(prompt), *file_parts(files, "audio")])
-
-
 def _transcribed(text: Any) -> list[Part]:
     return parts.whole_message(parts.texts(text))
 
 
-class Transcription(DescribedEndpoint):
+class Transcription(Endpoint):
     """Sound as text, in its own language or in English."""
 
     operation = "generate_content"
     service = OPENAI
     constants = {names.OUTPUT_TYPE: "text"}
     request = SAMPLING
-    input = {("prompt", "file", FILES): (names.INPUT_MESSAGES, _heard)}
+    input = {("prompt", FILES): (names.INPUT_MESSAGES, question(parts.texts, partial(file_parts, modality="audio")))}
+    elsewhere = ("file",)
     response = {"model": (names.RESPONSE_MODEL, string)}
     output = {"text": (names.OUTPUT_MESSAGES, _transcribed)}
     empty = ("type", "delta")
@@ -139,10 +133,6 @@ class Transcription(DescribedEndpoint):
 _IMAGE: Final = frozenset({"b64_json", "url", "revised_prompt"})
 
 
-def _drawn(prompt: Any, files: Any) -> list[Part]:
-    return parts.user_message([*parts.texts(prompt), *file_parts(files, "image")])
-
-
 def _images(data: Any, output_format: Any) -> list[Part]:
     form = string(output_format) or "png"
     return parts.whole_message([part for image in objects(data) for part in _image(image, form)])
@@ -161,14 +151,14 @@ def _image(image: Body, form: str) -> list[Part]:
     return found
 
 
-class Images(DescribedEndpoint):
+class Images(Endpoint):
     """Pictures from a text, or from a text and pictures: each by its address, or by its size and hash."""
 
     operation = "generate_content"
     service = OPENAI
     constants = {names.OUTPUT_TYPE: "image"}
     request = SAMPLING
-    input = {("prompt", FILES): (names.INPUT_MESSAGES, _drawn)}
+    input = {("prompt", FILES): (names.INPUT_MESSAGES, question(parts.texts, partial(file_parts, modality="image")))}
     output = {("data", "output_format"): Partly(names.OUTPUT_MESSAGES, _images)}
     empty = ("created", "data", "b64_json", "type")
 

@@ -15,11 +15,12 @@ from pandaprobe_otel_integrations._endpoint import (
     Answer,
     Attributes,
     Body,
-    DescribedEndpoint,
+    Endpoint,
     Failure,
     Fields,
     Partly,
     each,
+    failure_in,
 )
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
@@ -31,7 +32,6 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
     PARAMETERS,
     SAMPLING,
     USAGE_NAMES,
-    failure_in,
 )
 from pandaprobe_otel_integrations._other_members import RESPONSE, beside, reading, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
@@ -214,9 +214,7 @@ def _content_part(piece: Any) -> Part | None:
 def _referenced(modality: str, address: Any, file_id: Any) -> Part:
     if not string(address):
         return parts.file_reference(str(file_id or ""), modality)
-    if ":" in address[:16]:
-        return parts.media(address, modality)
-    return parts.base64_blob(address, modality, None)
+    return parts.medium(address, modality)
 
 
 def _file(url: Any, data: Any, file_id: Any) -> Part:
@@ -365,7 +363,7 @@ def _outcome(status: Any) -> str | None:
     return _OUTCOMES.get(string(status) or "")
 
 
-class Responses(DescribedEndpoint):
+class Responses(Endpoint):
     """The Responses API: one new response."""
 
     operation = "chat"

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
-    Failure,
     Fields,
     Service,
     Table,
@@ -142,19 +141,4 @@ SAMPLING: Final[Fields] = {
 PARAMETERS: Final = Table(SAMPLING)
 
 
-# -- errors inside a body with HTTP status 200, for example in the middle of a stream ----------------------------------
-
-
-def failure_in(error: Any) -> Failure | None:
-    """Return the `error` of a body: an object with `code`, `type` and `message`, or only a text."""
-    if isinstance(error, str) and error:
-        return Failure(type="error", message=error)
-    found = obj(error)
-    if not found:
-        return None
-    code = found.get("code")
-    kind = string(code) or string(found.get("type")) or (str(code) if code is not None else "error")
-    return Failure(type=kind, message=string(found.get("message")) or kind)
-
-
-OPENAI: Final = Service(usage=usage_attributes, counted=COUNTED, failure=failure_in)
+OPENAI: Final = Service(usage=usage_attributes, counted=COUNTED)

@@ -11,15 +11,14 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
     Body,
-    DescribedEndpoint,
-    Failure,
+    Endpoint,
     Partly,
     Service,
     Table,
     each,
     true,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import (
     Reader,
     grown,
@@ -229,15 +228,6 @@ _LAST_EVENT: Final = LastEvent(
     hint=b"message_stop",
     mark=re.compile(rb'(?:^|[\n\r])(?:event: ?message_stop[\n\r]|data: ?\{"type": ?"message_stop")'),
 )
-FINISH_REASONS: Final = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_call",
-    "refusal": "content_filter",
-}
-"""Anthropic's stop reasons in the conventions' words; all others stay unchanged."""
 
 
 def _effort(output_config: Any) -> str | None:
@@ -280,23 +270,13 @@ def usage_attributes(usage: Any) -> Attributes:
     return found
 
 
-def failure_in(error: Any) -> Failure | None:
-    """Return the error of a body, if it has one."""
-    found = obj(error)
-    if not found:
-        return None
-    kind = string(found.get("type")) or "error"
-    return Failure(type=kind, message=string(found.get("message")) or kind)
-
-
 ANTHROPIC: Final = Service(
     usage=usage_attributes,
     counted={**dict.fromkeys(_COUNTS.known), "output_tokens_details": frozenset({"thinking_tokens"})},
-    failure=failure_in,
 )
 
 
-class Messages(DescribedEndpoint):
+class Messages(Endpoint):
     """Messages of Anthropic's API."""
 
     operation = "chat"
@@ -320,18 +300,13 @@ class Messages(DescribedEndpoint):
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
-    empty = ("type", "role", "content", "stop_reason")
+    reason = "stop_reason"
+    empty = ("type", "role", "content")
     growing = Growth("delta", texts={source: {} for source, _ in _DELTAS.values()})
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the stop reason in the conventions' words."""
-        reason = string(body.get("stop_reason"))
-        return FINISH_REASONS.get(reason, reason) if reason is not None else None
-
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the message and the other data."""
-        message = parts.answer_message(block_parts(body.get("content")), reason)
-        return {names.OUTPUT_MESSAGES: message, **self.other_data(body)}
+    def output_parts(self, body: Body) -> list[Part]:
+        """Return the blocks of the message."""
+        return block_parts(body.get("content"))
 
     def merged(self, events: Events) -> Body:
         """Return the events as one message."""

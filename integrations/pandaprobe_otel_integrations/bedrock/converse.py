@@ -12,15 +12,14 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
     Body,
-    DescribedEndpoint,
-    Failure,
+    Endpoint,
     Partly,
     Service,
     Table,
     counted,
     true,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -109,11 +108,8 @@ def _result(content: Any) -> Any:
 def _medium(kind: str, given: Any, given_form: Any) -> Part:
     source, form = obj(given), string(given_form)
     mime_type = f"{kind}/{form}" if form is not None and kind != "document" else form
-    data: Any = source.get("bytes")
-    if isinstance(data, (bytes, bytearray)):
-        return parts.blob(bytes(data), kind, mime_type)
-    if isinstance(data, str):
-        return parts.base64_blob(data, kind, mime_type)
+    if (data := source.get("bytes")) is not None:
+        return parts.medium(data, kind, mime_type)
     if uri := string(obj(source.get("s3Location")).get("uri")):
         return parts.media(uri, kind)
     if text := string(source.get("text")):
@@ -139,16 +135,6 @@ TEXTS: Final[Mapping[str, Any]] = {"text": {}, "toolUse": {"input": {}}, "reason
 """The texts in a delta."""
 LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
 """The event with the counts, or an error, for which the client raises an exception that may keep the stream alive."""
-FINISH_REASONS: Final[Mapping[str, str]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_call",
-    "guardrail_intervened": "content_filter",
-    "content_filtered": "content_filter",
-}
-"""Bedrock's stop reasons in the conventions' words; all others stay unchanged."""
 
 
 def _guardrail(config: Any) -> str | None:
@@ -193,21 +179,12 @@ def usage_attributes(usage: Any) -> Attributes:
     return found
 
 
-def failure_in(event: Any) -> Failure | None:
-    """Return an error event of a stream."""
-    error = obj(event)
-    kind = string(error.get("type"))
-    return Failure(type=kind, message=string(error.get("message")) or kind) if kind is not None else None
-
-
-class Converse(DescribedEndpoint):
+class Converse(Endpoint):
     """A conversation in the form that is the same for every model."""
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
-    service = Service(
-        usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")), failure=failure_in
-    )
+    service = Service(usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")))
     request = {
         "model": (names.REQUEST_MODEL, string),
         "stream": (names.STREAM, true),
@@ -227,18 +204,13 @@ class Converse(DescribedEndpoint):
         "toolConfig": {"tools": (names.TOOL_DEFINITIONS, tool_definitions)},
     }
     elsewhere = ("modelId", "schemaVersion")
-    empty = ("output", "stopReason", "ResponseMetadata", "stream", METRICS)
+    reason = "stopReason"
+    empty = ("output", "ResponseMetadata", "stream", METRICS)
     growing = Growth("delta", texts=TEXTS)
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the stop reason in the conventions' words."""
-        given = string(body.get("stopReason"))
-        return FINISH_REASONS.get(given, given) if given is not None else None
-
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the message and the other data."""
-        found = block_parts(objects(obj(obj(body.get("output")).get("message")).get("content")))
-        return {names.OUTPUT_MESSAGES: parts.answer_message(found, reason), **self.other_data(body)}
+    def output_parts(self, body: Body) -> list[Part]:
+        """Return the blocks of the message."""
+        return block_parts(objects(obj(obj(body.get("output")).get("message")).get("content")))
 
     def merged(self, events: Events) -> Body:
         """Return the events as one answer."""

@@ -6,17 +6,19 @@ import re
 from base64 import b64decode
 from binascii import a2b_base64
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Answer,
+    Attributes,
     Body,
-    DescribedEndpoint,
+    EmbeddingsEndpoint,
     Endpoint,
     Partly,
+    dimensions,
+    question,
     true,
 )
 from pandaprobe_otel_integrations._json import (
@@ -24,14 +26,12 @@ from pandaprobe_otel_integrations._json import (
     Object,
     from_json,
     integer,
-    items,
     number,
     obj,
     objects,
     string,
     strings,
 )
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatCompletions
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
@@ -45,10 +45,10 @@ from pandaprobe_otel_integrations.bedrock.converse import (
     METRICS,
     TEXTS,
     Converse,
-    failure_in,
     merged_events,
     usage_attributes,
 )
+from pandaprobe_otel_integrations.cohere.chat import EMBEDDED, pictures
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 
@@ -61,11 +61,7 @@ _REASONS: Final = ("stop_reason", "finishReason")
 _RESULT: Final = frozenset({"text", "stop_reason"})
 
 
-def _prompt(prompt: Any, newer: Any) -> list[Part]:
-    return parts.user_message(parts.texts(prompt) or parts.texts(newer))
-
-
-def _limit(*limits: Any) -> int | None:
+def _first(*limits: Any) -> int | None:
     return next((limit for one in limits if (limit := integer(one)) is not None), None)
 
 
@@ -85,7 +81,7 @@ def _reason(result: Object) -> str | None:
     return next((reason.lower() for name in _REASONS if (reason := string(result.get(name)))), None)
 
 
-class Prompt(DescribedEndpoint):
+class Prompt(Endpoint):
     """A prompt and its continuation, by Llama and by older models of Mistral and DeepSeek.
 
     It also reads the bodies of unknown models: their members are kept as parameters, and with the other data.
@@ -95,13 +91,13 @@ class Prompt(DescribedEndpoint):
     request = {
         "model": (names.REQUEST_MODEL, string),
         "stream": (names.STREAM, true),
-        ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, _limit),
+        ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, _first),
         "temperature": (names.TEMPERATURE, number),
         ("top_p", "topP"): (names.TOP_P, _top_p),
         "top_k": (names.TOP_K, number),
         "stop": (names.STOP_SEQUENCES, strings),
     }
-    input = {("prompt", "inputPrompt"): (names.INPUT_MESSAGES, _prompt)}
+    input = {("prompt", "inputPrompt"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts))}
     response = {
         "id": (names.RESPONSE_ID, string),
         "prompt_token_count": (names.INPUT_TOKENS, integer),
@@ -145,16 +141,22 @@ _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
-class Invocation:
+class Invocation(Endpoint):
     """A call with a body in the model's own format. Bedrock's additions are the same for all: errors and counts."""
 
-    last_event: LastEvent | None = _ERROR
+    last_event = _ERROR
 
     def __init__(self, model: Endpoint) -> None:
         self.model = model
-        self.operation, self.growing = model.operation, model.growing
-        self.request_attributes = model.request_attributes
-        self.request_content = model.request_content
+        self.operation = model.operation
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return the attributes that the model's reader finds."""
+        return self.model.request_attributes(body)
+
+    def request_content(self, body: Body) -> Content:
+        """Return the content that the model's reader finds."""
+        return self.model.request_content(body)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the model's answer, with Bedrock's counts if the answer has none."""
@@ -163,8 +165,7 @@ class Invocation:
             for name, count in usage_attributes(body[METRICS]).items():
                 if answer.attributes.get(name) is None:
                     answer.attributes[name] = count
-        failure = failure_in(body["error"]) if "error" in body else None
-        return answer if failure is None else replace(answer, failure=failure)
+        return answer
 
     def merged(self, events: Events) -> Body:
         """Return the model's chunks as one answer."""
@@ -281,43 +282,26 @@ class BedrockRerank(Rerank):
     elsewhere = ("stream",)
 
 
-def _invoke_picture(given: str) -> Part:
-    return parts.media(given, "image") if given.startswith("data:") else parts.base64_blob(given, "image", None)
+def _nova_texts(given: Any) -> list[Part]:
+    return parts.texts(obj(obj(given).get("text")).get("value"))
 
 
-def _embedded(text: Any, texts: Any, image: Any, images: Any, inputs: Any, nova: Any) -> list[Part]:
-    nova_text = obj(obj(nova).get("text")).get("value")
-    found = [parts.text(one) for one in (text, nova_text, *items(texts)) if isinstance(one, str)]
-    found += [_invoke_picture(one) for picture in (image, *items(images)) if (one := string(picture)) is not None]
-    return parts.user_message(found + [part for one in objects(inputs) for part in content_parts(one.get("content"))])
+_EMBEDDED: Final = {"inputText": parts.texts, "inputImage": pictures, **EMBEDDED}
 
 
-def _size(dimensions: Any, output_dimension: Any) -> int | None:
-    return integer(dimensions) or integer(output_dimension)
+class Embeddings(EmbeddingsEndpoint):
+    """Embeddings of Amazon's and Cohere's models."""
 
-
-def _dimensions(embedding: Any, embeddings: Any) -> int | None:
-    several = embeddings
-    if not isinstance(several, (list, tuple)):
-        several = next(iter(obj(several).values()), None)  # by type
-    return len(items(embedding) or items(next(iter(items(several)), None))) or None
-
-
-_EMBEDDED: Final = ("inputText", "texts", "inputImage", "images", "inputs")
-
-
-class Embeddings(DescribedEndpoint):
-    """Embeddings of Amazon's and Cohere's models. The vectors are never recorded."""
-
-    operation = "embeddings"
     request = {
         "model": (names.REQUEST_MODEL, string),
-        ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _size),
+        ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _first),
     }
-    input = {(*_EMBEDDED, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, _embedded)}
+    input = {
+        (*_EMBEDDED, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, question(*_EMBEDDED.values(), _nova_texts))
+    }
     elsewhere = (*_EMBEDDED, "stream")
     response = {
-        ("embedding", "embeddings"): (names.DIMENSION_COUNT, _dimensions),
+        ("embedding", "embeddings"): (names.DIMENSION_COUNT, dimensions),
         "inputTextTokenCount": (names.INPUT_TOKENS, integer),
     }
     empty = ("id", "embeddingsByType", "data", "texts", "images", "response_type", METRICS)

@@ -11,12 +11,16 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
     Body,
-    DescribedEndpoint,
+    EmbeddingsEndpoint,
+    Endpoint,
     Failure,
     Fields,
     Partly,
     Service,
+    dimensions,
     each,
+    finish_reason,
+    question,
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
@@ -33,24 +37,7 @@ from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
-# -- token counts of Cohere's APIs, and its finish reasons -------------------------------------------------------------
-
-_FINISH_REASONS: Final = {
-    "complete": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "error_limit": "length",
-    "tool_call": "tool_call",
-    "error_toxic": "content_filter",
-}
-"""Cohere's reasons in the conventions' words; all others stay, in lower case."""
-
-
-def finish_reason(value: Any) -> str | None:
-    """Return a finish reason in the conventions' words."""
-    reason = string(value)
-    return _FINISH_REASONS.get(reason.lower(), reason.lower()) if reason is not None else None
-
+# -- token counts of Cohere's APIs -------------------------------------------------------------------------------------
 
 COUNTED: Final[Counts] = {
     "billed_units": frozenset({"input_tokens", "output_tokens"}),
@@ -149,7 +136,7 @@ SAMPLING: Final[Fields] = {
 """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
 
 
-class Chat(DescribedEndpoint):
+class Chat(Endpoint):
     """Chat of the second version of the API. Cohere does not name the model that answered."""
 
     operation = "chat"
@@ -161,7 +148,8 @@ class Chat(DescribedEndpoint):
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {"id": (names.RESPONSE_ID, string)}
-    empty = ("finish_reason", "message", "error", "logprobs")
+    reason = "finish_reason"
+    empty = ("message", "logprobs")
     growing = Growth(
         "delta",
         "message",
@@ -172,13 +160,9 @@ class Chat(DescribedEndpoint):
         """Return id and usage. Cohere's clients for AWS write the counts where the first version has them."""
         return super().response_attributes(body if body.get("usage") else {**body, "usage": body.get("meta")})
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the reason in the conventions' words."""
-        return finish_reason(body.get("finish_reason"))
-
     def failure(self, body: Body) -> Failure | None:
         """Return the failure of a generation that broke off."""
-        return failure_in(body)
+        return broken_off(body) or super().failure(body)
 
     def response_content(self, body: Body, reason: str | None) -> Content:
         """Return the message and the other data."""
@@ -204,7 +188,7 @@ def with_documents(messages: list[Part], documents: Any) -> list[Part]:
     return messages
 
 
-def failure_in(body: Body) -> Failure | None:
+def broken_off(body: Body) -> Failure | None:
     """Return the failure of a generation that broke off: its finish reason, and sometimes a message."""
     if finish_reason(body.get("finish_reason")) != "error":
         return None
@@ -242,37 +226,31 @@ def _found(piece: Object) -> Any:
     return data
 
 
-# -- `POST /embed` of both versions. Vectors are never recorded --------------------------------------------------------
+# -- `POST /embed` of both versions ------------------------------------------------------------------------------------
 
 
-def _embedded(texts: Any, images: Any, inputs: Any) -> list[Part]:
-    found = [parts.text(text) for text in strings(texts) or []]
-    found += [parts.media(image, "image") for image in strings(images) or []]
-    return parts.user_message(found + [part for one in objects(inputs) for part in content_parts(one.get("content"))])
+def pictures(images: Any) -> list[Part]:
+    """Return one or several pictures, each a `data:` URL or base64."""
+    return [parts.medium(image, "image") for image in strings(images) or ()]
 
 
-def _dimensions(embeddings: Any) -> int | None:
-    """Return the length of the first vector, in the first encoding that has one number per dimension."""
-    if vectors := items(embeddings):
-        return len(items(vectors[0])) or None
-    by_type = obj(embeddings)
-    return next((_dimensions(by_type[name]) for name in ("float", "int8", "uint8") if by_type.get(name)), None)
+def _contents(inputs: Any) -> list[Part]:
+    return [part for one in objects(inputs) for part in content_parts(one.get("content"))]
 
 
-def _input_usage(meta: Any) -> Attributes:
-    return {name: count for name, count in usage_attributes(meta).items() if name != names.OUTPUT_TOKENS}
+EMBEDDED: Final = {"texts": parts.texts, "images": pictures, "inputs": _contents}
+"""Readers of the members with what is embedded."""
 
 
-class Embed(DescribedEndpoint):
+class Embed(EmbeddingsEndpoint):
     """`POST /embed` of both versions: texts, or inputs with images."""
 
-    operation = "embeddings"
-    service = Service(usage=_input_usage, counted=COUNTED, member="meta")
+    service = Service(usage=usage_attributes, counted=COUNTED, member="meta")
     request = {
         "model": (names.REQUEST_MODEL, string),
         "output_dimension": (names.DIMENSION_COUNT, integer),
         "embedding_types": (names.ENCODING_FORMATS, strings),
     }
-    input = {("texts", "images", "inputs"): (names.INPUT_MESSAGES, _embedded)}
-    response = {"id": (names.RESPONSE_ID, string), "embeddings": (names.DIMENSION_COUNT, _dimensions)}
+    input = {tuple(EMBEDDED): (names.INPUT_MESSAGES, question(*EMBEDDED.values()))}
+    response = {"id": (names.RESPONSE_ID, string), "embeddings": (names.DIMENSION_COUNT, dimensions)}
     empty = ("response_type", "texts", "images", "inputs")

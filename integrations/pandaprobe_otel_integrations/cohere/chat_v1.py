@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Failure, Partly, Service, each
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Failure, Partly, Service, each
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, tool_part, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
+from pandaprobe_otel_integrations.cohere.chat import COUNTED, usage_attributes
 
-from .chat import SAMPLING, failure_in, with_documents
+from .chat import SAMPLING, broken_off, with_documents
 
 _EVENT: Final = frozenset({"event_type", "is_finished"})
 _ROLES: Final = {"user": "user", "chatbot": "assistant", "system": "system", "tool": "tool"}
@@ -36,7 +36,7 @@ def _tool_definition(tool: Object) -> Part:
     return tool_part(tool, "function", tool.get("name"), tool.get("parameter_definitions"), "parameter_definitions")
 
 
-class ChatV1(DescribedEndpoint):
+class ChatV1(Endpoint):
     """Chat of the first version of the API. Its streams are lines of JSON."""
 
     operation = "chat"
@@ -48,16 +48,17 @@ class ChatV1(DescribedEndpoint):
         "tools": (names.TOOL_DEFINITIONS, each(_tool_definition)),
     }
     response = {("response_id", "generation_id"): Partly(names.RESPONSE_ID, _either)}
-    empty = ("response_id", "text", "tool_calls", "finish_reason", "chat_history", "error", "is_finished")
+    reason = "finish_reason"
+    empty = ("response_id", "text", "tool_calls", "chat_history", "is_finished")
 
     def finish_reason(self, body: Body) -> str | None:
         """Return the reason in the conventions' words."""
-        reason = finish_reason(body.get("finish_reason"))
+        reason = super().finish_reason(body)
         return "tool_call" if reason == "stop" and objects(body.get("tool_calls")) else reason
 
     def failure(self, body: Body) -> Failure | None:
         """Return the failure of a generation that broke off."""
-        return failure_in(body)
+        return broken_off(body) or super().failure(body)
 
     def response_content(self, body: Body, reason: str | None) -> Content:
         """Return text and calls, with the other data of the answer."""

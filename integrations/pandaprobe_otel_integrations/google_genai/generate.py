@@ -13,12 +13,15 @@ from pandaprobe_otel_integrations._endpoint import (
     Answer,
     Attributes,
     Body,
-    DescribedEndpoint,
-    Failure,
+    EmbeddingsEndpoint,
+    Endpoint,
     Partly,
     Service,
     Table,
+    dimensions,
+    finish_reason,
     more_than_one,
+    question,
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
@@ -156,24 +159,13 @@ def _code(piece: Object) -> Part | None:
 def inline_blob(data: Object) -> Part:
     """Return bytes inside a part; in JSON, they are base64 in the URL alphabet."""
     mime_type = string(member(data, "mimeType"))
-    content: Any = data.get("data")
-    if isinstance(content, bytes):
-        found = parts.blob(content, modality(mime_type), mime_type)
-    else:
-        text = str(content or "").replace("-", "+").replace("_", "/")
-        found = parts.base64_blob(text, modality(mime_type), mime_type)
-    return with_rest(found, data, _DATA)
+    return with_rest(parts.medium(data.get("data"), modality(mime_type), mime_type), data, _DATA)
 
 
 def modality(mime_type: str | None) -> str:
     """Return `image`, `audio` or `video`; anything else is a document."""
     kind = (mime_type or "").partition("/")[0]
     return kind if kind in _MODALITIES else "document"
-
-
-def texts_of(content: Any) -> list[str]:
-    """Return the texts of a content, for requests that have no messages."""
-    return [text for piece in objects(obj(content).get("parts")) if (text := string(piece.get("text")))]
 
 
 def member(thing: Object, name: str) -> Any:
@@ -244,26 +236,12 @@ class _Candidate:
 
 # The client raises at an error in a stream, and its exception keeps the response alive.
 _ERROR: Final = LastEvent(hint=b'"error"', mark=re.compile(rb'(?:^|[\n\r])data: \{"error":'))
-FINISH_REASONS: Final = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(
-        ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_RECITATION"),
-        "content_filter",
-    ),
-}
-"""Gemini's reasons in the conventions' words; all others stay, in lower case."""
 
 
 def _reason(candidate: Object) -> str | None:
-    given = string(candidate.get("finishReason"))
-    if given is None:
-        return None
-    if given == "STOP":
-        for piece in objects(obj(candidate.get("content")).get("parts")):
-            if piece.get("functionCall"):
-                return "tool_call"
-    return FINISH_REASONS.get(given) or given.lower()
+    reason = finish_reason(candidate.get("finishReason"))
+    pieces = objects(obj(candidate.get("content")).get("parts")) if reason == "stop" else ()
+    return "tool_call" if any(piece.get("functionCall") for piece in pieces) else reason
 
 
 def _level(thinking: Any) -> str | None:
@@ -325,19 +303,10 @@ def usage_attributes(usage: Any) -> Attributes:
     return found
 
 
-def failure_in(error: Any) -> Failure | None:
-    """Return the error of an answer with status 200."""
-    found = obj(error)
-    if not found:
-        return None
-    kind = string(found.get("status")) or str(found.get("code") or "error")
-    return Failure(type=kind, message=string(found.get("message")) or kind)
+GOOGLE: Final = Service(usage=usage_attributes, counted=COUNTED, member="usageMetadata")
 
 
-GOOGLE: Final = Service(usage=usage_attributes, counted=COUNTED, member="usageMetadata", failure=failure_in)
-
-
-class GoogleEndpoint(DescribedEndpoint):
+class GoogleEndpoint(Endpoint):
     """A call of Google's services, whose parameters are shown by their names in Python's models."""
 
     def other_parameters(self, body: Body) -> Content:
@@ -426,48 +395,37 @@ def _size(own: Any, requests: Any) -> int | None:
     return next((size for each in sizes if (size := integer(each)) is not None), None)
 
 
-def _embedded(content: Any, requests: Any, instances: Any) -> list[Part]:
-    contents = [content, *(one.get("content") for one in objects(requests))]
-    found = [part for one in contents for part in content_parts(objects(obj(one).get("parts")))]
-    texts = [string(one.get("content")) for one in objects(instances)]
-    return parts.user_message(found + [parts.text(text) for text in texts if text])
+def _embedded(contents: Any) -> list[Part]:
+    return [
+        part
+        for one in objects(contents)
+        for part in parts.texts(one.get("content")) or content_parts(objects(obj(one.get("content")).get("parts")))
+    ]
 
 
-def _predicted(predictions: Any) -> list[Object]:
-    return [obj(one.get("embeddings")) for one in objects(predictions)]
-
-
-def _vector_size(embeddings: Any, predictions: Any, embedding: Any) -> int | None:
-    vectors = [*objects(embeddings), *_predicted(predictions), obj(embedding)]
-    return next((size for vector in vectors if (size := len(items(vector.get("values"))))), None)
+def _whole(content: Any) -> list[Part]:
+    return _embedded([{"content": content}])
 
 
 def _embedded_tokens(usage: Any, predictions: Any) -> int | None:
-    return integer(obj(usage).get("promptTokenCount")) or _summed(_predicted(predictions))
+    statistics = (obj(obj(one.get("embeddings")).get("statistics")) for one in objects(predictions))
+    counts = [count for one in statistics if (count := integer(one.get("token_count"))) is not None]
+    return integer(obj(usage).get("promptTokenCount")) or (sum(counts) if counts else None)
 
 
-def _summed(predicted: Iterable[Object]) -> int | None:
-    found: list[Any] = [integer(obj(one.get("statistics")).get("token_count")) for one in predicted]
-    counts = [count for count in found if count is not None]
-    return sum(counts) if counts else None
-
-
-class Embeddings(GoogleEndpoint):
+class Embeddings(GoogleEndpoint, EmbeddingsEndpoint):
     """Embeddings of one or several contents, in each of the three forms of Google's services."""
 
-    operation = "embeddings"
-    service = Service(
-        counted=dict.fromkeys(("promptTokenCount", "totalTokenCount")), member="usageMetadata", failure=failure_in
-    )
+    service = Service(counted=dict.fromkeys(("promptTokenCount", "totalTokenCount")), member="usageMetadata")
     request = {
         "model": (names.REQUEST_MODEL, string),
         "parameters": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
         "embedContentConfig": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
         ("outputDimensionality", "requests"): (names.DIMENSION_COUNT, _size),
     }
-    input = {("content", "requests", "instances"): (names.INPUT_MESSAGES, _embedded)}
+    input = {("content", "requests", "instances"): (names.INPUT_MESSAGES, question(_whole, _embedded, _embedded))}
     response = {
-        ("embeddings", "predictions", "embedding"): (names.DIMENSION_COUNT, _vector_size),
+        ("embeddings", "predictions", "embedding"): (names.DIMENSION_COUNT, dimensions),
         ("usageMetadata", "predictions"): (names.INPUT_TOKENS, _embedded_tokens),
     }
     empty = ("sdkHttpResponse",)

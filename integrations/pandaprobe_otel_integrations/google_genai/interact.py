@@ -8,15 +8,13 @@ from typing import Any, ClassVar, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, each, true
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Service, each, true
+from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
-
-from .generate import failure_in
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
@@ -125,11 +123,11 @@ _COUNTED: Final = (
 )  # fmt: skip
 
 
-class Interactions(DescribedEndpoint):
+class Interactions(Endpoint):
     """Interactions, whole or streamed."""
 
     operation = "generate_content"
-    service = Service(usage=usage_attributes, counted=dict.fromkeys(_COUNTED), failure=failure_in)
+    service = Service(usage=usage_attributes, counted=dict.fromkeys(_COUNTED))
     request = {
         "model": (names.REQUEST_MODEL, string),
         "agent": (names.AGENT_NAME, string),
@@ -167,10 +165,9 @@ class Interactions(DescribedEndpoint):
         """Return the reason by the status."""
         return _REASONS.get(string(body.get("status")) or "")
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the steps and the other data."""
-        output = _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
-        return {names.OUTPUT_MESSAGES: parts.answer_message(output, reason), **self.other_data(body)}
+    def output_parts(self, body: Body) -> list[Part]:
+        """Return the steps."""
+        return _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
 
     def merged(self, events: Events) -> Body:
         """Return the events as one interaction."""
