@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from inspect import isasyncgen, isgenerator
-from typing import Any, cast
+from inspect import isgenerator
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, set_span_in_context
@@ -87,9 +87,22 @@ def call_inside(scope: Scope, call: Callable[[], Any]) -> Any:
 
 def read_inside(scope: Scope, stream: Any) -> Any:
     """Return a sync or async generator that yields the same items, each made inside the scope."""
-    if isasyncgen(stream):
-        return wrap(_asteps, lambda args, kwargs: scope)(cast("AsyncGenerator[Any, Any]", stream))
-    return wrap(_steps, lambda args, kwargs: scope)(stream)
+    return read_opened(lambda: scope, stream)
+
+
+def read_opened(open_scope: Callable[[], Scope | None], stream: Any) -> Any:
+    """Return a generator as `read_inside` does, inside a scope that is made when the app starts to iterate."""
+    steps: Any = _asteps if hasattr(stream, "__anext__") else _steps
+    return wrap(steps, lambda args, kwargs: open_scope())(stream)
+
+
+def await_inside(scope: Scope, call: Callable[[], Any]) -> Any:
+    """Return the awaitable of a coroutine function that runs inside the scope."""
+    return wrap(_awaited, lambda args, kwargs: scope)(call)
+
+
+async def _awaited(call: Callable[[], Any]) -> Any:
+    return await call()
 
 
 def _steps(stream: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context, attach, detach, get_current
 
@@ -15,33 +15,22 @@ from pandaprobe_otel_integrations._http import HttpCall, LateCall, Opened, call_
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import string
 from pandaprobe_otel_integrations._model_call import BEGUN, ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, definer, patch, subclasses
-from pandaprobe_otel_integrations._servers import Places
+from pandaprobe_otel_integrations._servers import Places, place_of
 from pandaprobe_otel_integrations._spans import around_repetition, is_taken
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
 # -- the two hooks on a Stainless client: around `request`, and before `_process_response` -----------------------------
 
 
-class StainlessApi(Protocol):
-    """The differences between Stainless client libraries."""
-
-    def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint of a request; None for a request that is not a model call."""
-        ...
-
-    def place(self, client: Any) -> Attributes:
-        """Return `gen_ai.provider.name`, `server.address` and `server.port`."""
-        ...
-
-
 class StainlessHooks(ClientHooks):
     """Wrappers of `request`, and of `_process_response`, which shows the response to the call."""
 
-    def __init__(self, api: StainlessApi, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+    def __init__(self, integration: StainlessIntegration, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         super().__init__(recorder, gate, None)
-        self._api = api
+        self._integration = integration
         self._places = Places()
 
     def process_response(self, original: OriginalCall) -> Any:
@@ -73,13 +62,15 @@ class StainlessHooks(ClientHooks):
     def find(self, original: OriginalCall) -> Endpoint | None:
         """Return the endpoint by method and path."""
         options = original.arg(1, "options")
-        return self._api.endpoint(options.method, options.url)
+        return self._integration.endpoint(options.method, options.url)
 
     def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the body with `extra_body`, and the place by the client's base URL."""
         options = original.arg(1, "options")
         client = original.owner
-        place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
+        place = self._places.of(
+            client.base_url, client.__class__, lambda: guarded(self._integration.place, client) or {}
+        )
         return found, _sent(options, original.kwargs), place
 
     def _call(self, original: OriginalCall, context: Context) -> HttpCall | None:
@@ -130,8 +121,18 @@ _RESPONSE: Final = "_process_response"
 class StainlessIntegration(Integration):
     """Base of the instrumentors of openai, anthropic, groq and together."""
 
-    api: ClassVar[StainlessApi]
-    """The differences of this library."""
+    provider: ClassVar[str]
+    """`gen_ai.provider.name`."""
+    posted: ClassVar[PostedEndpoints]
+    """The requests that are model calls."""
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """Return the endpoint of a request; None for a request that is not a model call."""
+        return self.posted.endpoint(method, path)
+
+    def place(self, client: Any) -> Attributes:
+        """Return the provider, and the server from the client's base URL."""
+        return place_of(client.base_url, self.provider)
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client and of copies made by `with_options`."""
@@ -142,7 +143,7 @@ class StainlessIntegration(Integration):
         return getattr(client, "_client", None)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = StainlessHooks(self.api, self._recorder, self._lets_through)
+        hooks = StainlessHooks(self, self._recorder, self._lets_through)
         sync, asynchronous = module.SyncAPIClient, module.AsyncAPIClient
         # The hook on the response comes first: a request whose response is not seen would be a span without an answer.
         # Before openai 1.10, both clients inherit one `_process_response`.

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from types import TracebackType
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, get_current, get_value, set_value
+from opentelemetry.context import Context, get_current, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-from pandaprobe_otel_integrations._json import encoded, string
-from pandaprobe_otel_integrations._spans import is_taken, record_ended, restore, tool
+from pandaprobe_otel.capture.wrapping import ContextScope, Scope
+from pandaprobe_otel_integrations._json import Content, string, to_json
+from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_opened
+from pandaprobe_otel_integrations._spans import is_taken, record_ended, tool
 
 from . import _names as names
 from ._endpoint import Attributes, Body, Endpoint
@@ -27,66 +28,49 @@ from ._patching import OriginalCall
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
 
-class _Running:
-    """Makes a context current inside the block, records its exceptions, passes them on, and ends the span."""
+class _EndedScope(SpanScope):
+    """A scope that records an exception without its stack trace."""
 
-    __slots__ = ("_context", "_end", "_raised", "_token")
-
-    def __init__(self, context: Context, raised: Callable[[BaseException], None], end: Callable[[], None]) -> None:
-        self._context = context
-        self._raised = raised
-        self._end = end
-
-    def __enter__(self) -> None:
-        self._token = attach(self._context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._raised(error)
-        restore(self._token)
-        self._end()
+    def _record_error(self, error: BaseException) -> None:
+        record_ended(self.span, error, with_content=self.recorder.with_content)
 
 
-class ToolLoop:
-    """The span around model calls and functions."""
+class ToolLoop(_EndedScope):
+    """The span around model calls and functions. A loop that is left after its last item is complete."""
 
-    def __init__(self, recorder: Recorder, model: Any) -> None:
+    _is_last: Callable[[Any], bool] | None = None
+    _item: Any = None
+    _is_asked = False
+
+    def __init__(self, recorder: Recorder, model: Any, is_last: Callable[[Any], bool] | None = None) -> None:
+        """Begin a loop. `is_last` returns whether the client leaves its generator at an item."""
+        self._is_last = is_last
         name = string(model)
-        self._with_content = recorder.with_content
-        self._asked = False
         title = f"invoke_agent {name}" if name else "invoke_agent"
-        self.span = recorder.start(title, {"gen_ai.operation.name": "invoke_agent"})
-        self.context = set_value(_LOOP_KEY, self, set_span_in_context(self.span))
+        span = recorder.start(title, {"gen_ai.operation.name": "invoke_agent"})
+        super().__init__(recorder, span, context=set_value(_LOOP_KEY, self, set_span_in_context(span)))
 
     def asked(self, hop: Span) -> None:
         """Record a model call's question. The first question is also the question of the loop."""
-        if not self._asked:
-            self._asked = True
+        if not self._is_asked:
+            self._is_asked = True
             self._take(hop, names.INPUT_MESSAGES, names.SYSTEM_INSTRUCTIONS)
 
     def answered(self, hop: Span) -> None:
         """Record a model call's answer. The last answer is also the answer of the loop."""
         self._take(hop, names.OUTPUT_MESSAGES)
 
-    def run(self, call: Callable[[], Any]) -> Any:
-        """Run a part of the loop with its span as the current one. The span ends with it."""
-        with _Running(self.context, self.raised, self.end):
-            return call()
+    def produced(self, item: Any, /) -> None:
+        """Take an item of the client's generator."""
+        self._item = item
 
-    async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Asynchronous counterpart of `run`."""
-        with _Running(self.context, self.raised, self.end):
-            return await call()
-
-    def raised(self, error: BaseException) -> None:
-        """Record that the loop ended with an exception."""
-        guarded(record_ended, self.span, error, with_content=self._with_content)
-
-    def end(self) -> None:
-        """End the loop."""
-        self.span.end()
+    def raised(self, error: BaseException, /) -> None:
+        """End the loop with an exception, or complete if the generator was left after its last item."""
+        is_last = self._is_last if isinstance(error, GeneratorExit) else None
+        if is_last is not None and guarded(is_last, self._item):
+            self.returned(None)
+        else:
+            super().raised(error)
 
     def _take(self, hop: Span, *wanted: str) -> None:
         if not self.span.is_recording():
@@ -98,22 +82,24 @@ class ToolLoop:
 class AdoptedLoop(ToolLoop):
     """A loop whose span the client makes and ends itself; only its content is added."""
 
-    def __init__(self, recorder: Recorder, span: Callable[[], Span | None]) -> None:
-        self._with_content = recorder.with_content
-        self._asked = False
+    def __init__(self, span: Callable[[], Span | None]) -> None:
+        ContextScope.__init__(self, set_value(_LOOP_KEY, self))
         self._find = span
-        self.context = set_value(_LOOP_KEY, self)
 
     @property
     def span(self) -> Span:  # type: ignore[override]
         """The client's span; a span that records nothing if there is none."""
         return self._find() or INVALID_SPAN
 
-    def raised(self, error: BaseException) -> None:
+    def returned(self, value: Any, /) -> None:
+        """Do nothing: the client ends the span."""
+
+    def raised(self, error: BaseException, /) -> None:
         """Do nothing: the client records the exception itself."""
 
-    def end(self) -> None:
-        """Do nothing: the client ends the span."""
+    def interrupted(self) -> None:
+        """Restore the previous context."""
+        ContextScope.interrupted(self)
 
 
 class Hop(ModelCall):
@@ -142,7 +128,7 @@ def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attribu
     return Hop(loop, recorder, endpoint, body, place, context)
 
 
-class ToolRun:
+class ToolRun(_EndedScope):
     """The span of one call of the app's function.
 
     `result_of` takes the function's result out of the object that the client makes of it.
@@ -155,42 +141,22 @@ class ToolRun:
         given: Any,
         *,
         call_id: str | None = None,
-        result_of: Callable[[Any], Any] | None = None,
+        result_of: Callable[[Any], Any] = lambda made: made,
     ) -> None:
-        self._with_content = recorder.with_content
-        self._result_of = result_of
-        arguments: Any = dict(given) or "{}" if isinstance(given, Mapping) else given  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        asked = lambda: {names.TOOL_CALL_ARGUMENTS: arguments}  # noqa: E731
-        self._span = recorder.start(f"execute_tool {name}", tool(name, call_id), asked)
+        span = recorder.start(f"execute_tool {name}", tool(name, call_id), lambda: arguments(given))
         # Calls inside the function do not belong to the loop, even if it calls a model itself.
-        self._context = set_value(_LOOP_KEY, None, set_span_in_context(self._span))
-
-    def run(self, call: Callable[[], Any]) -> Any:
-        """Call the function with its span as the current one. The span ends with it."""
-        with _Running(self._context, self._raised, self._span.end):
-            result = call()
-            guarded(self._record, result)
-            return result
-
-    async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Asynchronous counterpart of `run`."""
-        with _Running(self._context, self._raised, self._span.end):
-            result = await call()
-            guarded(self._record, result)
-            return result
-
-    def _raised(self, error: BaseException) -> None:
-        guarded(record_ended, self._span, error, with_content=self._with_content)
-
-    def _record(self, result: Any) -> None:
-        if self._with_content and self._span.is_recording():
-            found = result if self._result_of is None else self._result_of(result)
-            self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(found))
+        context = set_value(_LOOP_KEY, None, set_span_in_context(span))
+        super().__init__(recorder, span, lambda made: result(result_of(made)), context=context)
 
 
-def as_text(result: Any) -> str:
-    """Return a function's result as the text of an attribute: text unchanged, anything else as JSON."""
-    return result if isinstance(result, str) else encoded({"": [result]})[""][1:-1]
+def arguments(given: Any) -> Content:
+    """Return the attribute with the arguments of a function, which may be empty."""
+    return {names.TOOL_CALL_ARGUMENTS: dict(given) or "{}" if isinstance(given, Mapping) else given}  # pyright: ignore[reportUnknownArgumentType]
+
+
+def result(found: Any) -> Content:
+    """Return the attribute with a function's result: text unchanged, anything else as JSON."""
+    return {names.TOOL_CALL_RESULT: found if isinstance(found, str) else to_json(found)}
 
 
 def loop_in(context: Context | None = None) -> ToolLoop | None:
@@ -199,75 +165,11 @@ def loop_in(context: Context | None = None) -> ToolLoop | None:
     return found if isinstance(found, ToolLoop) else None
 
 
-def through(
-    items: Any, open_loop: Callable[[], ToolLoop | None], is_last: Callable[[Any], bool] | None = None
-) -> Iterator[Any]:
-    """Yield the items of the client's generator. A loop that is left after its last item is complete.
-
-    The span is current while the generator runs, but not in the code of the app that reads it. `open_loop` and the
-    generator are called when the app starts to iterate.
-    """
-    loop, item = open_loop(), None
-    if loop is None:
-        yield from items
-        return
-    try:
-        while True:
-            token = attach(loop.context)
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-            finally:
-                restore(token)
-            yield item
-    except BaseException as error:
-        if not _is_complete(error, item, is_last):
-            loop.raised(error)
-        raise
-    finally:
-        items.close()
-        loop.end()
-
-
-def _is_complete(error: BaseException, item: Any, is_last: Callable[[Any], bool] | None) -> bool:
-    return isinstance(error, GeneratorExit) and is_last is not None and bool(guarded(is_last, item))
-
-
-async def through_async(
-    items: Any, open_loop: Callable[[], ToolLoop | None], is_last: Callable[[Any], bool] | None = None
-) -> AsyncIterator[Any]:
-    """Asynchronous counterpart of `through`."""
-    loop, item = open_loop(), None
-    try:
-        while True:
-            token = attach(loop.context) if loop is not None else None
-            try:
-                item = await anext(items)
-            except StopAsyncIteration:
-                return
-            finally:
-                if token is not None:
-                    restore(token)
-            yield item
-    except BaseException as error:
-        if loop is not None and not _is_complete(error, item, is_last):
-            loop.raised(error)
-        raise
-    finally:
-        await items.aclose()
-        if loop is not None:
-            loop.end()
-
-
 # -- hooks on a client's own loop --------------------------------------------------------------------------------------
 
 
 class LoopHooks(ABC):
     """Wrappers of functions. `gate` decides per loop; if it is closed, they only pass calls on."""
-
-    is_last: Callable[[Any], bool] | None = None
-    """Returns whether an item of the generator is the last one, at which the client leaves it."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self.recorder = recorder
@@ -282,7 +184,7 @@ class LoopHooks(ABC):
         """Begin the loop."""
 
     @abstractmethod
-    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun | None:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> Scope | None:
         """Begin one call of the app's function."""
 
     def turns(self, original: OriginalCall) -> Any:
@@ -290,18 +192,19 @@ class LoopHooks(ABC):
         return self.through(original(), original)
 
     def through(self, items: Any, original: OriginalCall) -> Any:
-        """Return the items of a generator, whose loop begins when the app starts to iterate."""
-        read = through_async if hasattr(items, "__anext__") else through
-        return read(items, lambda: guarded(self.open, original), self.is_last)
+        """Return the items of a generator, whose loop begins when the app starts to iterate.
+
+        The span is current while the generator runs, but not in the code of the app that reads it.
+        """
+        return read_opened(lambda: guarded(self.open, original), items)
 
     def function(self, original: OriginalCall) -> Any:
         """Wrap one call of the app's function; the client awaits an asynchronous one."""
         loop = loop_in()
-        tool = guarded(self.tool, loop, original) if loop is not None else None
-        if tool is None:
+        scope = guarded(self.tool, loop, original) if loop is not None else None
+        if scope is None:
             return original()
-        run = tool.run_async if inspect.iscoroutinefunction(original.function) else tool.run
-        return run(original)
+        return (await_inside if inspect.iscoroutinefunction(original.function) else call_inside)(scope, original)
 
     def is_wanted(self, original: OriginalCall) -> bool:
         """Return whether to record a loop: it is not inside another one, and nobody else records it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignChatCompletions,
     ForeignCompletions,
-    ServiceApi,
+    PostedEndpoints,
 )
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
@@ -17,4 +17,5 @@ class CerebrasInstrumentor(StainlessIntegration):
 
     library = "cerebras"
     hooked_modules = ("cerebras.cloud.sdk._base_client",)
-    api = ServiceApi("cerebras", {"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions()})
+    provider = "cerebras"
+    posted = PostedEndpoints({"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions()})

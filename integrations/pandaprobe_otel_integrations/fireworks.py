@@ -5,7 +5,7 @@ from __future__ import annotations
 from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignChatCompletions,
     ForeignCompletions,
-    ServiceApi,
+    PostedEndpoints,
 )
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 from pandaprobe_otel_integrations.anthropic.messages import Messages
@@ -21,7 +21,7 @@ class FireworksInstrumentor(StainlessIntegration):
 
     library = "fireworks"
     hooked_modules = ("fireworks._base_client",)
-    api = ServiceApi(
-        "fireworks_ai",
+    provider = "fireworks_ai"
+    posted = PostedEndpoints(
         {"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions(), "/messages": Messages()},
     )

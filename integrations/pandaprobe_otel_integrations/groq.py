@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, ForeignChatCompletions, ServiceApi
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, ForeignChatCompletions, PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
@@ -14,4 +14,5 @@ class GroqInstrumentor(StainlessIntegration):
 
     library = "groq"
     hooked_modules = ("groq._base_client",)
-    api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings(), **MEDIA})
+    provider = "groq"
+    posted = PostedEndpoints({"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings(), **MEDIA})

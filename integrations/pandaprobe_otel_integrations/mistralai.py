@@ -36,6 +36,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignChatCompletions,
     ForeignResponses,
     Moderations,
+    PostedEndpoints,
     foreign,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcription
@@ -275,18 +276,19 @@ class FillInTheMiddle(Chat):
 
 CHAT: Final = Chat()
 FILL_IN: Final = FillInTheMiddle()
-ENDPOINTS: Final[dict[str, Endpoint]] = {
-    "/chat/completions": CHAT,
-    "/agents/completions": CHAT,
-    "/fim/completions": FILL_IN,
-    "/embeddings": Embeddings(),
-    "/responses": ForeignResponses(),
-    "/ocr": Documents(),
-    "/audio/speech": Speech(),
-    "/audio/transcriptions": MistralTranscription(),
-    "/moderations": Moderations(),
-}
-"""Endpoints by the end of the path."""
+ENDPOINTS: Final = PostedEndpoints(
+    {
+        "/chat/completions": CHAT,
+        "/agents/completions": CHAT,
+        "/fim/completions": FILL_IN,
+        "/embeddings": Embeddings(),
+        "/responses": ForeignResponses(),
+        "/ocr": Documents(),
+        "/audio/speech": Speech(),
+        "/audio/transcriptions": MistralTranscription(),
+        "/moderations": Moderations(),
+    }
+)
 CONVERSATIONS: Final = Conversations()
 """Endpoint for paths that contain the conversation's id: see `conversations.PATH`."""
 
@@ -317,7 +319,7 @@ class MistralHooks(SpeakeasyHooks):
             return CONVERSATIONS
         if path.endswith(_VERTEX):
             return CHAT if "messages" in (object_from_json(request.content) or {}) else FILL_IN
-        return next((found for ending, found in ENDPOINTS.items() if path.endswith(ending)), None)
+        return ENDPOINTS.endpoint(request.method, path)
 
     def provider(self, sdk: Any, request: Any) -> str:
         """Return the provider by the package of the client's part."""

@@ -6,7 +6,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     Embeddings,
     ForeignChatCompletions,
     ForeignCompletions,
-    ServiceApi,
+    PostedEndpoints,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._rerank import Rerank
@@ -24,8 +24,8 @@ class TogetherInstrumentor(StainlessIntegration):
 
     library = "together"
     hooked_modules = ("together._base_client",)
-    api = ServiceApi(
-        "together_ai",
+    provider = "together_ai"
+    posted = PostedEndpoints(
         {
             "/chat/completions": ForeignChatCompletions(),
             "/completions": ForeignCompletions(),

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
-    Attributes,
     Body,
     EmbeddingsEndpoint,
     Endpoint,
@@ -23,7 +22,6 @@ from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI
 from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._servers import place_of
 
 # -- the requests that are model calls, recognised by the end of their path --------------------------------------------
 
@@ -46,18 +44,6 @@ class PostedEndpoints:
             if bare.endswith(ending):
                 return found
         return None
-
-
-class ServiceApi(PostedEndpoints):
-    """The endpoints of a service with its own client."""
-
-    def __init__(self, provider: str, by_ending: Mapping[str, Endpoint]) -> None:
-        super().__init__(by_ending)
-        self._provider = provider
-
-    def place(self, client: Any) -> Attributes:
-        """Return the service, and the server from the client's base URL."""
-        return place_of(client.base_url, self._provider)
 
 
 # -- `POST /embeddings` ------------------------------------------------------------------------------------------------

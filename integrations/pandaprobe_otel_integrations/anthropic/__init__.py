@@ -24,11 +24,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
+from pandaprobe_otel.capture.wrapping import Scope
+from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import call_in
-from pandaprobe_otel_integrations._json import encoded, obj
+from pandaprobe_otel_integrations._json import Content, encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, replace, when_imported
@@ -41,36 +41,22 @@ from pandaprobe_otel_integrations._tool_loop import (
     LoopHooks,
     ToolLoop,
     ToolRun,
-    as_text,
+    arguments,
+    result,
 )
 from pandaprobe_otel_integrations.anthropic.messages import Messages, tool_result
 
 __all__ = ["AnthropicInstrumentor"]
 
 
-# -- the client's requests that are model calls, and their address -----------------------------------------------------
+# -- the platforms that serve Anthropic's models -----------------------------------------------------------------------
 
-_POSTED: Final = PostedEndpoints({"/messages": Messages()})
 _PLATFORMS: Final = {
     "AnthropicBedrock": "aws.bedrock",
     "AnthropicAWS": "aws.bedrock",
     "AnthropicFoundry": "azure.ai.inference",
     "AnthropicVertex": "gcp.vertex_ai",
 }
-
-
-class AnthropicApi:
-    """The paths and the servers of Anthropic and the platforms that serve its models."""
-
-    def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint for messages; counting tokens, batches and other requests are no model calls."""
-        return _POSTED.endpoint(method, path)
-
-    def place(self, client: Any) -> Attributes:
-        """Return the provider from the client's class, and the server from its base URL."""
-        name = type(client).__name__.removeprefix("Async")
-        provider = next((found for start, found in _PLATFORMS.items() if name.startswith(start)), "anthropic")
-        return place_of(client.base_url, provider)
 
 
 # -- calls that another vendor's instrumentation has begun: the client's own span of the call goes below its span ------
@@ -168,10 +154,10 @@ class ToolRunnerHooks(LoopHooks):
     def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin a loop, with the client's own span if it makes one."""
         if self._makes_spans(self.client(original)):
-            return AdoptedLoop(self.recorder, lambda: getattr(original.owner, "_tool_runner_span", None))
+            return AdoptedLoop(lambda: getattr(original.owner, "_tool_runner_span", None))
         return ToolLoop(self.recorder, obj(original.owner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
 
-    def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun | None:
+    def tool(self, loop: ToolLoop, original: OriginalCall) -> Scope | None:
         """Begin the function that a block calls."""
         asked = original.arg(1, "tool_use")
         if isinstance(loop, AdoptedLoop):
@@ -179,31 +165,20 @@ class ToolRunnerHooks(LoopHooks):
         return ToolRun(self.recorder, asked.name, asked.input, call_id=asked.id, result_of=_result)
 
 
-class _AdoptedTool(ToolRun):
+class _AdoptedTool(Scope):
     """The client's span of a function call, which is current and lacks arguments and result."""
 
-    _span: Any
-
     def __init__(self, given: Any) -> None:
+        self._write(arguments(obj(given)))
+
+    def returned(self, value: Any, /) -> None:
+        guarded(lambda: self._write(result(_result(value))))
+
+    def _write(self, content: Content) -> None:
         span: Any = get_current_span()
         scope = getattr(getattr(span, "instrumentation_scope", None), "name", "")
-        self._span = span if scope.startswith(_OWN_SCOPE) and span.is_recording() else None
-        if self._span is not None:
-            self._span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: obj(given) or "{}"}))
-
-    def run(self, call: Callable[[], Any]) -> Any:
-        result = call()
-        guarded(self._record, result)
-        return result
-
-    async def run_async(self, call: Callable[[], Any]) -> Any:
-        result = await call()
-        guarded(self._record, result)
-        return result
-
-    def _record(self, result: Any) -> None:
-        if self._span is not None:
-            self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(_result(result)))
+        if scope.startswith(_OWN_SCOPE) and span.is_recording():
+            span.set_attributes(encoded(content))
 
 
 def _result(made: Any) -> Any:
@@ -225,7 +200,13 @@ class AnthropicInstrumentor(StainlessIntegration):
     hooked_modules = ("anthropic._base_client", MODULE)
     repeated_by = ("logfire.anthropic",)
     rivals = known_rivals("anthropic", LangSmithWrapper())
-    api = AnthropicApi()
+    posted = PostedEndpoints({"/messages": Messages()})
+
+    def place(self, client: Any) -> Attributes:
+        """Return the provider from the client's class, and the server from its base URL."""
+        name = type(client).__name__.removeprefix("Async")
+        provider = next((found for start, found in _PLATFORMS.items() if name.startswith(start)), "anthropic")
+        return place_of(client.base_url, provider)
 
     def _instrument(self, **kwargs: Any) -> None:
         super()._instrument(**kwargs)

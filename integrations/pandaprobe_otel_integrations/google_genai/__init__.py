@@ -20,6 +20,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoi
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY, LangSmithWrapper, Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
+from pandaprobe_otel_integrations._span_scope import await_inside, call_inside
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
@@ -101,14 +102,12 @@ class ToolLoopHooks(LoopHooks):
     def generate(self, original: OriginalCall) -> Any:
         """Wrap the synchronous form."""
         loop = guarded(self.open, original)
-        return original() if loop is None else loop.run(original)
+        return original() if loop is None else call_inside(loop, original)
 
     async def generate_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous form."""
         loop = guarded(self.open, original)
-        if loop is None:
-            return await original()
-        return await loop.run_async(original)
+        return await (original() if loop is None else await_inside(loop, original))
 
     def stream(self, original: OriginalCall) -> Any:
         """Wrap the streaming form. It is a generator, so nothing happens before it is iterated."""

@@ -38,11 +38,6 @@ class ToolRunnerHooks(LoopHooks):
             yield patch(runner, "iterate", self.turns)
             yield patch(runner, "_execute_function", self.function)
 
-    @staticmethod
-    def is_last(turn: Any) -> bool:
-        """Return whether `run` closes the generator at this turn."""
-        return turn.final is True
-
     def client(self, original: OriginalCall) -> Any:
         """Return the client, the first argument."""
         return original.arg(0, "client")
@@ -50,7 +45,7 @@ class ToolRunnerHooks(LoopHooks):
     def begin(self, original: OriginalCall) -> ToolLoop:
         """Begin a loop of the model in the parameters."""
         asked = obj(original.arg(1, "params"))
-        return ToolLoop(self.recorder, asked.get("model"))
+        return ToolLoop(self.recorder, asked.get("model"), lambda turn: turn.final is True)
 
     def tool(self, loop: ToolLoop, original: OriginalCall) -> ToolRun:
         """Begin the function that an item calls."""
@@ -64,17 +59,6 @@ def _output(made: Any) -> Any:
 
 # -- the client's requests that are model calls, and their address -----------------------------------------------------
 
-_POSTED: Final = PostedEndpoints(
-    {
-        "/chat/completions": ChatCompletions(),
-        "/completions": Completions(),
-        "/embeddings": Embeddings(),
-        "/responses": Responses(),
-        "/responses/compact": CompactedResponse(),
-        **MEDIA,
-        "/moderations": Moderations(),
-    }
-)
 _FETCHED: Final = re.compile(r"/responses/([^/?]+)/?(?:\?.*)?$")
 _CLOUDS: Final = {
     "AzureOpenAI": "azure.ai.openai",
@@ -83,24 +67,6 @@ _CLOUDS: Final = {
     "vertex": "gcp.vertex_ai",
 }
 """Providers by the client's class, or by the name of the `provider` that it was made with."""
-
-
-class OpenAIApi:
-    """The paths and servers of OpenAI, and of the clouds that serve its models."""
-
-    def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
-        if method.lower() != "get":
-            return _POSTED.endpoint(method, path)
-        fetched = _FETCHED.search(path)
-        return FetchedResponse(fetched[1]) if fetched is not None else None
-
-    def place(self, client: Any) -> Attributes:
-        """Return provider and server from the client's base URL."""
-        url = client.base_url
-        name = type(client).__name__.removeprefix("Async")
-        cloud = _CLOUDS.get(name) or _CLOUDS.get(getattr(getattr(client, "_provider_runtime", None), "name", ""))
-        return place_of(url, cloud or provider_of(url.host, "openai"))
 
 
 class OpenAIInstrumentor(StainlessIntegration):
@@ -121,11 +87,35 @@ class OpenAIInstrumentor(StainlessIntegration):
         LangSmithWrapper(),
         LangfuseModule(module="langfuse.openai"),
     )
-    api = OpenAIApi()
+    posted = PostedEndpoints(
+        {
+            "/chat/completions": ChatCompletions(),
+            "/completions": Completions(),
+            "/embeddings": Embeddings(),
+            "/responses": Responses(),
+            "/responses/compact": CompactedResponse(),
+            **MEDIA,
+            "/moderations": Moderations(),
+        }
+    )
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
+        if method.lower() != "get":
+            return super().endpoint(method, path)
+        fetched = _FETCHED.search(path)
+        return FetchedResponse(fetched[1]) if fetched is not None else None
+
+    def place(self, client: Any) -> Attributes:
+        """Return provider and server from the client's base URL, its class and its `provider`."""
+        url = client.base_url
+        name = type(client).__name__.removeprefix("Async")
+        cloud = _CLOUDS.get(name) or _CLOUDS.get(getattr(getattr(client, "_provider_runtime", None), "name", ""))
+        return place_of(url, cloud or provider_of(url.host, "openai"))
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == MODULE:
             return ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
         if module.__name__ in sockets.MODULES:
-            return sockets.SocketHooks(self._recorder, self._lets_through, self.api.place).patches(module)
+            return sockets.SocketHooks(self._recorder, self._lets_through, self.place).patches(module)
         return super()._hook(module)
