@@ -87,6 +87,15 @@ TABLE: Final[Mapping[str, Row]] = {
     "groq": Row("GroqInstrumentor", "groq", "groq>=0.4", has_clients=True),
     # Older ones do not say that a tool has failed.
     "haystack": Row("HaystackInstrumentor", "haystack", "haystack-ai>=3.4"),
+    # The first whose attempts are made in one place for all clients.
+    "instructor": Row(
+        "InstructorInstrumentor",
+        "instructor",
+        "instructor>=1.15.3",
+        also=(
+            "openai>=1.6",  # the client that its documentation starts with
+        ),
+    ),
     # LangGraph and DeepAgents are built on it.
     "langchain": Row(
         "LangChainInstrumentor",

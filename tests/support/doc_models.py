@@ -126,9 +126,15 @@ def _by_a_last_tool(messages: Sequence[Message]) -> Reply:
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments=_PARCEL),))
 
 
+def _as_an_object(_: Sequence[Message]) -> Reply:
+    """Reply with the object that Instructor's program wants."""
+    return Reply(tool_calls=(ToolCall(name="Order", arguments={**_PARCEL, "city": "Oslo"}),))
+
+
 _OF_THEIR_OWN: Final[Mapping[str, Script]] = {
     "claude_agent_sdk": _without_notes,
     "dspy": _by_fields,
+    "instructor": _as_an_object,
     "semantic_kernel": parcel_script("Carrier-track_parcel"),
     "smolagents": _by_a_last_tool,
 }
