@@ -39,7 +39,7 @@ SDKS: Final = {
     "langfuse": ("Langfuse", ("langfuse",)),
     "logfire": ("Logfire", ("logfire", *OTLP)),
     "openinference": ("OpenInference", ("openinference-instrumentation-openai", *OTLP)),
-    "openllmetry": ("OpenLLMetry", ("traceloop-sdk", "httpx")),
+    "openllmetry": ("OpenLLMetry", ("traceloop-sdk>=0.60", "httpx")),  # pip may go back a year otherwise
 }
 GARBAGE: Final = {
     "OTEL_BSP_SCHEDULE_DELAY": "soon", "OTEL_TRACES_SAMPLER": "sometimes", "OTEL_ATTRIBUTE_COUNT_LIMIT": "many",
