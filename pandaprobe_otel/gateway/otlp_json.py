@@ -1,22 +1,19 @@
 """Requests in JSON, as OpenTelemetry's own messages.
 
 OTLP's JSON is that of Protobuf except for ids, which are hexadecimal; unknown fields are ignored (specification 1.5,
-"JSON Protobuf Encoding"). Messages are made as by `google.protobuf.json_format.ParseDict`, which sets each field
-separately and takes ten times as long. Here, an object becomes the arguments from which the library makes the whole
-message at once, and checks their ranges and types.
+"JSON Protobuf Encoding").
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import orjson
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
@@ -37,14 +34,9 @@ from pandaprobe_otel.mapping.values import type_of
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
 _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
 """Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so the time per byte is constant."""
-_MOST_DEEP: Final = 100
-"""Maximum number of nested messages, as in Protobuf's own parsers."""
-_IDS: Final = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
-"""Fields of bytes that are hexadecimal in OTLP's JSON, and their sizes."""
-MISFITS: Final = (ValueError, TypeError, OverflowError, RecursionError)
-
-_Read = Callable[[Any, int], Any]
-"""Turns a JSON value at a depth into an argument, or raises an error of MISFITS. None: omit the field."""
+_IDS: Final = {"traceId": 16, "trace_id": 16, "spanId": 8, "span_id": 8, "parentSpanId": 8, "parent_span_id": 8}
+"""Names of ids in either notation, and their sizes in bytes."""
+_MISFITS: Final = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
@@ -90,8 +82,8 @@ def _read(resources: list[tuple[Any, list[tuple[Any, list[Any]]]]], allowance: A
         if allowance.is_used_up:
             return BEYOND
         try:
-            return message_of(kind, fields)
-        except MISFITS as error:
+            return _message(kind, fields)
+        except _MISFITS as error:
             return Rejected(UNREADABLE, str(error))
 
     for outer, scopes in resources:
@@ -136,98 +128,22 @@ def _malformed(why: str) -> RefusedError:
     return unreadable(f"the body is not an ExportTraceServiceRequest in JSON: {why}")
 
 
-def message_of(kind: Any, fields: Any) -> Any:
-    """Return the message of this type with these fields. The lists in them are emptied.
-
-    Raises an error of MISFITS if they do not fit.
-    """
-    return kind(**_arguments(kind.DESCRIPTOR, fields, 1))
-
-
-def _arguments(descriptor: Descriptor, fields: Any, depth: int) -> dict[str, Any]:
+def _message(kind: Any, fields: Any) -> Any:
+    """Return the message of this type with these fields. Raises an error of _MISFITS if they do not fit."""
     if type(fields) is not dict:
         raise TypeError(f"{str(fields)[:50]} is not an object")
-    if depth > _MOST_DEEP:
-        raise ValueError(f"it has more than {_MOST_DEEP} nested messages")
-    rules = _rules_of(descriptor)
-    arguments: dict[str, Any] = {}
-    chosen: tuple[str, ...] = ()
-    for name, value in cast("dict[str, Any]", fields).items():
-        if value is None or name not in rules:
-            continue
-        field, read, is_list, oneof = rules[name]
-        if oneof is not None:
-            if oneof in chosen:
-                raise ValueError(f"{name} excludes another value that is also set")
-            chosen += (oneof,)
-        if is_list:
-            if type(value) is not list:
-                raise TypeError(f"{name} is not a list")
-            items: list[Any] = cast("Any", value)
-            for index, item in enumerate(items):
-                items[index] = read(item, depth + 1)  # in place, so that parsed values are freed early
-            arguments[field] = items
-        elif (argument := read(value, depth + 1)) is not None:
-            arguments[field] = argument
-    return arguments
+    members = cast("dict[str, Any]", fields)
+    if kind is Span:
+        for place in (members, *(members.get("links") or ())):
+            for name in place.keys() & _IDS.keys():
+                place[name] = _in_base64(place[name], _IDS[name])
+    return ParseDict(members, kind(), ignore_unknown_fields=True)
 
 
-@cache
-def _rules_of(descriptor: Descriptor) -> dict[str, tuple[str, _Read, bool, str | None]]:
-    """Return the fields of a message by both of their names: argument, reader, whether it is a list, and its oneof."""
-    return {
-        name: (
-            field.name,
-            _reader(field),
-            isinstance(field.default_value, list),  # older and newer libraries share no attribute for it
-            None if field.containing_oneof is None else field.containing_oneof.name,
-        )
-        for field in descriptor.fields
-        for name in (field.name, field.json_name)
-    }
-
-
-def _reader(field: FieldDescriptor) -> _Read:
-    if field.message_type is not None:
-        return partial(_arguments, field.message_type)
-    if field.enum_type is not None:
-        return partial(_enum, {name: value.number for name, value in field.enum_type.values_by_name.items()})
-    if field.name in _IDS:
-        return partial(_id, 2 * _IDS[field.name])
-    readers: dict[int, _Read] = {
-        FieldDescriptor.TYPE_STRING: partial(_exact, str),
-        FieldDescriptor.TYPE_BOOL: partial(_exact, bool),
-        FieldDescriptor.TYPE_BYTES: _bytes,
-        FieldDescriptor.TYPE_DOUBLE: lambda value, _: float(value),  # also "NaN", "Infinity" and "-Infinity"
-    }
-    return readers.get(field.type, _integer)
-
-
-def _exact(kind: type[Any], value: Any, depth: int) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{str(value)[:50]!r} is not a {kind.__name__}")
-    return value
-
-
-def _integer(value: Any, depth: int) -> int:
-    number = int(value)
-    if type(value) is bool or (type(value) is float and value != number):
-        raise ValueError(f"{value} is not an integer")
-    return number
-
-
-def _enum(numbers: dict[str, int], value: Any, depth: int) -> int | None:
-    if type(value) is str and not value.isdecimal():
-        return numbers.get(value)  # a name of a later version is ignored, as an unknown field is
-    return int(value)
-
-
-def _bytes(value: Any, depth: int) -> bytes:
-    encoded = _exact(str, value, depth).encode()
-    return base64.urlsafe_b64decode(encoded + b"=" * (4 - len(encoded) % 4))
-
-
-def _id(digits: int, value: Any, depth: int) -> bytes:
-    if len(_exact(str, value, depth)) not in (0, digits):
-        raise ValueError(f"{value[:50]!r} does not have {digits} hexadecimal digits")
-    return bytes.fromhex(value)
+def _in_base64(given: Any, size: int) -> str | None:
+    """Return an id as Protobuf's JSON has it."""
+    if not given and (given is None or given == ""):
+        return None
+    if type(given) is not str or len(given) != 2 * size:
+        raise ValueError(f"{str(given)[:50]!r} does not have {2 * size} hexadecimal digits")
+    return b64encode(bytes.fromhex(given)).decode()

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 import random
 from typing import Any, Final
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 
-from pandaprobe_otel.gateway.otlp_json import MISFITS, message_of, read_json
+from pandaprobe_otel.gateway.otlp_json import read_json
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.gateway.refusals import Allowance
 from rings import IN_FULL
 
 IDS: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
-ODD: Final[tuple[Any, ...]] = (
-    *(None, True, False, [], {}, "x", "", 0, -1, 1.5, 2.0, 1e30, 2**31, 2**63, 2**64, [[]], [None], [1], {"a": 1}),
-    *("7", "-5", "1.5", "NaN", "Infinity", "-Infinity", "inf", "9" * 30, "0x1", "_1"),
-    *("STATUS_CODE_ERROR", "SPAN_KIND_CLIENT", "SPAN_KIND_NEW", "YQ", "YWI=", "-_-_", "?", "\u00e9", "\n"),
-)
-"""Values of the wrong type, and values in an unusual notation."""
 
 
 class Trees:
     """Random JSON objects for Protobuf messages, from a seed."""
 
-    def __init__(self, seed: int, *, odd: float) -> None:
+    def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self._odd = odd
 
     def message(self, descriptor: Any, depth: int = 0) -> dict[str, Any]:
         """Return an object with some of a message's fields, under their name in JSON or in Protobuf."""
@@ -43,19 +34,11 @@ class Trees:
             if rng.random() < (0.9 if depth < 0 else 0.4 if depth < 5 else 0.15):
                 name = field.name if rng.random() < 0.1 else field.json_name
                 tree[name] = self._value(field, depth)
-        if rng.random() < self._odd:
-            tree["unknown"] = rng.choice(ODD)
-        if descriptor.name == "AnyValue" and len(tree) > 1 and rng.random() >= self._odd:
+        if descriptor.name == "AnyValue" and len(tree) > 1:
             tree = dict([rng.choice(list(tree.items()))])
         return tree
 
     def _value(self, field: Any, depth: int) -> Any:
-        if self.rng.random() < self._odd:
-            # ParseDict accepts a text or a list for a message without known fields.
-            is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
-            return copy.deepcopy(
-                self.rng.choice([odd for odd in ODD if not (is_message and isinstance(odd, str | list))])
-            )
         if isinstance(field.default_value, list):
             return [self._single(field, depth) for _ in range(self.rng.randrange(3))]
         return self._single(field, depth)
@@ -76,48 +59,18 @@ class Trees:
 
 
 def with_ids(fields: Any) -> Any:
-    """Return a copy with ids in base64, as ParseDict reads them; raise ValueError for invalid ids."""
+    """Return a copy with ids in base64, as ParseDict reads them."""
     if isinstance(fields, list):
         return [with_ids(item) for item in fields]
     if not isinstance(fields, dict):
         return fields
     mended = {name: with_ids(value) for name, value in fields.items()}
-    for name, size in (*IDS.items(), ("trace_id", 16), ("span_id", 8), ("parent_span_id", 8)):
+    for name in (*IDS, "trace_id", "span_id", "parent_span_id"):
         value = mended.get(name)
         if value is None or value == "":
             continue
-        if not isinstance(value, str) or len(value) != 2 * size:
-            raise ValueError(name)
         mended[name] = base64.b64encode(bytes.fromhex(value)).decode()
     return mended
-
-
-def by_parse_dict(kind: Any, fields: Any) -> Any:
-    """Return the message of ParseDict, or None if it raises."""
-    try:
-        return ParseDict(with_ids(fields), kind(), ignore_unknown_fields=True)
-    except (ParseError, ValueError, TypeError, AttributeError, OverflowError):
-        return None
-
-
-def by_tables(kind: Any, fields: Any) -> Any:
-    """Return the gateway's message, or None if the gateway refuses the object."""
-    try:
-        return message_of(kind, copy.deepcopy(fields))
-    except MISFITS:
-        return None
-
-
-@pytest.mark.parametrize("seeds", [range(400), pytest.param(range(400, 100_000), marks=IN_FULL)], ids=["some", "all"])
-def test_messages_are_those_of_parse_dict(seeds: range) -> None:
-    """The gateway reads or refuses random spans with wrong values exactly as ParseDict does."""
-    read = 0
-    for seed in seeds:
-        fields = Trees(seed, odd=0.03).message(Span.DESCRIPTOR)
-        expected = by_parse_dict(Span, fields)
-        assert by_tables(Span, fields) == expected, (seed, fields)
-        read += expected is not None
-    assert 0.1 < read / len(seeds) < 0.9
 
 
 def written(value: Any, rng: random.Random) -> str:
@@ -139,7 +92,7 @@ def test_requests_are_split_as_they_are_parsed(seeds: range) -> None:
     """The spans of a request, however it is written, are those of ParseDict for the whole request."""
     count = 0
     for seed in seeds:
-        trees = Trees(seed, odd=0.0)
+        trees = Trees(seed)
         tree = {"resourceSpans": trees.message(ExportTraceServiceRequest.DESCRIPTOR, -3).get("resourceSpans", [])}
         for resource in tree["resourceSpans"]:
             resource["scopeSpans"] = resource.pop("scope_spans", resource.get("scopeSpans", []))
