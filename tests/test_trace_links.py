@@ -8,11 +8,12 @@ import sys
 import pytest
 
 import pandaprobe_otel
-from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.reporting.trace_links import TracePages, page_of, trace_template
-from strict_pandaprobe import StrictPandaProbe
+from spans import CHAT, provider_with
+from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import SET_UP, environment
 from terminal import Terminal
 
@@ -78,22 +79,28 @@ class Screen(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("delivered", "ended", "screen", "said"),
-    [
-        (1, 1, Screen(), "PandaProbe: 1 trace at https://pages.example/t/b\n"),
-        (1, 2, Screen(), ""),  # one span still waits
-        (0, 0, Screen(), ""),  # the trace was dropped
-        (1, 1, io.StringIO(), ""),  # not a terminal
-    ],
+    ("screen", "line"), [(Screen(), "PandaProbe: 1 trace at https://pages.example/t/b\n"), (io.StringIO(), "")]
 )
-def test_a_trace_that_was_not_delivered_has_no_line(delivered: int, ended: int, screen: io.StringIO, said: str) -> None:
-    """No line is printed for a trace that was not delivered, or if the output is not a terminal."""
-    ledger = Ledger()
-    ledger.ended(ended)
-    ledger.delivered(delivered, traces=delivered)
-    pages = TracePages(None, named=NAMED)
-    pages.note([Parcel(step=Step.CREATE, trace_id="b"), Parcel(step=Step.APPEND, trace_id="a")])
+def test_only_a_terminal_gets_the_address(screen: io.StringIO, line: str) -> None:
+    """No line is printed if the output is not a terminal."""
+    TracePages(None, named=NAMED).report_end("b", 1, screen)
 
-    pages.report_end(ledger.read(), screen)
+    assert screen.getvalue() == line
 
-    assert screen.getvalue() == said
+
+@pytest.mark.parametrize("status", [202, 422])
+def test_a_trace_that_was_not_delivered_has_no_line(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line follows a delivered trace, and not one that the server refused."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("PANDAPROBE_TRACE_URL", NAMED)
+    with StrictPandaProbe() as server:
+        if status != 202:
+            server.script.append(Reply(status=status, body={"detail": "no"}))
+        processor = PandaProbeSpanProcessor(api_key="k", endpoint=server.url)
+        with provider_with(processor) as tracer, tracer.start_as_current_span("root", attributes=CHAT):
+            pass
+        assert isinstance(processor.pipeline, ExportPipeline)
+        processor.pipeline.report_end()
+
+    assert ("1 trace at" in screen.getvalue()) is (status == 202)

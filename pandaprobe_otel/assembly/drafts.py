@@ -52,14 +52,19 @@ class Drafts:
         self.live = live
 
     @property
-    def is_off(self) -> bool:
-        """True if there is neither a spool nor a local server that shows open traces."""
-        return self._write is None and (self.live is None or self.live.is_refused)
-
-    @property
     def shows_all(self) -> bool:
         """True if drafts contain all open spans, for a local server; False if only the open roots."""
-        return self.live is not None and not self.live.is_refused
+        return self.live is not None
+
+    def waiting(self) -> deque[Draft] | None:
+        """Return the drafts to be shown, outside of the worker's lock, under which the other methods are called."""
+        return None if self.live is None else self.live.take()
+
+    def show(self, waiting: deque[Draft]) -> bool:
+        """Send these drafts to the local server; return False if neither it nor a spool wants any more drafts."""
+        if self.live is not None and not self.live.show(waiting):
+            self.live = None
+        return self.live is not None or self._write is not None
 
     def take(self, segments: Iterable[TraceSegment]) -> None:
         """Put what is new in open traces into their drafts."""
@@ -70,8 +75,8 @@ class Drafts:
                 taken.append(segment)
                 if (draft := self._draft(segment)).parcels:
                     drafts.append(draft)
-            if drafts and self.live is not None:
-                self.live.add(drafts)
+            if drafts and (live := self.live) is not None:
+                live.add(drafts)
             if drafts and self._write is not None and not self._write(drafts):
                 _begin_anew(taken)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the drafts of this round are lost
@@ -81,8 +86,8 @@ class Drafts:
     def replaced(self, segment: TraceSegment, *, was_running: bool) -> Sequence[Draft]:
         """Return the changes to write together with the requests of a segment, which replace the draft so far."""
         trace_id, is_running = trace_uuid(segment.trace_id), segment.memory.running
-        if self.live is not None and not segment.open:
-            self.live.forget(trace_id)
+        if (live := self.live) is not None and not segment.open:
+            live.forget(trace_id)
         if self._write is None or not (segment.drafted or was_running or is_running):
             return ()
         return (
@@ -142,8 +147,7 @@ class LiveView:
         self._incomplete: set[str] = set()
         """Traces with drafts that the server did not get, which it does not know yet."""
         self._was_asked = False
-        self.is_refused = False
-        """True if the server does not take drafts."""
+        self._is_refused = False
         self._off_until = -math.inf
 
     def add(self, drafts: Iterable[Draft]) -> None:
@@ -160,17 +164,23 @@ class LiveView:
             self._waiting = deque(draft for draft in self._waiting if draft.trace_id != trace_id)
 
     def take(self) -> deque[Draft]:
-        """Return the waiting drafts, to be shown outside of the worker's lock, under which the others are called."""
+        """Return the waiting drafts."""
         taken, self._waiting = self._waiting, deque()
         return taken
 
-    def show(self, drafts: deque[Draft]) -> None:
-        """Send these drafts, unless the server has failed a short while ago. Never raises."""
+    def show(self, drafts: deque[Draft]) -> bool:
+        """Send these drafts, unless the server has failed a short while ago. Never raises.
+
+        Return False if the server does not take drafts.
+        """
         try:
             self._show(drafts)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
             failed("the live view", error)
-            self.is_refused = True
+            self._is_refused = True
+        if self._is_refused:
+            self.close()
+        return not self._is_refused
 
     def _show(self, left: deque[Draft]) -> None:
         while left and self._monotonic() >= self._off_until and self._is_local():
@@ -186,7 +196,7 @@ class LiveView:
             else:
                 self._off_until = self._monotonic() + _BREAK_S
                 left.extendleft(sent)
-        if not self.is_refused and len(self._incomplete) < _MOST_INCOMPLETE:
+        if not self._is_refused and len(self._incomplete) < _MOST_INCOMPLETE:
             self._incomplete.update(draft.trace_id for draft in left)
 
     def close(self) -> None:
@@ -213,9 +223,9 @@ class LiveView:
                 self._off_until = self._monotonic() + _BREAK_S
                 return False
             abilities = abilities_in(answer)
-            self.is_refused = abilities is None or not abilities.takes_live_spans
+            self._is_refused = abilities is None or not abilities.takes_live_spans
             self._was_asked = True
-        return not self.is_refused
+        return not self._is_refused
 
     def _ask(self, method: str, path: str, body: bytes | None = None, project: str = "") -> Outcome:
         if self._transport is None:

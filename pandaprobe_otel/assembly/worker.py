@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.assembler import Assembler, TraceBuffer, TraceSegment, log_size
+from pandaprobe_otel.assembly.assembler import Assembler, TraceSegment, log_size
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import (
@@ -90,7 +90,8 @@ class Worker:
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
-        self._drafts = drafts
+        self.drafts = drafts
+        """Maker of drafts; None if nobody wants any (more)."""
         self._poll_s = poll_s
         self._notices = notices
         self._on_first_span = on_first_span
@@ -201,7 +202,8 @@ class Worker:
             self._drain()
             self._arrived.extend(map(fields_of, spans))
             self._end_arrived(self._monotonic())
-            self._draft(self._assembler.changed)
+            if (drafts := self.drafts) is not None:
+                drafts.take(self._assembler.drafts(self._assembler.changed, shows_all=drafts.shows_all))
         finally:
             self._work_lock.release()
         self._wake.set()  # even if the worker is about to sleep
@@ -277,14 +279,15 @@ class Worker:
         if not self._claim.acquire(blocking=False):
             return  # another thread was started at the same time
         self.is_started = True
-        live = None if self._drafts is None else self._drafts.live
         while not self._stopped:
+            drafts = self.drafts
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
-                drafts = live.take() if live is not None else None
-            if live is not None and drafts:
-                live.show(drafts)  # not under the lock: a flush does not wait for this server
+                waiting = None if drafts is None else drafts.waiting()
+            # Not under the lock: a flush does not wait for this server.
+            if drafts is not None and waiting and not drafts.show(waiting):
+                self.drafts = None
             if not is_idle:
                 self._pause()
             self._sleep(is_idle=is_idle)
@@ -338,7 +341,7 @@ class Worker:
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
         self._also()
-        changed = () if self._drafts is None else self._assembler.changed
+        changed = () if self.drafts is None else self._assembler.changed
         for segment in ready(self._monotonic()):
             try:
                 self._deliver(segment)
@@ -353,12 +356,7 @@ class Worker:
                 if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
                     raise  # an interrupt in the app's thread, which does the work at the end of the interpreter
                 pass_on(error)
-        self._draft(changed)
-
-    def _draft(self, changed: Iterable[TraceBuffer]) -> None:
-        """Put what is new in these traces into their drafts, if anybody wants drafts."""
-        drafts = self._drafts
-        if drafts is not None and not drafts.is_off:
+        if (drafts := self.drafts) is not None:
             drafts.take(self._assembler.drafts(changed, shows_all=drafts.shows_all))
 
     def _drain(self) -> None:

@@ -56,11 +56,6 @@ from pandaprobe_otel.cli.extras import require
     metavar="URL",
     help="Redis server through which gateways share the rate limit. [PANDAPROBE_REDIS_URL]",
 )
-@click.option(
-    "--sample-overload",
-    is_flag=True,
-    help="While the queue is full, leave out and count the least important traces, instead of asking senders to wait.",
-)
 def gateway(
     host: str,
     http_port: int,
@@ -73,7 +68,6 @@ def gateway(
     keyfile: str | None,
     spool: str | None,
     redis_url: str | None,
-    sample_overload: bool,
 ) -> int:
     """Receive OpenTelemetry traces (OTLP over HTTP and gRPC) and send them to PandaProbe.
 
@@ -97,7 +91,6 @@ def gateway(
             keyfile=keyfile,
             spool=spool,
             redis_url=redis_url,
-            sample_overload=sample_overload,
         )
     except OSError as error:
         click.echo(f"pandaprobe-otel: {error.strerror or error}", err=True)

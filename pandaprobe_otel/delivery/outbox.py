@@ -144,7 +144,6 @@ class Tended:
     """Parcels whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
     damaged_spans: int = 0
     """Unreadable spans of other processes."""
-    body_cap: int | None = None
 
 
 class Outbox:

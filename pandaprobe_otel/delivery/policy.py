@@ -108,10 +108,6 @@ class DeliveryPolicy:
         self._attached = AttachedMetadata()
         self._orphans = Orphans(project)
 
-    def is_choosing(self, now: float) -> bool:
-        """Return whether new traces take the room of others, and are not only kept from being sent for a while."""
-        return not (self.outbox.keeps_all or self._is_blocked(now))
-
     # -- admission ----------------------------------------------------------------------------------------------------
 
     def offer(self, parcel: Parcel, now: float) -> None:
@@ -137,13 +133,6 @@ class DeliveryPolicy:
             if gone := self.outbox.put(piece, now):
                 self._evicted(gone, now)
 
-    def _is_blocked(self, now: float) -> bool:
-        """Return whether no trace can be sent now for a cause other than the budget."""
-        blockage = self.blockage
-        if self._bucket.episode is not None:
-            return True
-        return blockage.may_block and max(blockage.opens_at(), blockage.creates_from(now)) > now
-
     def _look_at_disk(self, now: float) -> None:
         """Take over the parcels of other processes, and count those that are gone."""
         tended = self.outbox.inspect(now)
@@ -152,8 +141,6 @@ class DeliveryPolicy:
         self._errors.extend(now for found in tended.found if found.is_error and found.step is Step.CREATE)
         for parcel, reason in tended.gone:
             self._had_to_go(parcel, reason)
-        if tended.body_cap is not None:
-            self._body_cap = max(min(tended.body_cap, self._body_cap), SMALLEST_CAP)
 
     def _evicted(self, gone: list[tuple[Parcel, str]], now: float) -> None:
         unposted = {parcel.trace_id for parcel, _ in gone if _is_unposted(parcel)}
@@ -449,8 +436,6 @@ class DeliveryPolicy:
             self._give_up(parcel, "too_large", verdict, now)
             return
         self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
-        if self.outbox.store is not None:
-            self.outbox.store.remember_cap(self._body_cap)
         self._notices.report("split", size=size, cap=self._body_cap)
         self.outbox.replace(parcel, fit(parcel, self._body_cap), now)
 

@@ -145,10 +145,6 @@ class Receiver(Protocol):
         """Return the fill level of the send queue, from 0 to 1."""
         ...
 
-    def is_choosing(self) -> bool:
-        """Return whether new traces take the room of others, rather than being refused when the queue is full."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -168,11 +164,8 @@ class Intake:
         self._monotonic = monotonic
 
     def check_room(self) -> None:
-        """Raise RefusedError if senders must wait, before their bodies are read.
-
-        Senders need not wait while traces are left out, which only happens if `sample_overload` is set.
-        """
-        if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
+        """Raise RefusedError if senders must wait, before their bodies are read."""
+        if (share := self._receiver.fill()) >= FULL:
             raise busy(
                 f"the gateway's queue is {share:.0%} full, since more spans arrive than PandaProbe accepts",
                 RETRY_FULL_S,

@@ -43,8 +43,6 @@ class Gateway:
     token: the token that senders must pass as `Authorization: Bearer <token>`. Others get 401 or UNAUTHENTICATED. None:
     no check.
     certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
-    sample_overload: while the queue is full, leave out and count the least important traces, instead of asking
-    senders to wait.
     settings: settings of `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...). Others
     come from the environment.
 
@@ -64,14 +62,12 @@ class Gateway:
         token: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
-        sample_overload: bool = False,
         **settings: Any,
     ) -> None:
         self._host = host
         self._ports = (http_port, grpc_port)
         self._max_body = max_body
         self._access = Access(token=token or None, certfile=certfile, keyfile=keyfile)
-        self._sample_overload = sample_overload
         self._settings = settings
         self._stack: ExitStack | None = None
         self.http_port: int | None = None
@@ -148,7 +144,7 @@ class Gateway:
 
     def _open_pipeline(self) -> ExportPipeline:
         config = Config.resolve(self._settings)
-        pipeline = open_pipeline(config, counts_starts=False, is_gateway=True, keeps_all=not self._sample_overload)
+        pipeline = open_pipeline(config, counts_starts=False, is_gateway=True)
         if not isinstance(pipeline, ExportPipeline):
             problems = " ".join(problem.message for problem in config.problems)
             raise ConfigError(

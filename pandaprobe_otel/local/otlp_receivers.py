@@ -68,7 +68,7 @@ class OtlpReceivers:
         config = Config.resolve(
             given, environ={}
         )  # The environment variables are meant for programs, not for this server.
-        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=True, bucket=self._bucket())
+        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
         threads = RequestThreads(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()
         self._closers += [threads.close, pipeline.shutdown]

@@ -32,7 +32,7 @@ from pandaprobe_otel.process.background import in_background, start_thread
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
 from pandaprobe_otel.reporting.delivery_status import Status, described
-from pandaprobe_otel.reporting.observers import Metrics, Observer, Reading, TraceConsole
+from pandaprobe_otel.reporting.observers import Reading, print_trace, register_metrics
 from pandaprobe_otel.reporting.trace_links import TracePages
 from pandaprobe_otel.transport.outcome import Transport, api_key_headers
 from pandaprobe_otel.transport.socket_transport import delivery_transport
@@ -63,7 +63,6 @@ class ExportPipeline:
         *,
         counts_starts: bool,
         is_gateway: bool = False,
-        keeps_all: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -92,11 +91,11 @@ class ExportPipeline:
             ledger=self._ledger,
             notices=self._notices,
             max_bytes=half,
-            keeps_all=keeps_all,
+            keeps_all=is_gateway,
             monotonic=monotonic,
         )
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
-        self._drafts = Drafts(
+        drafts = Drafts(
             encoder=self._draft_encoder,
             write=self._write_drafts if self._has_spool else None,
             live=LiveView(self._live_transport, timeout_s=self._timing.live_timeout_s, monotonic=monotonic)
@@ -119,7 +118,7 @@ class ExportPipeline:
             may_cut=not self._options.masks,
             on_first_span=lambda: finish_with_multiprocessing(self),
             also=self._put_scores,
-            drafts=self._drafts,
+            drafts=drafts if may_be_live or self._has_spool else None,
             poll_s=DURABLE_POLL_S if self._has_spool else POLL_S,
             monotonic=monotonic,
         )
@@ -131,9 +130,8 @@ class ExportPipeline:
         self._scores: deque[Parcel] = deque()
         self._encoder: SegmentEncoder | None = None
         self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
-        self._observers: list[Observer] = [Metrics(self.reading), self._pages]
-        if config.console:
-            self._observers.append(TraceConsole())
+        self._newest_trace: str | None = None
+        self._traces = 0
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
@@ -165,14 +163,20 @@ class ExportPipeline:
     def _deliver(self, segment: TraceSegment) -> None:
         if self._encoder is None:
             self._encoder = encoder_for(self.config, self._options, self._ledger, is_marked=self._counts_starts)
+            register_metrics(self.reading)
         was_running = segment.memory.running
         requests: list[Parcel] = []
         try:
             requests = self._encoder.encode(segment)
-            for observer in self._observers:  # before the senders own the requests
-                observer.note(requests)
+            for parcel in requests:  # before the senders own them
+                if parcel.step is Step.CREATE:
+                    self._newest_trace = parcel.trace_id
+                    self._traces += 1
+                    if self.config.console:
+                        print_trace(parcel)
         finally:
-            self._senders.put(requests, self._drafts.replaced(segment, was_running=was_running))
+            drafts = self._worker.drafts
+            self._senders.put(requests, () if drafts is None else drafts.replaced(segment, was_running=was_running))
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""
@@ -189,10 +193,6 @@ class ExportPipeline:
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
         return self._senders.policy.outbox.fill
-
-    def is_choosing(self) -> bool:
-        """Return whether new traces take the room of others, rather than being refused when the queue is full."""
-        return self._senders.policy.is_choosing(self._monotonic())
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, within `timeout` seconds.
@@ -240,8 +240,8 @@ class ExportPipeline:
 
     def _finish(self, deadline: float) -> bool:
         late = self._worker.close(deadline)
-        if self._drafts.live is not None:
-            self._drafts.live.close()
+        if (drafts := self._worker.drafts) is not None and drafts.live is not None:
+            drafts.live.close()
         senders = self._senders
         dropped = senders.close(deadline) if senders.is_used else Dropped()
         last_error = senders.policy.last_error
@@ -294,8 +294,10 @@ class ExportPipeline:
 
     def report_end(self) -> None:
         """Print where the newest trace is, if standard error is a terminal and everything was delivered."""
-        if not self._is_forked:
-            self._pages.report_end(self._ledger.read(), sys.stderr)
+        counts = self._ledger.read()
+        if self._newest_trace is None or self._is_forked or counts.pending or counts.traces_delivered < self._traces:
+            return
+        self._pages.report_end(self._newest_trace, counts.traces_delivered, sys.stderr)
 
     def status(self) -> Status:
         """Return the current counts."""
@@ -328,7 +330,8 @@ class ExportPipeline:
         self._ledger.reset()
         self._notices.reset()
         self._senders.reset_after_fork()
-        self._drafts.reset_after_fork()
+        if (drafts := self._worker.drafts) is not None:
+            drafts.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
 

@@ -66,13 +66,11 @@ class IdlePipeline:
         return Status(enabled=False, **described(self.config))
 
 
-def open_pipeline(
-    config: Config, *, counts_starts: bool, is_gateway: bool = False, keeps_all: bool = False
-) -> Pipeline:
+def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
     """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
 
-    `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
-    `keeps_all`: nothing is dropped for lack of memory or tokens, because callers of `receive` check `fill` first.
+    `is_gateway`: spans of many services arrive here, so a root may arrive after its children. Nothing is dropped for
+    lack of memory or tokens, because callers of `receive` check `fill` first.
     Each problem is logged in one line that names the setting's source and the remedy.
     """
     global _was_opened
@@ -88,9 +86,7 @@ def open_pipeline(
             from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline, file_pipeline
 
             if config.local is None:
-                pipeline = ExportPipeline(
-                    config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all
-                )
+                pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway)
             else:
                 pipeline = file_pipeline(config, config.local, counts_starts=counts_starts)
     except (ImportError, OSError) as error:  # forked while loading, no descriptor left, a broken installation

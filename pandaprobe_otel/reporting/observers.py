@@ -1,4 +1,4 @@
-"""Observers of the traces that a pipeline sends: metrics, and the console. Pages of traces are the third.
+"""Reports about the traces that a pipeline sends: metrics, and each trace in the terminal.
 
 The metrics are the numbers of `status()`. Their names and attributes follow OpenTelemetry's semantic conventions for
 SDK self-observability (`otel.sdk.*`). Metrics that the conventions do not define begin with `pandaprobe_otel.`.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakMethod
 
 import orjson
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_meter_provider
 
 from pandaprobe_otel.delivery.ledger import LedgerCounts
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import trace_text
 
@@ -31,24 +31,11 @@ _Value = tuple[float, dict[str, str]]
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
-class Observer(Protocol):
-    """Object that watches what is sent, and has no part in it."""
-
-    def note(self, requests: Sequence[Parcel]) -> None:
-        """Note requests that are about to be sent: those of one trace, from the worker's thread."""
-
-
-class TraceConsole:
-    """Printer of each sent trace as a tree on standard error."""
-
-    def note(self, requests: Sequence[Parcel]) -> None:
-        """Print the traces among these requests."""
-        for request in requests:
-            if request.step is Step.CREATE:
-                spans = [orjson.loads(span) for span in request.spans]
-                body = {**orjson.loads(request.fields), "spans": spans}
-                with suppress(AttributeError, OSError, ValueError):  # The app has no standard error, or has closed it.
-                    sys.stderr.write(f"{trace_text(TraceRecord(body))}\n")
+def print_trace(parcel: Parcel) -> None:
+    """Print a trace that is about to be posted as a tree on standard error."""
+    body = {**orjson.loads(parcel.fields), "spans": [orjson.loads(span) for span in parcel.spans]}
+    with suppress(AttributeError, OSError, ValueError):  # The app has no standard error, or has closed it.
+        sys.stderr.write(f"{trace_text(TraceRecord(body))}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +47,13 @@ class Reading:
     """Fill level of the queue of waiting traces, from 0 to 1."""
 
 
-class Metrics:
-    """Metrics of one pipeline, registered with its first trace.
+def register_metrics(reading: Callable[[], Reading]) -> None:
+    """Register the metrics of one pipeline, whose method `reading` is called at each collection.
 
-    `read` is a method of the pipeline, called at each collection. When the pipeline is gone, nothing is reported.
+    When the pipeline is gone, nothing is reported. If the meter provider has shut down at the end of the process,
+    nothing is registered: the SDK would warn the app.
     """
-
-    def __init__(self, read: Callable[[], Reading]) -> None:
-        self._read = WeakMethod(read)
-        self._is_registered = False
-
-    def note(self, requests: Sequence[Parcel]) -> None:
-        """Register the instruments, once."""
-        if not self._is_registered:
-            self._is_registered = True
-            _register(self._read)
-
-
-def _register(read: WeakMethod[Callable[[], Reading]]) -> None:
-    """Register the instruments.
-
-    If the meter provider has shut down at the end of the process, register nothing: the SDK would warn the app.
-    """
+    read = WeakMethod(reading)
     if getattr(get_meter_provider(), "_shutdown", False) is True:  # the SDK has no public attribute for it
         return
     component = {

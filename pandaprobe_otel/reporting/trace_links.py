@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TextIO
+from collections.abc import Callable
+from typing import Final, TextIO
 from urllib.parse import quote
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.transport.local_server import abilities_at
-
-if TYPE_CHECKING:
-    from pandaprobe_otel.delivery.ledger import LedgerCounts
 
 _OF_ADDRESSES: Final = "%:/?#[]@!$&'()*+,;="
 """Characters with a meaning in an address, which are not escaped. Control characters of terminals are not among them.
@@ -57,24 +53,12 @@ class TracePages:
         self._monotonic = monotonic
         self._asked_at: float | None = None
         self._lock = threading.Lock()
-        self._newest: str | None = None
-        self._made = 0
 
-    def note(self, requests: Iterable[Parcel]) -> None:
-        """Note the newest trace."""
-        for request in requests:
-            if request.step is Step.CREATE:
-                self._newest = request.trace_id
-                self._made += 1
-
-    def report_end(self, counts: LedgerCounts, terminal: TextIO | None) -> None:
-        """Write where the newest trace is, unless spans were not delivered or the stream is not a terminal."""
-        if self._newest is None or counts.pending or counts.traces_delivered < self._made or not _is_terminal(terminal):
-            return
-        if (page := self.page(self._newest)) is not None and terminal is not None:
-            count = counts.traces_delivered
-            told = "1 trace" if count == 1 else f"{count} traces, the newest is"
-            terminal.write(f"PandaProbe: {told} at {page}\n")
+    def report_end(self, newest: str, traces: int, terminal: TextIO | None) -> None:
+        """Write where the newest of so many traces is, if the stream is a terminal."""
+        if _is_terminal(terminal) and (page := self.page(newest)) is not None and terminal is not None:
+            named = "1 trace" if traces == 1 else f"{traces} traces, the newest is"
+            terminal.write(f"PandaProbe: {named} at {page}\n")
 
     def page(self, trace_id: str) -> str | None:
         """Return the address of a trace's page; None if it is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -427,7 +428,7 @@ def test_a_server_that_is_not_local_gets_no_draft() -> None:
     for name in ("run", "again"):
         app.start(name, attributes=AGENT)
         app.look()
-        server.drafts()
+        wanted = app.drafts.show(app.drafts.waiting() or deque())
 
     assert [request.path for request in server.requests] == ["/health"]
-    assert app.drafts.is_off
+    assert not wanted

@@ -30,7 +30,7 @@ _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
 """Number of requests of the earlier process, which was also ended by kill -9."""
 INSERTED = 8
-STAYS = {f"refused-{DESTINATION.digest}.jsonl", "leases", f"body-cap-{DESTINATION.digest}"}
+STAYS = {f"refused-{DESTINATION.digest}.jsonl", "leases"}
 """Files that remain after all requests have been delivered."""
 _LARGEST = 200_000
 """Bytes of a child's largest file."""
@@ -68,7 +68,6 @@ def live(folder: Path, report: Any) -> None:
         report("gone", number)
     tokens = FileTokens(folder / "leases")
     tokens.take(100, 0.0)
-    run.store.remember_cap(1 << 20)
     run.start(parcels[1])
     run.outbox.keep_refused(parcels[1], "no", 0.0)
     run.outbox.retry(parcels[1], 0.0)

@@ -97,7 +97,6 @@ class Run:
         self.now = 0.0
         self.gone: Counter[str] = Counter()
         """Spans that were given up, by reason."""
-        self.body_cap: int | None = None
         self.store = open_store(
             folder,
             destination=destination,
@@ -135,7 +134,6 @@ class Run:
     def look_around(self) -> Tended:
         """Inspect the files, as senders do."""
         tended = self.outbox.inspect(self.now)
-        self.body_cap = tended.body_cap or self.body_cap
         self.gone["spool_damaged"] += tended.damaged_spans
         for parcel, reason in tended.gone:
             self.gone[reason] += parcel.span_count

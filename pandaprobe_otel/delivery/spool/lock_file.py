@@ -1,4 +1,4 @@
-"""Files that survive kill -9: a lock that the kernel releases when its holder dies, and writes in place.
+"""Locks that the kernel releases when their holder dies, and files that are never links.
 
 A separate file beside the database holds the lock. SQLite has its own locks on the database, which any other descriptor
 of the same process would break.
@@ -47,15 +47,6 @@ def refuse_link(path: Path) -> None:
 def _refuse_link(path: Path, about: os.stat_result) -> None:
     if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
         raise PermissionError(errno.EPERM, "is a link, which the spool does not follow", os.fspath(path))
-
-
-def write_in_place(path: Path, content: bytes) -> None:
-    """Write a small file whose content always has the same length. Raises OSError.
-
-    A kill can leave neither a part of the content nor a draft.
-    """
-    with os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as file:
-        file.write(content)
 
 
 @contextmanager

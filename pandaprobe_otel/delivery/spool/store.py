@@ -29,7 +29,7 @@ from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
-from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, locked, write_in_place
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, locked
 from pandaprobe_otel.delivery.spool.spool_file import (
     DAMAGED_SUFFIX,
     LOCK_SUFFIX,
@@ -58,8 +58,6 @@ _KEPT_DAMAGED: Final = 3
 MAX_REFUSED_BYTES: Final = 16 << 20
 REFUSED: Final = "refused-*.jsonl"
 """Names of the files of refused parcels; the star stands for the digest of the destination."""
-_BODY_CAP_AGE_S: Final = 7 * 24 * 3600.0
-"""Time after which the largest body is learned again: the server or proxy that refused more may have changed."""
 
 _ERRORS: Final = (sqlite3.Error, OSError)
 
@@ -88,7 +86,6 @@ class SpoolStore:
     ) -> None:
         self._path = path
         self._destination = destination
-        self._body_cap = path / f"body-cap-{destination.digest}"
         self._wall = wall
         self._notices = notices
         self._max_bytes = max_bytes
@@ -113,7 +110,6 @@ class SpoolStore:
         """Files with damage."""
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
-        self._has_looked = False
         self._scan_at = -math.inf
         self.works = True
         """True if the last write succeeded."""
@@ -345,9 +341,6 @@ class SpoolStore:
         return tended
 
     def _look_around(self, now: float, tended: Tended) -> None:
-        if not self._has_looked:
-            tended.body_cap = self._read_body_cap()
-        self._has_looked = True
         if (danger := self._danger()) is not None:  # each time, because others may create the directory first
             self._notices.say("spool folder", f"The spool {self._path} {danger}.")
         try:
@@ -474,19 +467,6 @@ class SpoolStore:
             self.own = None
 
     # -- what the server refused --------------------------------------------------------------------------------------
-
-    def _read_body_cap(self) -> int | None:
-        """Return the size of the largest body that the server accepts; None if it is unknown or outdated."""
-        try:
-            is_recent = abs(time.time() - self._body_cap.stat().st_mtime) < _BODY_CAP_AGE_S
-            return int(self._body_cap.read_text("ascii")) if is_recent else None
-        except (OSError, ValueError):
-            return None
-
-    def remember_cap(self, size: int) -> None:
-        """Store that size for later processes. A failure costs them one more refused request."""
-        with suppress(OSError):
-            write_in_place(self._body_cap, b"%20d" % size)
 
     def keep_refused(self, parcel: Parcel, words: str, *, max_bytes: int = MAX_REFUSED_BYTES) -> None:
         """Append a refused parcel, with the server's words, to the file that `pandaprobe-otel send` sends again.

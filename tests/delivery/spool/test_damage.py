@@ -21,7 +21,7 @@ from pandaprobe_otel.delivery.spool.inspection import reports
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX
 from rings import IN_FULL
-from spools import DESTINATION, Content, Run, content_of, create
+from spools import Content, Run, content_of, create
 
 STEPS = (*(Step.CREATE,) * 4, Step.APPEND)
 REQUESTS = [
@@ -32,7 +32,7 @@ CONTENTS = [content_of(request) for request in REQUESTS]
 CLOCK_S = 1000.0
 PAGE = 4096
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
-KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "leases-key", "body-cap-" + DESTINATION.digest)
+KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "leases-key")
 """The suffixes or names of all kinds of files in a spool."""
 
 
@@ -53,7 +53,6 @@ def left_behind() -> dict[str, bytes]:
         run = Run(folder)
         for request in REQUESTS[22:]:
             run.put(request)
-        run.store.remember_cap(1 << 20)
         for _ in range(30):
             assert bucket(folder).acquire(0.0) is not None
         files = {path.name: path.read_bytes() for place in (other, folder) for path in place.iterdir()}
@@ -98,7 +97,6 @@ def examine(folder: Path) -> list[Content]:
     heir = Run(folder)
     found = heir.contents()
     assert all(request in CONTENTS for request in found)
-    assert heir.body_cap is None or heir.body_cap > 0
     heir.put(create(990))
     heir.now += 5.0
     heir.look_around()

@@ -85,7 +85,7 @@ def test_a_directory_is_safe_or_named_once(
 
 
 PLANTED = (
-    "leases", f"body-cap-{DESTINATION.digest}", f"refused-{DESTINATION.digest}.jsonl",
+    "leases", f"refused-{DESTINATION.digest}.jsonl",
     f"{DESTINATION.digest}-1-00.sqlite", f"{DESTINATION.digest}-1-00.sqlite.lock", f"{DESTINATION.digest}-2-00.sqlite",
     f"{DESTINATION.digest}-2-00.sqlite-wal",
 )  # fmt: skip
@@ -106,7 +106,6 @@ def test_no_planted_link_is_followed(tmp_path: Path, link: Callable[[Path, Path]
     run = Run(folder)
     run.look_around()
     refused, kept = run.put(create(1), create(2))
-    run.store.remember_cap(1 << 20)
     run.start(refused)
     run.outbox.keep_refused(refused, "no", 0.0)
     run.done(refused)

@@ -401,33 +401,6 @@ def test_a_refused_trace_is_kept_with_all_its_parts(tmp_path: Path) -> None:
     assert store.traces == {create(1).trace_id: 40}
 
 
-def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
-    """A size limit learned from one refusal applies to all processes that use the directory."""
-    refused: list[int] = []
-    store = Store()
-
-    def proxy(request: Request) -> Outcome:
-        if request.body and len(request.body) > 256 * 1024:
-            refused.append(len(request.body))
-            return Answer(status=413, body=b"too large")
-        return store(request)
-
-    first = Service(tmp_path, proxy)
-    first.put(create(1, spans=40, size=10_000))
-    assert first.flush()
-    first.close()
-    assert len(refused) == 1
-
-    second = Service(tmp_path, proxy)
-    second.delivery.begin()
-    assert second.flush()  # flush returns after a sender has read the directory
-    second.put(create(2, spans=40, size=10_000))
-    assert second.flush()
-    second.close()
-    assert len(refused) == 1
-    assert store.traces == {create(1).trace_id: 40, create(2).trace_id: 40}
-
-
 def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
     """Files beyond the number that may be open are opened in turn, and a flush waits for all of them."""
     store = Store()
