@@ -313,8 +313,11 @@ class SegmentEncoder:
 def _project_of(views: Sequence[SpanView], open_views: Sequence[SpanView]) -> str:
     """Return the project that the local root names, since a trace is in one project; empty if it names none."""
     every = (*open_views, *views)
-    root = next((view for view in reversed(every) if view.parent_id is None), None)  # usually the span that ended last
-    if root is None:
+    root: SpanView | None
+    for root in reversed(every):  # usually, the root ends last
+        if root.parent_id is None:
+            break
+    else:
         here = {view.span_id for view in every}
         root = next((view for view in every if view.parent_id not in here), None)
     named = None if root is None else root.attributes.get(PROJECT)

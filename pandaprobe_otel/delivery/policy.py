@@ -111,21 +111,17 @@ class DeliveryPolicy:
     # -- admission ----------------------------------------------------------------------------------------------------
 
     def offer(self, parcel: Parcel, now: float) -> None:
-        """Take over a new parcel, unless its trace was left out."""
+        """Take over a parcel, split into parts that the server accepts, unless its trace was left out."""
         if not parcel.is_remote and parcel.trace_id in self._left_out:
             self._count_dropped(parcel, "overload")
             return
-        if parcel.step is Step.CREATE:
-            self._names.look_at(parcel, now)
-        self._put(parcel, now)
-
-    def _put(self, parcel: Parcel, now: float) -> None:
-        """Take over a parcel, split into parts that the server accepts."""
         if parcel.trace_id in self._orphans.ids:
             # Even a root that reaches a gateway later belongs to the adopted trace.
             parcel = parcel.under(self._orphans.ids[parcel.trace_id])
-        if parcel.is_error and parcel.step is Step.CREATE:
-            self._errors.append(now)
+        if parcel.step is Step.CREATE:
+            self._names.look_at(parcel, now)
+            if parcel.is_error:
+                self._errors.append(now)
         pieces: Sequence[Parcel] = parcel.split() if parcel.spans.count > MAX_SPANS else (parcel,)
         if parcel.size > self._body_cap:
             pieces = [small for piece in pieces for small in fit(piece, self._body_cap)]
@@ -177,10 +173,12 @@ class DeliveryPolicy:
 
         Infinity: ask again after the next change.
         """
-        outbox, blockage = self.outbox, self.blockage
+        outbox, blockage, inspect_at = self.outbox, self.blockage, math.inf
         try:
-            if outbox.store is not None and now >= outbox.inspect_at:
-                self._look_at_disk(now)
+            if outbox.store is not None:
+                if now >= outbox.inspect_at:
+                    self._look_at_disk(now)
+                inspect_at = outbox.inspect_at
             if now >= self.last_try_at:
                 self.last_try_at = math.inf
                 if blockage.unreachable:
@@ -197,7 +195,7 @@ class DeliveryPolicy:
             if isinstance(step, Parcel):
                 return step
             last_try_at = self.last_try_at if blockage.unreachable else math.inf
-            return min(step, self.expected_at, outbox.inspect_at, last_try_at)
+            return min(step, self.expected_at, inspect_at, last_try_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
             self._notices.report("stumbled", error=type(error).__name__)
@@ -245,7 +243,7 @@ class DeliveryPolicy:
             return False
         if parcel.trace_id in self._orphans.ids:
             self.outbox.finish(parcel, now)
-            self._put(parcel, now)
+            self.offer(parcel, now)
             return False
         if parcel.size > self._body_cap and len(pieces := fit(parcel, self._body_cap)) > 1:
             self.outbox.replace(parcel, pieces, now)
@@ -367,7 +365,7 @@ class DeliveryPolicy:
             self._attached.carried.pop(parcel.trace_id, None)
             is_new = not self._orphans.ids or self._orphans.is_first_post(parcel.trace_id)
             next_at = now + (FINISH_AFTER_DOUBT_S if parcel.in_doubt else FIRST_LOOK_S)
-            for waiting in self.outbox.with_it(parcel):
+            for waiting in () if parcel.line is None else parcel.line.parcels:
                 waiting.not_found_since = None  # they waited for another process, and the trace is on its way
         self._ledger.delivered(parcel.span_count, traces=int(is_new))
         self.outbox.finish(parcel, now, next_at=next_at)

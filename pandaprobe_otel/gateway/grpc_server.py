@@ -12,7 +12,6 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.intake import Arrivals, RequestThreads, Taken
@@ -95,11 +94,7 @@ class _Exports:
         except RefusedError as error:
             await _refuse(error, context)
             raise  # never reached: abort() raises
-        answer = ExportTraceServiceResponse()
-        if taken.rejected:
-            answer.partial_success.rejected_spans = taken.rejected
-            answer.partial_success.error_message = taken.message
-        encoded: bytes = answer.SerializeToString()
+        encoded: bytes = taken.answer().SerializeToString()
         return encoded
 
     async def _take(self, messages: AsyncIterator[bytes]) -> Taken:

@@ -9,7 +9,6 @@ from typing import Any, Final, cast
 
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -73,7 +72,8 @@ class _Traces:
                 if kind not in (PROTOBUF, JSON):
                     raise RefusedError(f"Content-Type must be {PROTOBUF} or {JSON}", http_status=415)
                 self._threads.intake.check_room()
-                return _success(await self._take(request, kind, room), kind)
+                taken = await self._take(request, kind, room)
+                return Response(_encoded(taken.answer(), kind), media_type=kind)
             except RefusedError as error:
                 answer = _answer(error, kind)
                 if room.gave_way or error.http_status == 408:
@@ -108,14 +108,6 @@ def _authorization(request: Request) -> str:
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _success(taken: Taken, kind: str) -> Response:
-    answer = ExportTraceServiceResponse()
-    if taken.rejected:
-        answer.partial_success.rejected_spans = taken.rejected
-        answer.partial_success.error_message = taken.message
-    return Response(_encoded(answer, kind), media_type=kind)
 
 
 def _answer(error: RefusedError, kind: str) -> Response:

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 
 from pandaprobe_otel.gateway.otlp_spans import Found
@@ -154,6 +155,14 @@ class Taken:
     rejected: int
     message: str = ""
     """Empty if no span was rejected."""
+
+    def answer(self) -> Any:
+        """Return the result as OTLP's message."""
+        answer = ExportTraceServiceResponse()
+        if self.rejected:
+            answer.partial_success.rejected_spans = self.rejected
+            answer.partial_success.error_message = self.message
+        return answer
 
 
 class Intake:
