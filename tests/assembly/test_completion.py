@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -319,63 +319,6 @@ def test_whatever_starts_and_never_ends_the_open_spans_are_counted_and_bounded(s
             scene.due(at)
 
     assert (len(assembler), assembler._open_spans, assembler.bytes) == (0, 0, 0)
-
-
-def encoded(segment: TraceSegment) -> None:
-    """Set what the encoder sets for a segment."""
-    memory = segment.memory
-    memory.posted = memory.created = True
-    if segment.stage is Stage.FIRST:
-        memory.running = True
-    if segment.stage is Stage.LAST:
-        memory.running = False
-
-
-@given(
-    st.lists(st.sampled_from(["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]), max_size=20)
-)
-@settings(max_examples=200)
-def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
-    """The segment with the root's end finishes the trace, and every span is sent once, in any order of events."""
-    scene = Scene(timing=Timing(checkpoint_spans=3), max_bytes=1 << 30)
-    now, count = 0.0, 0
-    segments: list[TraceSegment] = []
-    root = scene.start("root", at=now)
-    open_spans: list[Span] = []
-
-    def take(made: Iterable[TraceSegment]) -> None:
-        for segment in made:
-            encoded(segment)
-            segments.append(segment)
-
-    for step in [*steps, "end root"]:
-        if step == "start":
-            count += 1
-            open_spans.append(scene.start(f"s{count}", root, at=now))
-        elif step == "burst":
-            for _ in range(3):
-                count += 1
-                scene.end(scene.start(f"s{count}", root, at=now), at=now)
-        elif step == "end" and open_spans:
-            scene.end(open_spans.pop(0), at=now)
-        elif step == "end root" and root.is_recording():
-            scene.end(root, at=now)
-        elif step == "look":
-            take(scene.due(now))
-        elif step == "flush":
-            take(scene.assembler.flush(now))
-        elif step.startswith("wait"):
-            now += 31.0 if step == "wait long" else 0.2
-            take(scene.due(now))
-    for span in open_spans:
-        scene.end(span, at=now)
-    now += 1000.0
-    take(scene.due(now))
-    sent = [name for segment in segments for name in names(segment.ended)]
-    assert sorted(sent) == sorted(["root", *(f"s{n}" for n in range(1, count + 1))])
-    assert not segments[-1].memory.running
-    (with_root,) = [segment for segment in segments if "root" in names(segment.ended)]
-    assert with_root.stage is Stage.LAST if segments[0].stage is Stage.FIRST else with_root.stage is Stage.WHOLE
 
 
 # -- log records of spans ----------------------------------------------------------------------------------------------
