@@ -4,8 +4,8 @@ A span of the SDK consists of a dozen objects (locks, bounded lists and their co
 for the rest of their traces would cost the app a tenth of its time in garbage collections
 (benchmarks/delivery/bench_cpu.py) and twice the memory of their content. So only the fields of an ended span are kept,
 in a tuple. The names of these fields have not changed since version 1.0. The public properties are Python calls that
-copy events, links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept
-whole and read through its properties.
+copy events, links and attributes, at four times the cost (benchmarks/mapping). Only a span that the SDK did not make is
+read through them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from pandaprobe_otel.mapping.attributes import ERROR, ERROR_TYPE, OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel.mapping.span_view import (
@@ -27,7 +29,6 @@ from pandaprobe_otel.mapping.span_view import (
     Dropped,
     SpanView,
     plain,
-    plain_attributes,
     plain_items,
     read_event,
     read_link,
@@ -36,10 +37,7 @@ from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.values import type_of
 
 EndedSpan: TypeAlias = tuple[Any, ...]
-"""Fields of an ended span, as named below. Its events, links and numbers of dropped items follow, if there are any.
-
-For a span that the SDK did not make: its context, and the span.
-"""
+"""Fields of an ended span, as named below. Its events, links and numbers of dropped items follow, if there are any."""
 
 _NAMES: Final = (
     "_context",
@@ -55,7 +53,6 @@ _NAMES: Final = (
     "_attributes.dropped",
 )
 _BARE: Final = len(_NAMES)
-_FOREIGN: Final = 2
 _PARENT, _START, _ATTRIBUTES = map(_NAMES.index, ("_parent", "_start_time", "_attributes._dict"))
 _EVENTS: Final = _BARE
 _fields: Final[Callable[[Any], EndedSpan]] = attrgetter(*_NAMES)
@@ -76,7 +73,7 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
             return (*_fields(span), tuple(events), tuple(links), lost_events, lost_links)
         return _fields(span)
     except AttributeError:  # not a span of this SDK
-        return _fields_of_plain(span)
+        return _public_fields(span)
 
 
 def mark_outcome(span: ReadableSpan, outcome: str) -> None:
@@ -104,30 +101,36 @@ def _unmarked(span: Any) -> BoundedAttributes | None:
     return None if scope is not None and scope.name.startswith(_OURS) else attributes
 
 
-def _fields_of_plain(span: Any) -> EndedSpan:
-    """Return the fields of a `ReadableSpan` with plain attributes and lists, as a gateway makes it."""
-    made: Any = span
-    context: Any = made.context
-    if context is not None and not issubclass(type_of(context), tuple):  # of another vendor's class
-        return (SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags), span)
-    if type_of(made) is not ReadableSpan:
-        return (context, span)
-    attributes, dropped = _plain_part(made._attributes, "_dict")
-    events, lost_events = _plain_part(made._events, "_dq")
-    links, lost_links = _plain_part(made._links, "_dq")
-    if type_of(attributes) is not dict:
-        return (context, span)
-    fields = (*_plain_fields(span), attributes, made._instrumentation_scope, made._resource, dropped)
-    if events or links or lost_events or lost_links:
-        return (*fields, tuple(events), tuple(links), lost_events, lost_links)
-    return fields
+def _public_fields(span: Any) -> EndedSpan:
+    """Return the fields of a span that the SDK did not make, by its public properties, as objects of the SDK."""
+    status, scope, resource = span.status, span.instrumentation_scope, span.resource
+    if type_of(status) is not Status:
+        status = Status(StatusCode[status.status_code.name], status.description)
+    if type_of(scope) is not InstrumentationScope:
+        scope = InstrumentationScope(getattr(scope, "name", ""), getattr(scope, "version", None))
+    if type_of(resource) is not Resource:
+        resource = Resource(dict(resource.attributes))
+    fields = (
+        _context_of(span.context) or SpanContext(0, 0, is_remote=False),
+        _context_of(span.parent),
+        span.name,
+        span.kind,
+        status,
+        span.start_time,
+        span.end_time,
+        dict(span.attributes or {}),
+        scope,
+        resource,
+        span.dropped_attributes,
+    )
+    more = (tuple(span.events), tuple(span.links), span.dropped_events, span.dropped_links)
+    return (*fields, *more) if any(more) else fields
 
 
-_plain_fields: Final[Callable[[Any], EndedSpan]] = attrgetter(*_NAMES[:_ATTRIBUTES])
-
-
-def _plain_part(bounded: Any, name: str) -> tuple[Any, int]:
-    return getattr(bounded, name, bounded), getattr(bounded, "dropped", 0)
+def _context_of(context: Any) -> Any:
+    if context is None or type_of(context) is SpanContext:
+        return context
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 _begun: Final[Callable[[Any], tuple[Any, Any, Any]]] = attrgetter("_context", "_parent", "_kind")
@@ -143,7 +146,7 @@ def begun(span: Any) -> tuple[SpanContext | None, SpanContext | None, SpanKind]:
 
 def parent_of(span: EndedSpan) -> SpanContext | None:
     """Return the context of the span's parent, or None."""
-    parent: SpanContext | None = span[1].parent if len(span) == _FOREIGN else span[_PARENT]
+    parent: SpanContext | None = span[_PARENT]
     return parent
 
 
@@ -155,7 +158,7 @@ def is_local_root(span: EndedSpan) -> bool:
 
 def start_of(span: EndedSpan) -> int:
     """Return the time at which the span started, in nanoseconds since the epoch."""
-    start: int | None = span[1].start_time if len(span) == _FOREIGN else span[_START]
+    start: int | None = span[_START]
     return start or 0
 
 
@@ -164,8 +167,6 @@ def start_of(span: EndedSpan) -> int:
 
 def text_size(span: EndedSpan) -> int:
     """Return the characters of text in a span's attributes and events. Called by the app's threads: reads no text."""
-    if len(span) == _FOREIGN:
-        return _text_in(span[1].attributes)
     size = 0
     values: Any = span[_ATTRIBUTES].values()
     for value in values:
@@ -183,8 +184,6 @@ def _text_in(attributes: Mapping[str, Any] | None) -> int:
 
 def cut_fields(span: EndedSpan, keep: int) -> EndedSpan:
     """Return the fields with each long text cut to `keep` characters, plus a marker that states the cut."""
-    if len(span) == _FOREIGN:
-        return span
     cut = list(span)
     cut[_ATTRIBUTES] = _cut_attributes(span[_ATTRIBUTES], keep)
     if len(span) > _BARE:
@@ -213,10 +212,7 @@ _CONTAINERS: Final = frozenset({list, tuple, dict})
 def size_of(span: EndedSpan) -> int:
     """Return the approximate bytes of a span: its text, and an allowance for the objects themselves."""
     size = SMALLEST_SPAN
-    if len(span) == _FOREIGN:
-        own, items = _copy_of(span[1].attributes), (*span[1].events, *span[1].links)
-    else:
-        own, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1]) if len(span) > _BARE else ()
+    own, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1]) if len(span) > _BARE else ()
     values: Any = own.values()
     if items:
         bags = [_copy_of(item.attributes) for item in items]
@@ -260,11 +256,9 @@ def read_span(span: ReadableSpan) -> SpanView:
     return read_ended(fields_of(span))
 
 
-def read_ended(span: EndedSpan) -> SpanView:
-    """Return the view of a span from its kept fields."""
+def read_ended(span: EndedSpan, *, is_public: bool = False) -> SpanView:
+    """Return the view of a span from its kept fields; `is_public` if these are objects of the SDK by construction."""
     is_bare = len(span) == _BARE
-    if not is_bare and len(span) == _FOREIGN:
-        return _read_properties(span[1])
     try:
         view: Any = _OpenView()
         bare = span if is_bare else span[:_BARE]
@@ -294,8 +288,10 @@ def read_ended(span: EndedSpan) -> SpanView:
             shape = _made_plain(copied, shape)
         view.attributes, view.shape = copied, shape
         view.__class__ = SpanView
-    except (AttributeError, TypeError, ValueError):
-        return _read_properties(span_of(span))
+    except (AttributeError, TypeError, ValueError):  # a part of another class
+        if is_public:
+            raise
+        return read_ended(_public_fields(span_of(span)), is_public=True)
     return view  # type: ignore[no-any-return]
 
 
@@ -311,30 +307,6 @@ def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
     return None
 
 
-def _read_properties(span: ReadableSpan) -> SpanView:
-    context, parent = span.context, span.parent
-    status, scope = span.status, span.instrumentation_scope
-    return SpanView(
-        span.name,
-        context.trace_id if context is not None else 0,
-        context.span_id if context is not None else 0,
-        parent.span_id if parent is not None else None,
-        parent.is_remote if parent is not None else False,
-        span.start_time or 0,
-        span.end_time or None,
-        status.status_code.name,
-        status.description,
-        plain_attributes(span.attributes),
-        tuple(map(read_event, span.events)),
-        tuple(map(read_link, span.links)),
-        scope.name if scope is not None else "",
-        (scope.version or "") if scope is not None else "",
-        span.resource.attributes,
-        span.kind.name,
-        _or_none(Dropped(span.dropped_attributes, span.dropped_events, span.dropped_links)),
-    )
-
-
 def _or_none(dropped: Dropped) -> Dropped | None:
     return dropped if any(dropped) else None
 
@@ -344,9 +316,6 @@ def _or_none(dropped: Dropped) -> Dropped | None:
 
 def span_of(fields: EndedSpan) -> ReadableSpan:
     """Rebuild the span with its own attributes, which are not copied."""
-    if len(fields) == _FOREIGN:
-        foreign: ReadableSpan = fields[1]
-        return foreign
     span: Any = object.__new__(ReadableSpan)
     context, parent, name, kind, status, start, end, attributes, scope, resource, dropped, *more = fields
     events, links, lost_events, lost_links = more or ((), (), 0, 0)
