@@ -196,8 +196,8 @@ class Places:
         """Note a call in the current span."""
         newest = _newest_task(flow_here())
         with self._lock:
-            place: _Place | None = self._here()
-            self._calls[number] = self._here()
+            self._calls[number] = own = self._here()
+            place: _Place | None = own
             while place is not None:
                 place.calls |= 1 << number
                 place.newest = max(place.newest, newest)
@@ -205,8 +205,8 @@ class Places:
 
     def waited_for(self, number: int) -> tuple[int, ...]:
         """Return the calls in the span that the program waited for before it began a span around this call."""
-        place: _Place | None = self._calls[number]
-        while place is not None and place.above is not None:
+        place = self._calls[number]
+        while place.above is not None:
             before = None if place.above.has_branches else place.previous
             while before is not None and not before.calls:
                 before = before.previous

@@ -6,10 +6,8 @@ file and line.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,11 +28,6 @@ MAX_CALLS: Final = 100_000
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_DEPTH: Final = 48
 """Maximum number of levels of YAML. A cassette has eight, and tool results add their own."""
-MAX_BLOB_BYTES: Final = 256 << 20
-"""Maximum number of bytes of all blobs of a cassette."""
-BLOB_BYTES: Final = 256 << 10
-"""Size above which an answer, such as an image, is saved in its own file, so that the cassette stays readable."""
-_BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WIDTH: Final = 110
@@ -86,7 +79,7 @@ _PLACE: Final[Mapping[str, Kind]] = {
     "follows": _whole,
     "waited_for": _numbers,
 }
-_TOOL: Final[Mapping[str, Kind]] = {"at": _text, "call_id": _text, "after": _whole, "task": _whole}
+_TOOL: Final[Mapping[str, Kind]] = {"at": _text, "call_id": _text, "task": _whole, "follows": _whole}
 _HEAD: Final[Mapping[str, Kind]] = {"client": _text, "made_from": _text, "started_at": _text}
 """Optional members of an interaction, a tool call and a cassette, with the functions that read them."""
 
@@ -151,7 +144,7 @@ def _text_of(body: bytes) -> Text | bytes:
     return Text(text) if text.translate(_BREAKS).isprintable() else body
 
 
-def _interaction_entry(interaction: Interaction, sharing: Sharing, blobs: dict[str, bytes]) -> dict[str, Any]:
+def _interaction_entry(interaction: Interaction, sharing: Sharing) -> dict[str, Any]:
     request, answer = interaction.request, interaction.answer
     head = Flow(call=interaction.call, **_kept(interaction, _PLACE), end=answer.end)
     if answer.error is not None:
@@ -163,11 +156,6 @@ def _interaction_entry(interaction: Interaction, sharing: Sharing, blobs: dict[s
     if events:
         head["framed"] = _AWS
     body = Text(events) if events else _text_of(answer.body)
-    if len(body) > BLOB_BYTES:
-        data, suffix = (body.encode(), "txt") if isinstance(body, str) else (body, "bin")
-        head["blob"] = f"{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
-        blobs[head["blob"]] = data
-        body = Text()
     return {
         "pandaprobe": head,
         "request": {
@@ -205,14 +193,13 @@ def _tool_entry(call: ToolCall) -> Flow:
 def save(path: Path, cassette: Cassette) -> None:
     """Write a cassette atomically: the old file stays until the new one is complete. Raises RecordingError."""
     sharing = Sharing()
-    blobs: dict[str, bytes] = {}
     head = Flow(format=FORMAT, **_kept(cassette, _HEAD))
     if cassette.scrubbed:
         head["scrubbed"] = list(cassette.scrubbed)
     document: dict[str, Any] = {
         "version": 1,
         "pandaprobe": head,
-        "interactions": [_interaction_entry(interaction, sharing, blobs) for interaction in cassette.interactions],
+        "interactions": [_interaction_entry(interaction, sharing) for interaction in cassette.interactions],
     }
     if cassette.tools:
         document["tools"] = [_tool_entry(call) for call in cassette.tools]
@@ -227,21 +214,9 @@ def save(path: Path, cassette: Cassette) -> None:
         raise _too_large(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for name, blob in blobs.items():
-            _folder(path).mkdir(exist_ok=True)
-            _write(_folder(path) / name, blob)
         _write(path, data)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be written: {error.strerror}. The old file is unchanged.") from error
-    with suppress(OSError):
-        for old in _folder(path).iterdir():
-            if _BLOB_NAME.fullmatch(old.name) and old.name not in blobs:
-                old.unlink()
-        _folder(path).rmdir()  # removed only if it is empty
-
-
-def _folder(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.blobs")
 
 
 def _too_large(path: Path) -> RecordingError:
@@ -370,7 +345,6 @@ class _Reader:
         self._path = path
         self._expansion = Expansion()
         self._calls: set[int] = set()
-        self._blob_bytes = 0
 
     def interaction(self, node: Any) -> Interaction:
         with _at(self._path, _line(node)):
@@ -383,8 +357,7 @@ class _Reader:
             self._calls.add(call)
             with _at(self._path, line):
                 request = self._request(_mapping(entry["request"], "`request`"), call, head)
-            blob = self._blob(head["blob"]) if "blob" in head else None
-            answer = _answer(_mapping(entry["response"], "`response`"), head, blob)
+            answer = _answer(_mapping(entry["response"], "`response`"), head)
             return Interaction(call, request, answer, **_given(head, _PLACE), source=f"{self._path}:{line}")
 
     def _request(self, entry: Mapping[str, Any], call: int, head: Mapping[str, Any]) -> RecordedRequest:
@@ -394,19 +367,6 @@ class _Reader:
             body = text.encode() if head.get("plain") else self._expansion.whole(call, text)
         method, uri = (_text(entry[name], f"`{name}`") for name in ("method", "uri"))
         return RecordedRequest(method, uri, _headers(entry.get("headers")), body)
-
-    def _blob(self, name: object) -> bytes:
-        if not isinstance(name, str) or not _BLOB_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a blob")
-        try:
-            with (_folder(self._path) / name).open("rb") as file:
-                data = file.read(MAX_BLOB_BYTES - self._blob_bytes + 1)
-        except OSError as error:
-            raise ValueError(f"the blob {_folder(self._path) / name} cannot be read: {error.strerror}") from error
-        self._blob_bytes += len(data)
-        if self._blob_bytes > MAX_BLOB_BYTES:
-            raise ValueError(f"its blobs have more than {MAX_BLOB_BYTES >> 20} MB")
-        return data
 
     def tool(self, node: Any) -> ToolCall:
         with _at(self._path, _line(node)):
@@ -421,9 +381,9 @@ class _Reader:
             )
 
 
-def _answer(entry: Mapping[str, Any], head: Mapping[str, Any], blob: bytes | None) -> RecordedAnswer:
+def _answer(entry: Mapping[str, Any], head: Mapping[str, Any]) -> RecordedAnswer:
     status = _mapping(entry["status"], "`status`")
-    body = blob or _mapping(entry.get("body") or {}, "`response.body`").get("string") or b""
+    body: Any = _mapping(entry.get("body") or {}, "`response.body`").get("string") or b""
     if not isinstance(body, bytes):
         body = _text(body, "`body.string`").encode()
     if head.get("framed") == _AWS:

@@ -4,126 +4,137 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
 from pandaprobe_otel.mapping.clean import clean
-from pandaprobe_otel.replay.call_order import Caller, strangeness
+from pandaprobe_otel.replay.call_order import Caller, ordinal, strangeness
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
-from pandaprobe_otel.replay.differences import Difference, Pairing, differences
+from pandaprobe_otel.replay.differences import Pairing
 from pandaprobe_otel.replay.divergence import (
     Divergence,
     EndOfRecording,
     Place,
+    calls,
     came_before,
     changed,
+    counted,
     never_made,
     nothing_left,
-    tool_changed,
-    tool_once_more,
-    tools_never_called,
     where,
 )
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.request_keys import ModelRequest, RequestReader
 
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    call: ToolCall
-    piece: Piece
-    asked: bool = False
-
-
-class ToolScript:
-    """Answers to tool calls. The owner holds a lock."""
-
-    def __init__(
-        self, calls: Sequence[ToolCall], *, pairing: Pairing, ignore: Sequence[str | re.Pattern[str]] = ()
-    ) -> None:
-        self._ignored = Ignored.of(ignore)
-        self._pairing = pairing
-        self._known: dict[str, list[_Known]] = {}
-        for call in calls:
-            self._known.setdefault(call.name, []).append(_Known(call, self._piece(call.arguments)))
-
-    def knows(self, name: str) -> bool:
-        """Return whether there is any tool call."""
-        return name in self._known
-
-    def take(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
-        """Return an unused call with these arguments; None if there is none.
-
-        Of equal calls of parallel branches, it is the one with the model's id of the call, then the one that followed
-        the same model call, then the one of the same task.
-        """
-        piece = self._piece(made.arguments)
-        fitting = [one for one in self._known.get(made.name, ()) if not one.asked and one.piece.digest == piece.digest]
-        if not fitting:
-            return None
-        last = 0 if caller is None else caller.last
-        found = min(
-            fitting,
-            key=lambda one: (
-                self._pairing.strangeness(one.piece.ids, piece.ids),
-                made.call_id is not None and one.call.call_id != made.call_id,
-                one.call.after != last if one.call.task else 0,
-                *strangeness(caller, task=one.call.task, at=one.call.at, here=made.at),
-            ),
-        )
-        found.asked = True
-        self._pairing.learn(found.piece.ids, piece.ids)
-        return found.call
-
-    def refusal(self, made: ToolCall, *, after: int) -> Divergence:
-        """Return the reason why no call answers: the arguments differ from the nearest one, or all calls were used."""
-        known, piece = self._known[made.name], self._piece(made.arguments)
-        left = [one for one in known if not one.asked]
-        if not left:
-            return tool_once_more(made.name, recorded=len(known), at=made.at, after=after)
-        nearest = min(left, key=lambda one: (one.call.at != made.at, len(_differences(one.piece, piece))))
-        number = known.index(nearest) + 1
-        found = _differences(nearest.piece, piece)
-        return tool_changed(made.name, number=number, found=found, at=made.at, after=after)
-
-    def never_called(self, wanted: Callable[[str], bool]) -> list[tuple[ToolCall, int]]:
-        """Return the tool calls that were never made, with their number among the calls of their tool."""
-        return [
-            (one.call, number)
-            for name, known in self._known.items()
-            if wanted(name)
-            for number, one in enumerate(known, 1)
-            if not one.asked
-        ]
-
-    def _piece(self, arguments: Mapping[str, Any]) -> Piece:
-        value = meaning_of(clean(dict(arguments)), data=True, patterns=self._ignored.patterns)
-        value = self._ignored.applied(value, at=("arguments",), gone=dict[str, Any])
-        return Piece("arguments", None, value, *digest_of(value))
-
-
-def _differences(recorded: Piece, asked: Piece) -> list[Difference]:
-    sides = [ModelRequest("tool", "call", None, {"arguments": one.value}, (one,)) for one in (recorded, asked)]
-    return differences(*sides)
+_TOOL: Final = "tool"
+_Call = TypeVar("_Call", bound=Interaction | ToolCall)
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(Generic[_Call]):
     """A recorded call and its state."""
 
-    interaction: Interaction
-    waits_for: int = 0
-    """Number of calls that must be made before this one."""
-    followers: list[_Entry] = field(default_factory=list["_Entry"])
-    """Entries that wait for this one."""
-    asked: bool = False
+    call: _Call
     request: ModelRequest | None = None
     """None until it is needed: an entry is parsed when all of its predecessors were made."""
+    waits_for: int = 0
+    """Number of calls that must be made before this one."""
+    followers: list[_Entry[_Call]] = field(default_factory=list["_Entry[_Call]"])
+    """Entries that wait for this one."""
+    asked: bool = False
+
+    def comes_after(self, caller: Caller | None) -> bool:
+        """Return whether it came directly after the last call of this task, which does not decide for others."""
+        return caller is not None and (self.call.task == 0 or caller.last == self.call.follows)
+
+
+class _Answers(Generic[_Call]):
+    """Recorded calls of models, or of one tool. The owner holds a lock."""
+
+    def __init__(self, recorded: Sequence[_Call], read: Callable[[_Call], ModelRequest], pairing: Pairing) -> None:
+        self.entries = [_Entry(one) for one in recorded]
+        self._read = read
+        self._pairing = pairing
+        self._ready = list(self.entries)
+        self._by_key: dict[str, list[_Entry[_Call]]] = {}
+
+    def order(self, number: Callable[[_Call], int], after: Callable[[_Call], Collection[int]]) -> None:
+        """Note for each entry which other entries wait for it."""
+        by_number: dict[int, list[_Entry[_Call]]] = {}
+        for entry in self.entries:
+            by_number.setdefault(number(entry.call), []).append(entry)
+        for entry in self.entries:
+            for before in (one for other in after(entry.call) for one in by_number.get(other, ())):
+                before.followers.append(entry)
+                entry.waits_for += 1
+        self._ready = [entry for entry in self.entries if not entry.waits_for]
+
+    def request(self, entry: _Entry[_Call]) -> ModelRequest:
+        """Return the request of an entry."""
+        if entry.request is None:
+            entry.request = self._read(entry.call)
+        return entry.request
+
+    def fitting(
+        self, asked: ModelRequest, at: str, caller: Caller | None, call_id: str | None = None
+    ) -> _Entry[_Call] | None:
+        """Return an unused entry with the same request whose predecessors were made.
+
+        An entry with the same ids has priority, since concurrent requests may differ in nothing else; then the one with
+        the model's id of a tool call, then one that followed the last call of the same task.
+        """
+        for entry in self._ready:
+            self._by_key.setdefault(self.request(entry).key, []).append(entry)
+        self._ready = []
+        fitting = self._by_key.get(asked.key, [])
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        ids = asked.ids
+        return min(
+            fitting,
+            key=lambda one: (
+                self._pairing.strangeness(self.request(one).ids, ids),
+                call_id is not None and getattr(one.call, "call_id", None) != call_id,
+                not one.comes_after(caller),
+                *strangeness(caller, task=one.call.task, at=one.call.at, here=at),
+            ),
+        )
+
+    def taken(self, entry: _Entry[_Call], asked: ModelRequest) -> _Call:
+        """Mark an entry as used."""
+        recorded = self.request(entry)
+        entry.asked = True
+        self._pairing.learn(recorded.ids, asked.ids)
+        fitting = self._by_key.get(recorded.key, [])
+        if entry in fitting:
+            fitting.remove(entry)
+        for follower in entry.followers:
+            follower.waits_for -= 1
+            if not (follower.waits_for or follower.asked):
+                self._ready.append(follower)
+        return entry.call
+
+    def nearest(self, asked: ModelRequest, at: str, caller: Caller | None) -> _Entry[_Call] | None:
+        """Return the unused entry that a request was probably meant to be. Its order counts most, then its path."""
+
+        def nearness(entry: _Entry[_Call]) -> float:
+            recorded = self.request(entry)
+            same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
+            return (
+                (not entry.waits_for) * 1.0
+                + entry.comes_after(caller) * 1.0
+                + (entry.call.at == at) * 0.5
+                + same * 0.5
+                + (recorded.model == asked.model) * 0.1
+                + recorded.similarity(asked)
+            )
+
+        return max((entry for entry in self.entries if not entry.asked), key=nearness, default=None)
 
 
 class Script:
-    """Choice of the recorded call that answers a request. Threads may share it.
+    """Choice of the recorded call that answers a request, or the call of a tool. Threads may share it.
 
     A request takes the first unused entry with the same request, preferably one with the same path. If the recorded
     program made one call after another, all calls that had ended before the entry was recorded must have been made.
@@ -142,16 +153,20 @@ class Script:
     ) -> None:
         self._lock = threading.Lock()
         self._reader = RequestReader(ignore, only_traced=cassette.made_from is not None)
-        self._pairing = Pairing()
-        self._tools = ToolScript(cassette.tools, pairing=self._pairing, ignore=ignore)
-        self._entries = [_Entry(one) for one in sorted(cassette.interactions, key=lambda one: one.call)]
+        self._ignored = Ignored.of(ignore)
+        pairing = Pairing()
+        self._models = _Answers(
+            sorted(cassette.interactions, key=lambda one: one.call), lambda one: self._reader.read(one.request), pairing
+        )
+        self._models.order(lambda one: one.call, lambda one: one.waited_for if one.task else one.after)
+        by_name: dict[str, list[ToolCall]] = {}
+        for call in cassette.tools:
+            by_name.setdefault(call.name, []).append(call)
+        self._tools = {name: _Answers(known, self._tool_request, pairing) for name, known in by_name.items()}
         self._ends_at = ends_at
         self._is_of_trace = cassette.made_from is not None
-        self._ready: list[_Entry] = []
-        self._by_key: dict[str, list[_Entry]] = {}
         self._first: Divergence | None = None
         self._last_asked = 0
-        self._join()
 
     @property
     def divergence(self) -> Divergence | None:
@@ -177,18 +192,18 @@ class Script:
         with self._lock:
             self._raise_first()
             asked = self._reader.read(request)
-            entry = self._answering(asked, at, caller)
+            entry = self._models.fitting(asked, at, caller)
             if entry is None and (failed := self._failed_before(asked)) is not None:
-                return failed.interaction
+                return failed
             if entry is None:
-                raise self._kept(self._refusal(asked, at, caller))
-            return instead(entry.interaction) or self._taken(entry, asked)
+                raise self._kept(self._refusal(self._models, asked, at, caller))
+            return instead(entry.call) or self._taken(entry, asked)
 
     def take_known(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction | None:
         """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
         with self._lock:
             asked = self._reader.read(request)
-            entry = self._answering(asked, at, caller)
+            entry = self._models.fitting(asked, at, caller)
             return None if entry is None else self._taken(entry, asked)
 
     def take_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
@@ -202,52 +217,52 @@ class Script:
             Divergence: The tool was recorded with other arguments, or less often.
             EndOfRecording: As for `Divergence`, but after all model calls up to `ends_at` were made.
         """
+        if made.name not in self._tools:
+            return None
         with self._lock:
-            if not self._tools.knows(made.name):
-                return None
             self._raise_first()
-            found = self._tools.take(made, caller=caller)
-            if found is not None:
-                return found
-            self._end()
-            raise self._kept(self._tools.refusal(made, after=self._last_asked))
+        if (found := self.take_known_tool(made, caller=caller)) is not None:
+            return found
+        with self._lock:
+            raise self._kept(self._refusal(self._tools[made.name], self._tool_request(made), made.at, caller))
 
     def take_known_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
         """Return the recorded tool call, as `take_tool` does, but None instead of an error."""
         with self._lock:
-            return self._tools.take(made, caller=caller)
+            known, asked = self._tools.get(made.name), self._tool_request(made)
+            entry = None if known is None else known.fitting(asked, made.at, caller, made.call_id)
+            return None if known is None or entry is None else known.taken(entry, asked)
 
-    def were_made(self, calls: Collection[int]) -> bool:
+    def were_made(self, numbers: Collection[int]) -> bool:
         """Return whether all recorded calls with these numbers were made."""
         with self._lock:
-            return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
-
-    def instead_of_nearest(
-        self, request: RecordedRequest, *, at: str, instead: Callable[[Interaction], Interaction | None]
-    ) -> Interaction | None:
-        """Return what `instead` returns for the entry that is nearest to an unknown request, which stays unused."""
-        with self._lock:
-            asked = self._reader.read(request)
-            entry = self._answering(asked, at, None) or self._nearest(asked, at, None)
-            return None if entry is None else instead(entry.interaction)
+            return all(entry.asked for entry in self._models.entries if entry.call.call in numbers)
 
     def forget(self) -> None:
         """Forget the divergence, because its request is answered in another way."""
         with self._lock:
             self._first = None
 
-    def nearest(self, request: RecordedRequest, *, at: str) -> Interaction | None:
-        """Return the entry that is nearest to a request and mark it as used, for a user who accepts the change.
+    def nearest(
+        self,
+        request: RecordedRequest,
+        *,
+        at: str,
+        instead: Callable[[Interaction], Interaction | None] | None = None,
+    ) -> Interaction | None:
+        """Return the entry that is nearest to an unknown request, and mark it as used; None if every one was used.
 
-        The divergence is then resolved and forgotten. None: every entry has been used.
+        With `instead`, return its result for the entry, which stays unused. The divergence is forgotten, unless the
+        result is None.
         """
         with self._lock:
             asked = self._reader.read(request)
-            entry = self._answering(asked, at, None) or self._nearest(asked, at, None)
+            entry = self._models.fitting(asked, at, None) or self._models.nearest(asked, at, None)
             if entry is None:
                 return None
-            self._first = None
-            return self._taken(entry, asked)
+            found = self._taken(entry, asked) if instead is None else instead(entry.call)
+            self._first = self._first if found is None else None
+            return found
 
     def never_made(
         self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
@@ -260,81 +275,37 @@ class Script:
         with self._lock:
             if self._first is not None:
                 return None
-            due = [entry for entry in self._entries if self._is_due(entry)]
-            left = [self._place(entry) for entry in due if among is None or entry.interaction.call in among]
+            due = [one for one in self._models.entries if self._is_due(one)]
+            left = [self._place(self._models, one) for one in due if among is None or one.call.call in among]
             if left:
-                return never_made(left)
-            never_called = [] if self._ends_at is not None else self._tools.never_called(tools)
-            return tools_never_called(never_called, after=self._last_asked) if never_called else None
+                what = f"{calls([one.call for one in left])} of {len(self._models.entries)}"
+                return never_made(left, what=what, are_tools=False)
+            left = [
+                self._place(known, one)
+                for name, known in self._tools.items()
+                if self._ends_at is None and tools(name)
+                for one in known.entries
+                if not one.asked
+            ]
+            return never_made(left, what=left[0].what, are_tools=True) if left else None
 
-    def _join(self) -> None:
-        """Note for each entry which other entries wait for it."""
-        by_number: dict[int, list[_Entry]] = {}
-        for entry in self._entries:
-            by_number.setdefault(entry.interaction.call, []).append(entry)
-        for entry in self._entries:
-            call = entry.interaction
-            for before in (
-                one for number in (call.waited_for if call.task else call.after) for one in by_number.get(number, ())
-            ):
-                before.followers.append(entry)
-                entry.waits_for += 1
-        self._ready = [entry for entry in self._entries if not entry.waits_for]
+    def _tool_request(self, call: ToolCall) -> ModelRequest:
+        value = meaning_of(clean(dict(call.arguments)), data=True, patterns=self._ignored.patterns)
+        value = self._ignored.applied(value, at=("arguments",), gone=dict)
+        piece = Piece("arguments", None, value, *digest_of(value))
+        return ModelRequest(_TOOL, call.name, None, {"arguments": value}, (piece,))
 
-    def _request(self, entry: _Entry) -> ModelRequest:
-        if entry.request is None:
-            entry.request = self._reader.read(entry.interaction.request)
-        return entry.request
+    def _failed_before(self, asked: ModelRequest) -> Interaction | None:
+        """Return the call that failed, for its retry: a trace has one span for all attempts of a client."""
+        for entry in self._models.entries if self._is_of_trace else ():
+            has_failed = entry.asked and not 200 <= entry.call.answer.status < 400
+            if has_failed and self._models.request(entry).key == asked.key:
+                return entry.call
+        return None
 
-    def _answering(self, asked: ModelRequest, at: str, caller: Caller | None) -> _Entry | None:
-        """Return an unused entry with the same request; in a sequential program, one whose predecessors were made.
-
-        An entry with the same ids has priority, since concurrent requests may differ in nothing else; then one that
-        followed the last call of the same task.
-        """
-        for entry in self._ready:
-            self._by_key.setdefault(self._request(entry).key, []).append(entry)
-        self._ready = []
-        fitting = self._by_key.get(asked.key, [])
-        if len(fitting) < 2:
-            return fitting[0] if fitting else None
-        ids = asked.ids
-        return min(
-            fitting,
-            key=lambda one: (
-                self._pairing.strangeness(self._request(one).ids, ids),
-                caller is None or not _follows(one, caller),
-                *strangeness(caller, task=one.interaction.task, at=one.interaction.at, here=at),
-                one.interaction.call,
-            ),
-        )
-
-    def _failed_before(self, asked: ModelRequest) -> _Entry | None:
-        """Return the entry of a call that failed, for its retry: a trace has one span for all attempts of a client."""
-        if not self._is_of_trace:
-            return None
-        return next(
-            (
-                one
-                for one in self._entries
-                if one.asked and not 200 <= one.interaction.answer.status < 400 and self._request(one).key == asked.key
-            ),
-            None,
-        )
-
-    def _taken(self, entry: _Entry, asked: ModelRequest) -> Interaction:
-        recorded = self._request(entry)
-        entry.asked = True
-        self._last_asked = entry.interaction.call
-        self._pairing.learn(recorded.ids, asked.ids)
-        fitting = self._by_key.get(recorded.key, [])
-        if entry in fitting:
-            fitting.remove(entry)
-        for follower in entry.followers:
-            follower.waits_for -= 1
-            if not (follower.waits_for or follower.asked):
-                self._ready.append(follower)
-        return entry.interaction
+    def _taken(self, entry: _Entry[Interaction], asked: ModelRequest) -> Interaction:
+        self._last_asked = entry.call.call
+        return self._models.taken(entry, asked)
 
     def _raise_first(self) -> None:
         if self._first is not None:
@@ -344,65 +315,46 @@ class Script:
         self._first = divergence
         return divergence.again()
 
-    def _is_due(self, entry: _Entry) -> bool:
-        return not entry.asked and (self._ends_at is None or entry.interaction.call <= self._ends_at)
+    def _is_due(self, entry: _Entry[Interaction]) -> bool:
+        return not entry.asked and (self._ends_at is None or entry.call.call <= self._ends_at)
 
-    def _end(self) -> None:
-        if self._ends_at is not None and not any(map(self._is_due, self._entries)):
-            raise EndOfRecording(f"the program makes more requests than were recorded up to call {self._ends_at}")
-
-    def _refusal(self, asked: ModelRequest, at: str, caller: Caller | None) -> Divergence:
+    def _refusal(self, known: _Answers[Any], asked: ModelRequest, at: str, caller: Caller | None) -> Divergence:
         """Return the reason why no entry answers a request."""
-        self._end()
+        if self._ends_at is not None and not any(map(self._is_due, self._models.entries)):
+            raise EndOfRecording(f"the program makes more requests than were recorded up to call {self._ends_at}")
         key = asked.key
-        same = [entry for entry in self._entries if self._request(entry).key == key]
+        same = [entry for entry in known.entries if known.request(entry).key == key]
         early = next((entry for entry in same if not entry.asked), None)
         if early is not None:
-            missing = [self._place(entry) for entry in self._entries if not entry.asked and early in entry.followers]
-            return came_before(self._place(early), missing)
-        twin = next(iter(same), None)
-        nearest = self._nearest(asked, at, caller)
+            missing = [entry for entry in known.entries if not entry.asked and early in entry.followers]
+            return came_before(self._place(known, early), [self._place(known, entry) for entry in missing])
+        twin = self._place(known, same[0]) if same else None
+        nearest = known.nearest(asked, at, caller)
+        is_tool, of = asked.protocol == _TOOL, len(known.entries)
         if nearest is None:
-            return nothing_left(asked, at=at, of=len(self._entries), twin=self._place(twin) if twin else None)
+            place = self._named(asked, of + 1, of=None, where=where(at, asked))
+            return nothing_left(place, of=f"{counted(of, 'call')}{' of it' if is_tool else ''}", twin=twin)
         return changed(
-            self._place(nearest),
-            self._request(nearest),
+            self._place(known, nearest),
+            known.request(nearest),
             asked,
-            at=at if at != nearest.interaction.at else "",
-            others=[entry.interaction.call for entry in self._entries if entry.asked],
-            twin=twin.interaction.call if twin else None,
+            at=at if at != nearest.call.at else "",
+            others=() if is_tool else [entry.call.call for entry in known.entries if entry.asked],
+            twin=twin,
         )
 
-    def _nearest(self, asked: ModelRequest, at: str, caller: Caller | None) -> _Entry | None:
-        left = [entry for entry in self._entries if not entry.asked]
-        return max(left, key=lambda one: self._nearness(one, asked, at, caller), default=None)
-
-    def _nearness(self, entry: _Entry, asked: ModelRequest, at: str, caller: Caller | None) -> float:
-        """Return the likelihood that a request was meant to be this entry. Its order counts most, then its path."""
-        recorded = self._request(entry)
-        same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
-        return (
-            (not entry.waits_for) * 1.0
-            + (caller is not None and _follows(entry, caller)) * 1.0
-            + (entry.interaction.at == at) * 0.5
-            + same * 0.5
-            + (recorded.model == asked.model) * 0.1
-            + recorded.similarity(asked)
-        )
-
-    def _place(self, entry: _Entry) -> Place:
+    def _place(self, known: _Answers[Any], entry: _Entry[Any]) -> Place:
         """Return the description of an entry, with its ordinal among similar ones."""
-        mine = where(entry.interaction.at, self._request(entry))
-        before = self._entries[: self._entries.index(entry)]
-        number = 1 + sum(where(one.interaction.at, self._request(one)) == mine for one in before)
-        return Place(
-            call=entry.interaction.call,
-            of=len(self._entries),
-            where=where(entry.interaction.at, self._request(entry), number),
-            source=entry.interaction.source,
-        )
+        request, at = known.request(entry), entry.call.at
+        index = known.entries.index(entry)
+        similar = sum(where(one.call.at, known.request(one)) == where(at, request) for one in known.entries[:index])
+        number = getattr(entry.call, "call", index + 1)
+        source = getattr(entry.call, "source", "")
+        return self._named(request, number, of=len(known.entries), where=where(at, request, similar + 1), source=source)
 
-
-def _follows(entry: _Entry, caller: Caller) -> bool:
-    """Return whether an entry came directly after the last call of this task, which does not decide for others."""
-    return entry.interaction.task == 0 or caller.last == entry.interaction.follows
+    def _named(self, request: ModelRequest, number: int, *, of: int | None, where: str, source: str = "") -> Place:
+        if request.protocol == _TOOL:
+            what = f"tool {request.operation}, {ordinal(number)} call"
+            return Place(call=self._last_asked, what=what, where=where)
+        what = f"call {number}" if of is None else f"call {number} of {of}"
+        return Place(call=number, what=what, where=where, source=source)

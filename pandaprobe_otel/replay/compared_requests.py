@@ -8,10 +8,11 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from email.parser import BytesParser
 from email.policy import HTTP
+from itertools import groupby
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,6 +21,7 @@ from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
+from pandaprobe_otel.replay.canonical import DATA
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.shared_parts import digest_of_bytes
 
@@ -109,8 +111,6 @@ def _text_or_digest(content: bytes) -> Any:
 
 # -- tool results ------------------------------------------------------------------------------------------------------
 
-_PARTS: Final = ("content", "parts")
-
 
 def _in_order(request: ParsedRequest) -> ParsedRequest:
     """Return a request whose tool results are in the order of their calls.
@@ -126,101 +126,55 @@ def _in_order(request: ParsedRequest) -> ParsedRequest:
 
 
 def _turns_in_order(turns: list[Any]) -> list[Any]:
-    places: dict[str, int] = {}
+    found = [_sorted_parts(turn, turns) for turn in turns]
+    ordered = _sorted(found, turns)
+    return turns if all(one is other for one, other in zip(ordered, turns, strict=True)) else ordered
+
+
+def _sorted_parts(turn: Any, turns: list[Any]) -> Any:
+    for name in ("content", "parts"):
+        parts: Any = turn.get(name) if type_of(turn) is dict else None
+        if type_of(parts) is list and (ordered := _sorted(parts, turns)) is not parts:
+            return {**turn, name: ordered}
+    return turn
+
+
+def _sorted(items: list[Any], turns: list[Any]) -> list[Any]:
+    """Return a list with neighbouring results in the order of their calls; the same list if there are none."""
     found: list[Any] = []
-    has_changed = False
-    for turn in turns:
-        if type_of(turn) is dict:
-            for call in _calls_of(turn):
-                places.setdefault(call, len(places))
-            for name in _PARTS:
-                parts: Any = turn.get(name)
-                if type_of(parts) is list and len(parts) > 1:
-                    moved = _sorted(parts, places)
-                    if moved is not parts:
-                        turn = {**turn, name: moved}
-                        has_changed = True
-        found.append(turn)
-    moved = _sorted(found, places)
-    return moved if has_changed or moved is not found else turns
-
-
-def _sorted(items: list[Any], places: Mapping[str, int]) -> list[Any]:
-    """Return a list with neighbouring results in the order of their calls; the same list if they are in this order
-    already.
-    """
-    found: list[Any] | None = None
-    for begin, end in _runs_of_results(items, places):
-        some = items[begin:end]
-        ordered = sorted(some, key=lambda one: places[_answered(one) or ""])
-        if any(one is not other for one, other in zip(some, ordered, strict=True)):
-            found = list(items) if found is None else found
-            found[begin:end] = ordered
-    return items if found is None else found
-
-
-def _runs_of_results(items: Sequence[Any], places: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    begin: int | None = None
-    for index, item in enumerate(items):
-        if _answered(item) in places:
-            begin = index if begin is None else begin
-        elif begin is not None:
-            if index - begin > 1:
-                yield begin, index
-            begin = None
-    if begin is not None and len(items) - begin > 1:
-        yield begin, len(items)
+    for is_result, some in groupby(items, key=lambda one: _answered(one) is not None):
+        group = list(some)
+        if is_result and len(group) > 1:
+            ids = list(dict.fromkeys(_ids_in(turns)))
+            group.sort(key=lambda one: ids.index(_answered(one) or ""))
+        found += group
+    return items if all(one is other for one, other in zip(found, items, strict=True)) else found
 
 
 def _answered(item: Any) -> str | None:
     """Return the id of the call that this result belongs to; None if it is not a result."""
     if type_of(item) is not dict:
         return None
-    if item.get("role") == "tool":
-        return _text(item.get("tool_call_id"))
-    kind = item.get("type")
-    if kind == "function_call_output":
-        return _text(item.get("call_id"))
-    if kind == "tool_result":
-        return _text(item.get("tool_use_id"))
-    for name in ("toolResult", "functionResponse"):
-        for inner in _objects([item.get(name)]):
-            return _text(inner.get("toolUseId") or inner.get("id"))
-    return None
-
-
-def _calls_of(turn: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the ids of the calls in a turn, in order."""
-    if turn.get("type") == "function_call":
-        yield from _known(turn.get("call_id"))
-    for call in _objects(turn.get("tool_calls")):
-        yield from _known(call.get("id"))
-    for name in _PARTS:
-        for part in _objects(turn.get(name)):
-            yield from _call_in(part)
-
-
-def _objects(found: Any) -> Iterator[Mapping[str, Any]]:
-    for item in cast("list[Any]", found) if type_of(found) is list else ():
-        if type_of(item) is dict:
-            yield item
-
-
-def _call_in(part: Mapping[str, Any]) -> Iterator[str]:
-    if part.get("type") == "tool_use":
-        yield from _known(part.get("id"))
-    for name in ("toolUse", "functionCall"):
-        for inner in _objects([part.get(name)]):
-            yield from _known(inner.get("toolUseId") or inner.get("id"))
-
-
-def _known(found: Any) -> Iterator[str]:
-    if (text := _text(found)) is not None:
-        yield text
-
-
-def _text(found: Any) -> str | None:
+    inner = item.get("toolResult") or item.get("functionResponse")
+    found: Any = item.get("tool_call_id") or item.get("tool_use_id")
+    if item.get("type") == "function_call_output":
+        found = item.get("call_id")
+    elif type_of(inner) is dict:
+        found = inner.get("toolUseId") or inner.get("id")
     return found if type_of(found) is str else None
+
+
+def _ids_in(value: Any) -> Iterator[str]:
+    """Yield the ids of calls and results, in order."""
+    if type_of(value) is dict:
+        for name, item in value.items():
+            if name in ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId") and type_of(item) is str:
+                yield item
+            elif name not in DATA:
+                yield from _ids_in(item)
+    elif type_of(value) is list:
+        for item in value:
+            yield from _ids_in(item)
 
 
 # -- the parts that a trace records ------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -15,7 +16,6 @@ from typing import Any, Final
 from pandaprobe_otel.replay.call_order import ordinal
 from pandaprobe_otel.replay.canonical import Id, segments_of
 from pandaprobe_otel.replay.differences import NOTHING, Difference, differences, equal_turns
-from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.request_keys import ModelRequest
 from pandaprobe_otel.traces.comparison import diff_payloads
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
@@ -58,17 +58,7 @@ class Divergence(AssertionError):
 
     def again(self) -> Divergence:
         """Return an equal exception: raising the same one twice would keep the frames of both."""
-        return Divergence(
-            str(self), call=self.call, where=self.where, path=self.path, recorded=self.recorded, asked=self.asked
-        )
-
-    def __reduce__(self) -> tuple[Callable[..., Divergence], tuple[Any, ...]]:
-        """Return the arguments to rebuild it in another process, since tests may run in workers."""
-        return _built, (str(self), self.call, self.where, self.path, self.recorded, self.asked)
-
-
-def _built(text: str, call: int, where: str, path: str, recorded: object, asked: object) -> Divergence:
-    return Divergence(text, call=call, where=where, path=path, recorded=recorded, asked=asked)
+        return copy(self)
 
 
 WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    record this call again: =rerecord    live from here: =live"
@@ -77,7 +67,7 @@ _MAX_WIDTH: Final = 160
 _MAX_OTHERS: Final = 3
 _BEFORE: Final = 40
 """Number of characters that are shown before the first difference."""
-_AROUND: Final = 4000
+_MOST: Final = 4000
 """Longest text, in characters, that is compared line by line."""
 _DATE: Final = re.compile(
     r"""
@@ -99,25 +89,21 @@ _SUGGESTED_DATE: Final = r"""re.compile(r"\d{4}-\d\d-\d\d[T \d:.Z+-]*")"""
 def changed_lines(recorded: Any, asked: Any) -> list[str]:
     """Return a few short lines that show the change of a value."""
     old, new = _near(_shown(recorded), _shown(asked))
-    lines = [
-        ("-" if line.side == "left" else "+" if line.side == "right" else " ", line.text)
-        for line in diff_payloads(old, new, context=1)
-    ]
-    cut = [f"{sign}   {_window(text, _first_change(lines, place))}" for place, (sign, text) in enumerate(lines)]
-    if len(cut) <= _MAX_LINES:
-        return cut
-    return [*cut[:_MAX_LINES], f"    … {len(cut) - _MAX_LINES} more lines"]
+    signs = {"left": "-", "right": "+", "both": " "}
+    lines = [f"{signs[line.side]}   {_short(line.text)}" for line in diff_payloads(old, new, context=1)]
+    more = [f"    … {len(lines) - _MAX_LINES} more lines"] if len(lines) > _MAX_LINES else []
+    return [*lines[:_MAX_LINES], *more]
 
 
-def difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterator[str]:
+def _difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterator[str]:
     """Yield the lines about the differences of a request: the first with its values, the others by path."""
     first, *others = found
-    yield f"  {named(first, asked)}"
+    yield f"  {_named(first, asked)}"
     if first.moved_to:
         yield f"    is now at {first.moved_to}"
     else:
         yield from changed_lines(first.recorded, first.asked)
-    hint = hint_of(first)
+    hint = _hint_of(first)
     if hint:
         yield hint
     if others:
@@ -126,7 +112,7 @@ def difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterat
         yield f"  also: {paths}"
 
 
-def named(difference: Difference, asked: ModelRequest) -> str:
+def _named(difference: Difference, asked: ModelRequest) -> str:
     """Return the place of a difference: the path, with the role of the turn or the change of a tool."""
     parts = segments_of(difference.path)
     if parts[0] in ("tools", "functions") and len(parts) == 2:
@@ -144,7 +130,7 @@ def named(difference: Difference, asked: ModelRequest) -> str:
     return f"{path} is new" if difference.recorded is NOTHING else path
 
 
-def equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Difference], others: Sequence[int]) -> str:
+def _equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Difference], others: Sequence[int]) -> str:
     """Return the line that lists the parts that are equal to the recording, in this request and the previous ones."""
     heads = {segments_of(one.path)[0] for one in found}
     parts = [name for name in ("model",) if recorded.model and name not in heads]
@@ -160,14 +146,11 @@ def equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Diff
     return f"  equal: {'; '.join(groups)}" if groups else ""
 
 
-def hint_of(difference: Difference) -> str:
+def _hint_of(difference: Difference) -> str:
     """Return the line that suggests `ignore=`, if the difference looks like a date or an id."""
     old, new = difference.recorded, difference.asked
     kind = ""
     if isinstance(old, str) and isinstance(new, str):
-        old, new = _differing(old, new)
-        if max(len(old), len(new)) > _AROUND:
-            return ""
         if _DATE.sub("", old) == _DATE.sub("", new):
             kind = "date"
         elif _GENERATED.sub("", old) == _GENERATED.sub("", new):
@@ -257,78 +240,40 @@ def _shown(value: Any) -> str:
 
 
 def _near(old: str, new: str) -> tuple[str, str]:
-    """Return both texts around their first difference. Comparing long texts line by line would take too long."""
-    if len(old) + len(new) <= 2 * _AROUND:
+    """Return both texts from shortly before their first difference, unless they are short."""
+    if len(old) + len(new) <= _MOST and max(map(len, (*old.splitlines(), *new.splitlines())), default=0) <= _MAX_WIDTH:
         return old, new
-    at = _first_unequal(old, new)
-    begin = max(old.rfind("\n", 0, at) + 1, at - _AROUND // 4)
-    return old[begin : at + _AROUND], new[begin : at + _AROUND]
-
-
-def _differing(old: str, new: str) -> tuple[str, str]:
-    """Return both texts without their common beginning and end, except for the words around the difference."""
-    begin = max(0, _first_unequal(old, new) - _BEFORE)
-    old, new = old[begin:], new[begin:]
-    end = max(0, _first_unequal(old[::-1], new[::-1]) - _BEFORE)
-    return old[: len(old) - end], new[: len(new) - end]
-
-
-def _first_unequal(old: str, new: str) -> int:
-    """Return the length of the common beginning of two texts."""
     shorter = min(len(old), len(new))
-    return next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    at = next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    begin = max(old.rfind("\n", 0, at) + 1, at - _BEFORE)
+    begun = "…" if begin else ""
+    return begun + old[begin : at + _MOST], begun + new[begin : at + _MOST]
 
 
-def _first_change(lines: Sequence[tuple[str, str]], place: int) -> int:
-    """Return the index at which a line begins to differ from its counterpart.
-
-    The n-th removed line corresponds to the n-th added one.
-    """
-    sign, text = lines[place]
-    if sign == " ":
-        return 0
-    begin = place
-    while begin and lines[begin - 1][0] == sign:
-        begin -= 1
-    nth = place - begin
-    other = "+" if sign == "-" else "-"
-    rest = lines[place + 1 :] if sign == "-" else lines[:begin][::-1]
-    block: list[str] = []
-    for mark, line in rest:
-        if mark == other:
-            block.append(line)
-        elif block or mark == " ":
-            break
-    if sign == "+":
-        block.reverse()
-    counterpart = block[nth] if nth < len(block) else ""
-    return _first_unequal(text, counterpart)
-
-
-def _window(text: str, change: int) -> str:
-    begin = max(0, change - _BEFORE) if len(text) > _MAX_WIDTH else 0
-    shown = text[begin : begin + _MAX_WIDTH]
-    return f"{'…' if begin else ''}{shown}{'…' if begin + _MAX_WIDTH < len(text) else ''}"
+def _short(line: str) -> str:
+    return line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]}…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A recorded call in its cassette. `of` is the number of calls in the cassette."""
+    """A recorded call in its cassette.
+
+    Attributes:
+        call: Its number; for a tool, the number of the last model call before it.
+        what: The call among others: `call 2 of 5`, or `tool look_up, 2nd call`.
+        where: The spans around it, and the request.
+        source: Its line in the file, if that is known.
+    """
 
     call: int
-    of: int
+    what: str
     where: str
     source: str = ""
 
     @property
     def head(self) -> str:
         """Return the first line of a text about this place."""
-        return f"Divergence at call {self.call} of {self.of}: {self.where}"
-
-    @property
-    def nearest(self) -> str:
-        """Return the line that names the place in the file."""
-        return f"  nearest: {self.source}" if self.source else f"  nearest: call {self.call} of the recording"
+        return f"Divergence at {self.what}: {self.where}"
 
 
 def where(at: str, request: ModelRequest, number: int = 1) -> str:
@@ -342,7 +287,7 @@ def where(at: str, request: ModelRequest, number: int = 1) -> str:
 
 
 def changed(
-    place: Place, recorded: ModelRequest, asked: ModelRequest, *, at: str, others: Sequence[int], twin: int | None
+    place: Place, recorded: ModelRequest, asked: ModelRequest, *, at: str, others: Sequence[int], twin: Place | None
 ) -> Divergence:
     """Return the divergence of a request that differs from the recorded one.
 
@@ -351,100 +296,50 @@ def changed(
         recorded: The request of that entry.
         asked: The actual request.
         at: The path of the request, if it differs.
-        others: The previous calls, as recorded.
+        others: The previous model calls, as recorded.
         twin: A call with the same request that was already used.
     """
     found = differences(recorded, asked)
-    lines = [place.head, *difference_lines(found, asked)]
+    lines = [place.head, *_difference_lines(found, asked)]
     if at:
         lines.append(f"  asked from: {at}")
     if twin is not None:
-        lines.append(f"  call {twin} has the same request, but was already used")
-    lines += filter(None, (equal_line(recorded, asked, found, others), place.nearest, WAYS_ON))
-    return _of_first("\n".join(lines), place, found[0])
+        lines.append(f"  {twin.what} has the same request, but was already used")
+    lines += filter(None, (_equal_line(recorded, asked, found, others), f"  nearest: {place.source or place.what}"))
+    first, old, new = found[0], *(None if one is NOTHING else one for one in (found[0].recorded, found[0].asked))
+    text = "\n".join([*lines, WAYS_ON])
+    return Divergence(text, call=place.call, where=place.where, path=first.path, recorded=old, asked=new)
 
 
 def came_before(place: Place, missing: Sequence[Place]) -> Divergence:
     """Return the divergence of a known request that has not waited for others."""
-    first = missing[0]
     lines = [
         place.head,
         f"  call {place.call} came before {' and '.join(str(one.call) for one in missing[:8])}",
-        f"  recorded: {first.where} had ended before it began",
+        f"  recorded: {missing[0].where} had ended before it began",
         *([f"  nearest: {place.source}"] if place.source else []),
         WAYS_ON,
     ]
     return Divergence("\n".join(lines), call=place.call, where=place.where)
 
 
-def nothing_left(asked: ModelRequest, *, at: str, of: int, twin: Place | None) -> Divergence:
+def nothing_left(place: Place, *, of: str, twin: Place | None) -> Divergence:
     """Return the divergence of a request after all recorded calls were used."""
-    here = where(at, asked)
-    lines = [f"Divergence at call {of + 1}: {here}"]
+    lines = [place.head]
     if twin is not None:
-        lines.append(f"  call {twin.call} was made once more than it was recorded")
-    lines += [f"  the recording has {counted(of, 'call')}, and all were used", WAYS_ON]
-    return Divergence("\n".join(lines), call=of + 1, where=here)
+        lines.append(f"  {twin.what} was made once more than it was recorded")
+    lines += [f"  the recording has {of}, and all were used", WAYS_ON]
+    return Divergence("\n".join(lines), call=place.call, where=place.where)
 
 
-def never_made(left: Sequence[Place]) -> Divergence:
+def never_made(left: Sequence[Place], *, what: str, are_tools: bool) -> Divergence:
     """Return the divergence of recorded calls that were never made."""
-    first = left[0]
+    unused = "allow unused calls: allow_unused=True" if are_tools else "name the last call of the test: ends_at="
     lines = [
-        f"Divergence: never made: {calls([one.call for one in left])} of {first.of}",
+        f"Divergence: never made: {what}",
         *(f"  {one.where}{f' ({one.source})' if one.source else ''}" for one in left[:5]),
         *([f"  and {len(left) - 5} more"] if len(left) > 5 else []),
-        "  rerecord: --pandaprobe-record=all    or name the last call of the test: ends_at=",
+        *(["  if the tool did run, its integration is off: call pandaprobe_otel.init()"] if are_tools else []),
+        f"  rerecord: --pandaprobe-record=all    or {unused}",
     ]
-    return Divergence("\n".join(lines), call=first.call, where=first.where)
-
-
-def tool_changed(name: str, *, number: int, found: Sequence[Difference], at: str, after: int) -> Divergence:
-    """Return the divergence of a known tool with other arguments."""
-    here = f"{at} > {name}" if at else name
-    first, *others = found
-    ending = " is gone" if first.asked is NOTHING else " is new" if first.recorded is NOTHING else ""
-    lines = [
-        f"Divergence at tool {name}, {ordinal(number)} call: {here}",
-        f"  {first.path}{ending}",
-        *changed_lines(first.recorded, first.asked),
-        *filter(None, (hint_of(first),)),
-        *([f"  also: {', '.join(one.path for one in others[:3])}"] if others else []),
-        f"  after model call {after}" if after else "  before the first model call",
-        WAYS_ON,
-    ]
-    text = "\n".join(lines)
-    return _of_first(text, Place(call=after, of=after, where=here), first)
-
-
-def tool_once_more(name: str, *, recorded: int, at: str, after: int) -> Divergence:
-    """Return the divergence of a tool that is called more often than in the recording."""
-    here = f"{at} > {name}" if at else name
-    lines = [
-        f"Divergence at tool {name}, {ordinal(recorded + 1)} call: {here}",
-        f"  the recording has {counted(recorded, 'call')} of it, and all were used",
-        f"  after model call {after}" if after else "  before the first model call",
-        WAYS_ON,
-    ]
-    return Divergence("\n".join(lines), call=after, where=here)
-
-
-def tools_never_called(left: Sequence[tuple[ToolCall, int]], *, after: int) -> Divergence:
-    """Return the divergence of recorded tool calls that were never made, each with its number among the calls of its
-    tool.
-    """
-    first, number = left[0]
-    here = f"{first.at} > {first.name}" if first.at else first.name
-    lines = [
-        f"Divergence at tool {first.name}, {ordinal(number)} call: never called",
-        *(f"  {call.at} > {call.name}" if call.at else f"  {call.name}" for call, _ in left[:5]),
-        *([f"  and {len(left) - 5} more"] if len(left) > 5 else []),
-        "  if the tool did run, its integration is off: call pandaprobe_otel.init()",
-        "  rerecord: --pandaprobe-record=all    or allow unused calls: allow_unused=True",
-    ]
-    return Divergence("\n".join(lines), call=after, where=here)
-
-
-def _of_first(text: str, place: Place, first: Difference) -> Divergence:
-    recorded, asked = (None if one is NOTHING else one for one in (first.recorded, first.asked))
-    return Divergence(text, call=place.call, where=place.where, path=first.path, recorded=recorded, asked=asked)
+    return Divergence("\n".join(lines), call=left[0].call, where=left[0].where)

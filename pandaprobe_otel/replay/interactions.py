@@ -70,8 +70,7 @@ class ToolCall:
 
     Attributes:
         call_id: The model's id of the call.
-        after: The last model call before it in its task; 0 if there is none, or if it is unknown.
-        task: The number of its task, as in `Interaction`.
+        task, follows: As in `Interaction`.
     """
 
     name: str
@@ -81,8 +80,8 @@ class ToolCall:
     error_type: str | None = None
     at: str = ""
     call_id: str | None = None
-    after: int = 0
     task: int = 0
+    follows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

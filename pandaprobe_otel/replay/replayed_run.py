@@ -340,8 +340,7 @@ class Run:
         except Divergence:
             if (self._faults and not self._faults.met) or (self._options.diverge == "fail" and not self._options.model):
                 raise
-            if self._faults and (met := self._script.instead_of_nearest(request, at=at, instead=self._faults.at)):
-                self._script.forget()
+            if self._faults and (met := self._script.nearest(request, at=at, instead=self._faults.at)):
                 return met, 0
             if self._options.model is not None:
                 self._script.forget()
@@ -437,7 +436,7 @@ class Run:
         if not is_kept:
             return ()
         kept = tuple(to_keep(self._tools))
-        return tuple(replace(call, after=0, task=0) for call in kept) if self._order.is_sequential else kept
+        return tuple(replace(call, task=0, follows=0) for call in kept) if self._order.is_sequential else kept
 
 
 def _call_of(exchange: Exchange) -> RecordedCall:

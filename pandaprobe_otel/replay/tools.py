@@ -64,8 +64,8 @@ class Ran:
         self._place: dict[str, Any] = {
             "at": run.places.current(),
             "call_id": call_id,
-            "after": last,
             "task": branch.task,
+            "follows": last,
         }
         self._arguments = arguments
         self._tool = run.tool_runs(name)

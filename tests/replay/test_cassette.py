@@ -253,21 +253,6 @@ def test_event_streams_of_bedrock_are_json(server: ProviderServer, tmp_path: Pat
     assert json.loads(base64.b64decode(encoded))["delta"] == {"text": "süß"}
 
 
-def test_a_long_answer_is_a_separate_file(server: ProviderServer, tmp_path: Path) -> None:
-    """A long answer is a separate file, which is read back, and removed once no call refers to it."""
-    path = tmp_path / "one.yaml"
-    server.replies(Reply(chunks=(b"x" * (cassettes.BLOB_BYTES + 1),)), Reply(chunks=(b"short",)))
-    with pandaprobe_otel.recording(path):
-        live = pieces(server.url)
-    assert path.stat().st_size < 1000
-    assert len(list((tmp_path / "one.blobs").iterdir())) == 1
-    with pandaprobe_otel.recording(path, mode="none"):
-        assert b"".join(pieces(server.url)) == b"".join(live)
-    with pandaprobe_otel.recording(path, mode="all"):
-        pieces(server.url)
-    assert not (tmp_path / "one.blobs").exists()
-
-
 HEAD = "version: 1\ninteractions:\n"
 CALL = """- pandaprobe: {{call: {call}}}
   request: {{method: POST, uri: 'http://x', body: '{body}'}}
@@ -296,8 +281,6 @@ BAD = {
     HEAD + call(body='{"a": {"$same": 1}}'): "one.yaml:4: there is no earlier call 1 with 'a'",
     HEAD + call(body='{"a": [{"$same": [1, 2]}]}'): "one.yaml:4: there is no earlier call 1 with 'a'",
     HEAD + call(body='{"a": [1]}') + call(2, '{"a": [{"$same": [1, 2]}]}'): "one.yaml:7: call 1 has no 2 items in 'a'",
-    HEAD + call("1, blob: ../../secret"): "is not the name of a blob",
-    HEAD + call("1, blob: 0123456789abcdef.txt"): "cannot be read: No such",
     HEAD + call("1, framed: aws").replace("string: ''", "string: '{}'"): "is not an event",
     "tools:\n- {name: x}\n": "one.yaml:2: a tool call must have either",
     "tools:\n- {result: 1}\n": "one.yaml:2: 'name' is missing",

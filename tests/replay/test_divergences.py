@@ -71,7 +71,7 @@ def test_equal_requests_take_answers_in_turn(ask: Callable[..., None], path: Pat
 
     assert replayed(path, lambda: ask("again", "again")) == [1, 2]
     more = divergence(path, lambda: ask("again", "again", "again"))
-    assert "call 1 was made once more than it was recorded" in str(more)
+    assert "call 1 of 2 was made once more than it was recorded" in str(more)
 
 
 def test_an_equal_request_of_the_same_place_comes_first(ask: Callable[..., None], path: Path) -> None:
