@@ -60,8 +60,6 @@ class Partly(NamedTuple):
 
 _EXACT: Final[Mapping[Callable[..., Any], type[Any]]] = {string: str, integer: int, number: float}
 """Readers by the type whose non-empty values they return unchanged. They cover nearly all members."""
-_FEW: Final = 5
-"""Up to so many members, it is faster to look them up than to look at every member of the object."""
 _Step = Callable[[Object, Attributes], None]
 
 
@@ -100,8 +98,7 @@ class Table:
                 simple[first] = (*one, _EXACT.get(one[1]))
         for member in simple.keys() & steps.keys():
             steps[member].append(_together((member,), *simple.pop(member)[:2]))
-        compiled: Callable[..., _Read] = _looked_up if len(simple) + len(steps) <= _FEW else _looked_through
-        self.read = compiled({**simple, **{member: ("", found, _Steps) for member, found in steps.items()}})
+        self.read = _compiled({**simple, **{member: ("", found, _Steps) for member, found in steps.items()}})
 
 
 def _inner(member: str, read: _Read) -> _Step:
@@ -119,27 +116,7 @@ def _together(group: tuple[str, ...], attribute: str, reader: Callable[..., Any]
     return step
 
 
-def _looked_up(readings: Mapping[str, tuple[str, Any, type[Any] | None]]) -> _Read:
-    rows = tuple((member, *reading) for member, reading in readings.items())
-
-    def read(members: Object, found: Attributes | None = None) -> Attributes:
-        if found is None:
-            found = {}
-        for member, attribute, reader, exact in rows:
-            if (value := members.get(member)) is not None:
-                if type(value) is exact and value:
-                    found[attribute] = value
-                elif exact is _Steps:
-                    for step in reader:
-                        step(members, found)
-                elif (kept := reader(value)) is not None:
-                    found[attribute] = kept
-        return found
-
-    return read
-
-
-def _looked_through(readings: Mapping[str, tuple[str, Any, type[Any] | None]]) -> _Read:
+def _compiled(readings: Mapping[str, tuple[str, Any, type[Any] | None]]) -> _Read:
     def read(members: Object, found: Attributes | None = None) -> Attributes:
         if found is None:
             found = {}

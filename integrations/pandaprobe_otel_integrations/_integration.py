@@ -26,28 +26,6 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, Undoable, when_imported
 from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch, known_rivals
 
-# -- A set that compares objects by identity and does not keep them alive. The objects need not be hashable ------------
-
-
-class IdentitySet:
-    """A weak set of objects by identity."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, weakref.ref[Any]] = {}
-
-    def add(self, thing: Any) -> None:
-        """Add an object. Raises TypeError for an object that supports no weak references."""
-        key = id(thing)
-        self._found[key] = weakref.ref(thing, lambda _: self._found.pop(key, None))
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __contains__(self, thing: object) -> bool:
-        found = self._found.get(id(thing))
-        return found is not None and found() is thing
-
-
 # -- detection of installed libraries that are older than the tested versions ------------------------------------------
 
 
@@ -162,7 +140,8 @@ class Integration(BaseInstrumentor):
     _beside_others = False
     _open = False
     _every_client = False
-    _clients: IdentitySet
+    _clients: weakref.WeakValueDictionary[int, Any]
+    """The watched clients by their identity, because some are not hashable."""
 
     def __init_subclass__(cls) -> None:
         own = vars(cls)
@@ -211,7 +190,7 @@ class Integration(BaseInstrumentor):
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client even if the library as a whole is not instrumented."""
-        self._clients.add(client)
+        self._clients[id(client)] = client
 
     @abstractmethod
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
@@ -230,7 +209,9 @@ class Integration(BaseInstrumentor):
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
-            self._clients = vars(self).get("_clients") or IdentitySet()  # clients that were wrapped once stay wrapped
+            self._clients = (
+                vars(self).get("_clients") or weakref.WeakValueDictionary()
+            )  # clients that were wrapped once stay wrapped
             self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
@@ -251,7 +232,9 @@ class Integration(BaseInstrumentor):
 
     def _lets_through(self, client: Any) -> bool:
         """Return whether to record a call. Wrappers that outlive `uninstrument` ask this too."""
-        if not self._open or not (self._every_client or self._watched(client) in self._clients):
+        if not self._open:
+            return False
+        if not self._every_client and self._clients.get(id(watched := self._watched(client))) is not watched:
             return False
         return self._active_rival() is None
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -34,55 +34,32 @@ from pandaprobe_otel_integrations._spans import fail, present, with_llm_span
 # -- work that a service continues after its answer: a later request for it joins the span that started the work -------
 
 _MAX_KEPT: Final = 1024
+_V = TypeVar("_V")
 
 
-class BegunWork:
-    """The spans that started background work, by the service's ids. If there are too many, the oldest are forgotten."""
+class RecentIds(dict[str, _V]):
+    """What belongs to ids of services. If there are too many, the oldest are forgotten."""
 
-    def __init__(self) -> None:
-        self._spans: dict[str, SpanContext] = {}
-
-    def add(self, one: str, span: Span) -> None:
-        """Remember that this span started work with this id."""
-        if len(self._spans) >= _MAX_KEPT:
-            self._spans.pop(next(iter(self._spans)), None)
-        self._spans.setdefault(one, span.get_span_context())
-
-    def context_of(self, one: str | None, context: Context) -> Context:
-        """Return the context for a request about this work.
-
-        The request is below the span that started the work, unless it is in the same trace anyway.
-        """
-        begun = self._spans.get(one) if one is not None else None
-        if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
-            return context
-        return set_span_in_context(NonRecordingSpan(begun), context)
+    def keep(self, one: str, value: _V) -> None:
+        """Keep the value of a new id."""
+        if len(self) >= _MAX_KEPT:
+            self.pop(next(iter(self)), None)
+        self.setdefault(one, value)
 
 
-BEGUN: Final = BegunWork()
-"""The background work of this process."""
+BEGUN: Final = RecentIds[SpanContext]()
+"""The spans of this process that started background work, by the ids of the work."""
 
 
-# -- ids of objects that the app may fetch often but that cost only once -----------------------------------------------
+def context_of_work(one: str | None, context: Context) -> Context:
+    """Return the context for a request about background work.
 
-
-class SeenIds:
-    """Ids that were seen in this process. If there are too many, the oldest are forgotten."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, None] = {}
-
-    def __contains__(self, one: object) -> bool:
-        return one in self._seen
-
-    def is_first(self, one: str | None) -> bool:
-        """Return whether this id is seen for the first time. A missing id is never new."""
-        if one is None or one in self._seen:
-            return False
-        if len(self._seen) >= _MAX_KEPT:
-            self._seen.pop(next(iter(self._seen)), None)
-        self._seen[one] = None
-        return True
+    The request is below the span that started the work, unless it is in the same trace anyway.
+    """
+    begun = BEGUN.get(one) if one is not None else None
+    if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
+        return context
+    return set_span_in_context(NonRecordingSpan(begun), context)
 
 
 # -- the data from which a call can be rebuilt exactly, kept only with `init(replayable=True)` -------------------------
@@ -298,7 +275,7 @@ class ModelCall:
         if not self._model and _RESPONSE_MODEL in attributes:
             self.span.update_name(f"{self.endpoint.operation} {attributes[_RESPONSE_MODEL]}")
         if answer.goes_on is not None:
-            BEGUN.add(answer.goes_on, self.span)
+            BEGUN.keep(answer.goes_on, self.span.get_span_context())
         if answer.failure is not None:
             self._note_failure(answer.failure)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
-from pandaprobe_otel_integrations._json import Content, Object, integer, obj, string
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, string
 
 from . import _parts as parts
 from ._guard import guarded
@@ -111,6 +111,38 @@ def reading(read: Callable[..., _P], *members: str, beside: Set[str] = frozenset
         return part
 
     return reader
+
+
+def pieces(
+    readers: Mapping[str, Reader],
+    texts: Set[str] = frozenset({"text"}),
+    other: Callable[[str, Object], Part | None] = lambda kind, piece: told(dict(piece)) if piece else None,
+    beside: Set[str] = frozenset(),
+) -> Callable[[Any], list[Part]]:
+    """Return a reader of content: a text, or a list of texts and typed pieces.
+
+    `texts` are the types of pieces of text, and `other` reads pieces of other types than those of `readers`. `beside`
+    are members of a text that need no record.
+    """
+    known = beside | {"type", "text"}
+
+    def read_piece(piece: Any) -> Part | None:
+        if isinstance(piece, str):
+            return parts.text(piece)
+        found = obj(piece)
+        kind = string(found.get("type")) or ""
+        if kind in texts:
+            said = parts.text(str(found.get("text") or ""))
+            return said if found.keys() <= known else with_rest(said, found, known)
+        reader = readers.get(kind)
+        return other(kind, found) if reader is None else reader(found)
+
+    def read(content: Any) -> list[Part]:
+        if isinstance(content, str):
+            return [parts.text(content)] if content else []
+        return [part for piece in items(content) if (part := read_piece(piece)) is not None]
+
+    return read
 
 
 def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Protocol
 
 import wrapt
+
+from ._guard import guarded
 
 
 class OriginalCall:
@@ -130,6 +133,18 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
     replacement = wrapped_by(wrapper, original)
     setattr(owner, name, replacement)
     return Patch(owner=owner, name=name, original=original, replacement=replacement, wrapper=wrapper)
+
+
+def shown(result: Any, show: Callable[[Any], object]) -> Any:
+    """Return a result, which may be awaitable, and show it first. Errors in `show` are not the app's."""
+    if isawaitable(result):
+        return _shown_later(result, show)
+    guarded(show, result)
+    return result
+
+
+async def _shown_later(result: Awaitable[Any], show: Callable[[Any], object]) -> Any:
+    return shown(await result, show)
 
 
 def replace(owner: Any, name: str, replacement: Any) -> Patch:

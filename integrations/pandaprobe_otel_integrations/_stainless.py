@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall, LateCall, Opened, call_in, without_call
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import string
-from pandaprobe_otel_integrations._model_call import BEGUN, ModelCall, Recorder
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder, context_of_work
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, definer, patch, subclasses
@@ -81,12 +81,12 @@ class StainlessHooks(ClientHooks):
         if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
 
             def make(started_ns: int, told: Body) -> ModelCall:
-                joined = BEGUN.context_of(string(told.get("id")), context)
+                joined = context_of_work(string(told.get("id")), context)
                 return ModelCall(self._recorder, endpoint, body, place, joined, started_ns)
 
             return LateCall(original.owner, endpoint, make, is_news)
         if (asked_for := getattr(endpoint, "response_id", None)) is not None:
-            context = BEGUN.context_of(asked_for, context)
+            context = context_of_work(asked_for, context)
         return HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import Token
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -40,16 +40,14 @@ __all__ = ["LiteLLMInstrumentor"]
 # -- the functions of litellm that call a model, and how to read their arguments and results ---------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Function:
     """One function: its operation, the reader of its results, and the names of its positional arguments."""
 
     endpoint: Endpoint
     places: tuple[str, ...]
-    stream_in: Callable[[Any], Any]
-    """Returns the stream that a result is, or contains; None for an answer in one piece."""
-    answer_of: Callable[[Any], Body]
-    chunk_of: Callable[[Any], Body]
+    answer_of: Callable[[Any], Body] = obj
+    chunk_of: Callable[[Any], Body] = obj
     is_everywhere: bool = True
     """True if every supported version has it in this module."""
 
@@ -59,20 +57,13 @@ class Function:
         return with_files(given, {"file": given["file"]}) if "file" in given else given
 
 
-def _chat_stream(result: Any) -> Any:
+def _stream_in(result: Any) -> Any:
     # Answers are pydantic models, in which a missing attribute takes long to look up; streams are not.
-    if hasattr(result, "model_dump") or not hasattr(result, "completion_stream"):
+    if hasattr(result, "model_dump") or not (hasattr(result, "__next__") or hasattr(result, "__anext__")):
         return None
     # A stream of a text completion contains a stream of a chat.
-    return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
-
-
-def _response_stream(result: Any) -> Any:
-    return result if hasattr(result, "__next__") or hasattr(result, "__anext__") else None
-
-
-def _no_stream(result: Any) -> Any:
-    return None
+    inner = getattr(result, "completion_stream", None)
+    return inner if hasattr(inner, "chunks") else result
 
 
 def _answer_of(result: Any) -> Body:
@@ -155,36 +146,15 @@ def _usage(result: Any) -> Body:
     return obj(getattr(result, "usage", None))
 
 
-_CHAT: Final = Function(
-    endpoint=ForeignChatCompletions(),
-    places=("model", "messages"),
-    stream_in=_chat_stream,
-    answer_of=_answer_of,
-    chunk_of=_chunk_of,
-)
-_TEXT: Final = replace(_CHAT, endpoint=ForeignCompletions(), places=("prompt", "model"))
-_EMBEDDING: Final = replace(_CHAT, endpoint=Embeddings(), places=("model", "input"), stream_in=_no_stream)
-_RESPONSES: Final = Function(
-    endpoint=ForeignResponses(),
-    places=("input", "model"),
-    stream_in=_response_stream,
-    answer_of=obj,
-    chunk_of=obj,
-)
-_IMAGES: Final = replace(
-    _CHAT,
-    endpoint=Images(),
-    places=("prompt", "model"),
-    stream_in=_no_stream,
-    answer_of=_pictures_of,
-    is_everywhere=False,
-)
-_EDITS: Final = replace(_IMAGES, places=("image", "prompt", "model"))
-_TRANSCRIPTION: Final = replace(_IMAGES, endpoint=Transcription(), places=("model", "file"))
-_SPEECH: Final = replace(_IMAGES, endpoint=Speech(), places=("model", "input", "voice"), answer_of=_sound_of)
-_RERANK: Final = Function(
-    endpoint=Rerank(), places=("model", "query", "documents"), stream_in=_no_stream, answer_of=obj, chunk_of=obj
-)
+_CHAT: Final = Function(ForeignChatCompletions(), ("model", "messages"), _answer_of, _chunk_of)
+_TEXT: Final = Function(ForeignCompletions(), ("prompt", "model"), _answer_of, _chunk_of)
+_EMBEDDING: Final = Function(Embeddings(), ("model", "input"), _answer_of)
+_RESPONSES: Final = Function(ForeignResponses(), ("input", "model"))
+_IMAGES: Final = Function(Images(), ("prompt", "model"), _pictures_of, is_everywhere=False)
+_EDITS: Final = Function(Images(), ("image", "prompt", "model"), _pictures_of, is_everywhere=False)
+_TRANSCRIPTION: Final = Function(Transcription(), ("model", "file"), _pictures_of, is_everywhere=False)
+_SPEECH: Final = Function(Speech(), ("model", "input", "voice"), _sound_of, is_everywhere=False)
+_RERANK: Final = Function(Rerank(), ("model", "query", "documents"))
 FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
     "litellm.main": {
         "completion": _CHAT,
@@ -260,26 +230,14 @@ _PLAIN: Final = (str, int, float, bool, list, tuple, dict, bytes, type)
 
 def sent(arguments: Mapping[str, Any]) -> Body:
     """Return the arguments that are a part of the request."""
-    own = _own()
+    own: Any = getattr(sys.modules.get("litellm.types.utils"), "all_litellm_params", ())
     return {name: value for name, value in arguments.items() if name == FILES or _is_sent(name, value, own)}
 
 
-def _is_sent(name: str, value: Any, own: frozenset[str]) -> bool:
-    if value is None or name in own:
+def _is_sent(name: str, value: Any, own: Collection[str]) -> bool:
+    if value is None or name in _OWN or (name in own and name not in _MEANT):
         return False
     return isinstance(value, _PLAIN) or hasattr(value, "model_dump")
-
-
-_known: tuple[Any, frozenset[str]] = ((), _OWN)
-
-
-def _own() -> frozenset[str]:
-    """Return the names of litellm's own arguments, of which it has a list."""
-    global _known
-    listed: Any = getattr(sys.modules.get("litellm.types.utils"), "all_litellm_params", ())
-    if _known[0] is not listed:
-        _known = (listed, (frozenset(map(str, listed)) | _OWN) - _MEANT)
-    return _known[1]
 
 
 # -- provider and address of a call, from the model's prefix, as in litellm itself -------------------------------------
@@ -291,7 +249,7 @@ def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
     if name is None:
         return string(given), None
     prefix, _, rest = name.partition("/")
-    if rest and prefix in _providers():
+    if rest and prefix in getattr(sys.modules.get("litellm"), "provider_list", ()):
         return string(given) or prefix, rest
     return string(given), name
 
@@ -308,19 +266,6 @@ def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attribute
     if address is None:
         return {names.PROVIDER: called}
     return {**place_at(address, ""), names.PROVIDER: called}
-
-
-_provider_known: tuple[Any, int, frozenset[str]] = ((), 0, frozenset())
-
-
-def _providers() -> frozenset[str]:
-    """Return the names of the hundred providers. An app may add some, so a list that has grown is read again."""
-    global _provider_known
-    listed: Any = getattr(sys.modules.get("litellm"), "provider_list", ())
-    known = _provider_known
-    if known[0] is not listed or known[1] != len(listed):
-        known = _provider_known = (listed, len(listed), frozenset(str(getattr(one, "value", one)) for one in listed))
-    return known[2]
 
 
 # -- the result of a call: an answer in one piece, or a stream that the app reads --------------------------------------
@@ -343,7 +288,7 @@ class FunctionCall:
 
     def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
         """Take the function's result: an answer, or a stream, which is returned with its observer."""
-        stream = self._function.stream_in(result)
+        stream = _stream_in(result)
         if stream is not None:
             return stream, ObservedStream(self._call, self._context, self._function, stream, result)
         try:

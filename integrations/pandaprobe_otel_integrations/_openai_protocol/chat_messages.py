@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body, finish_reason
 from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._other_members import Reader, grown, joined, reading, told, tool_part, with_rest
+from pandaprobe_otel_integrations._other_members import Reader, grown, joined, pieces, reading, tool_part, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
@@ -28,7 +28,6 @@ _CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason"
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
 _FUNCTION: Final = frozenset({"name", "arguments"})
 _CUSTOM: Final = frozenset({"name", "input"})
-_TEXT: Final = frozenset({"type", "text"})
 """Members that the reader of each part uses; all others stay beside the part, under their own names."""
 
 
@@ -104,32 +103,12 @@ def _rest_of_text(message: Object) -> list[Part]:
         found.append(parts.text(refusal))
     if audio := obj(message.get("audio")):
         found += _audio_answer(audio)
-    found += [part for image in items(message.get("images")) if (part := _content_part(image)) is not None]
+    found += content_parts(message.get("images"))
     found += [_tool_call(call) for call in objects(message.get("tool_calls"))]
     if function := obj(message.get("function_call")):
         name = string(function.get("name"))
         found.append(parts.tool_call(id=None, name=name, arguments=function.get("arguments")))
     return found
-
-
-def content_parts(content: Any) -> list[Part]:
-    """Return the content of a message: text, or a list of typed pieces."""
-    if isinstance(content, str):
-        return [parts.text(content)] if content else []
-    return [part for item in items(content) if (part := _content_part(item)) is not None]
-
-
-def _content_part(item: Any) -> Part | None:
-    if isinstance(item, str):
-        return parts.text(item)
-    piece = obj(item)
-    if piece.get("type") == "text":
-        said = parts.text(str(piece.get("text") or ""))
-        return said if len(piece) == 2 else with_rest(said, piece, _TEXT)
-    reader = _READERS.get(str(piece.get("type")))
-    if reader is not None:
-        return reader(piece)
-    return told(dict(piece)) if piece else None
 
 
 def _image(image: Any) -> Part:
@@ -167,6 +146,8 @@ _READERS: Final[Mapping[str, Reader]] = {
     "input_audio": reading(_sound, "input_audio"),
     "file": reading(_file, "file"),
 }
+content_parts: Final = pieces(_READERS)
+"""Reads the content of a message."""
 
 
 def _audio_answer(audio: Object) -> list[Part]:

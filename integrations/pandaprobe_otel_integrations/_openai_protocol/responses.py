@@ -24,16 +24,15 @@ from pandaprobe_otel_integrations._endpoint import (
 )
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._model_call import SeenIds
+from pandaprobe_otel_integrations._model_call import RecentIds
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import (
     COUNTED,
     OPENAI,
     PARAMETERS,
     SAMPLING,
-    USAGE_NAMES,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, beside, reading, rest, told, with_rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, beside, pieces, reading, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -46,8 +45,6 @@ _MESSAGE: Final = frozenset({"type", "id", "status", "role", "content"})
 _PICTURE: Final = frozenset({"type", "id", "status", "result", "output_format"})
 _REASONING: Final = frozenset({"type", "id", "status", "content", "summary", "encrypted_content"})
 _NAMED: Final = frozenset({"id", "type", "name"})
-_TEXT: Final = frozenset({"type", "text", "logprobs"})
-_SAID: Final = _TEXT | {"annotations"}
 """Members that the reader of each item uses; all others stay beside the item, under their own names."""
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 _STATES: Final = ("type", "id", "status")
@@ -185,22 +182,7 @@ def _thoughts(item: Object) -> list[Part]:
     return found
 
 
-def _content(content: Any) -> list[Part]:
-    if isinstance(content, str):
-        return [parts.text(content)] if content else []
-    return [part for piece in items(content) if (part := _content_part(piece)) is not None]
-
-
-def _content_part(piece: Any) -> Part | None:
-    if isinstance(piece, str):
-        return parts.text(piece)
-    found = obj(piece)
-    kind = string(found.get("type")) or ""
-    if kind in _TEXTS:
-        said = parts.text(str(found.get("text") or ""))
-        return with_rest(said, found, _TEXT) if found.keys() - _SAID or found.get("annotations") else said
-    if kind in _READERS:
-        return _READERS[kind](found)
+def _other_piece(kind: str, found: Object) -> Part | None:
     if kind in ("output_audio", "audio", "input_audio") and (heard := string(found.get("transcript"))):
         return parts.text(heard)
     if kind in ("output_audio", "audio"):
@@ -226,6 +208,7 @@ _READERS: Final = {
     "input_image": reading(partial(_referenced, "image"), "image_url", "file_id"),
     "input_file": reading(_file, "file_url", "file_data", "file_id"),
 }
+_content: Final = pieces(_READERS, _TEXTS, _other_piece, frozenset({"logprobs"}))
 
 
 def _tool_answer(output: Any) -> Any:
@@ -333,7 +316,7 @@ ECHOES: Final = PARAMETERS.known | {
     "store", "text", "tool_choice", "top_logprobs", "truncation", "user",
 }  # fmt: skip
 """Members of an answer that repeat the request."""
-_seen: Final = SeenIds()
+_seen: Final = RecentIds[None]()
 """Responses whose end is already in a span."""
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _GOING_ON: Final = ("queued", "in_progress")
@@ -402,8 +385,8 @@ class Responses(Endpoint):
             more = with_logprobs(with_items(self.other_data(body), body), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
         response_id = string(body.get("id"))
-        if _is_over(body):
-            _seen.is_first(response_id)
+        if _is_over(body) and response_id is not None:
+            _seen.keep(response_id, None)
         goes_on = response_id if body.get("status") in _GOING_ON else None
         return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
@@ -464,12 +447,12 @@ class FetchedResponse(Responses):
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the answer as for a new response, but without the usage of the original call."""
-        is_first = _is_over(body) and _seen.is_first(string(body.get("id")))
+        is_first = self.is_news(body)
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))
         if not (is_first and body.get("background") is True):
-            for name in USAGE_NAMES:
-                answer.attributes.pop(name, None)
+            for name in [one for one in answer.attributes if one.startswith("gen_ai.usage.")]:
+                del answer.attributes[name]
         content = {**self._input.read({**body, "input": None}), **answer.content} if with_content else {}
         return replace(answer, content=content)
 

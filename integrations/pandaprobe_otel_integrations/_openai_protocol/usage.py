@@ -20,21 +20,6 @@ from pandaprobe_otel_integrations._other_members import Counts
 
 # Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning.
 
-USAGE_NAMES: Final = (
-    names.INPUT_TOKENS,
-    names.OUTPUT_TOKENS,
-    names.CACHE_READ_TOKENS,
-    names.CACHE_WRITE_TOKENS,
-    names.REASONING_TOKENS,
-    names.AUDIO_INPUT_TOKENS,
-    names.AUDIO_OUTPUT_TOKENS,
-    names.IMAGE_INPUT_TOKENS,
-    names.IMAGE_OUTPUT_TOKENS,
-    names.TEXT_INPUT_TOKENS,
-    names.TEXT_OUTPUT_TOKENS,
-    names.COST,
-)
-"""Attributes that may come from a usage."""
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 

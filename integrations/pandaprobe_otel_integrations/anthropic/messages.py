@@ -22,6 +22,7 @@ from pandaprobe_otel_integrations._json import Object, integer, items, number, o
 from pandaprobe_otel_integrations._other_members import (
     Reader,
     grown,
+    pieces,
     reading,
     rest,
     sealed,
@@ -64,34 +65,10 @@ def tool_definition(tool: Object) -> Part:
     return tool_part(tool, shown, tool.get("name") or kind, tool.get("input_schema"), "type", "input_schema")
 
 
-def block_parts(content: Any) -> list[Part]:
-    """Return content: a text, or a list of blocks."""
-    if isinstance(content, str):
-        return [parts.text(content)] if content else []
-    found: list[Part] = []
-    if not isinstance(content, (list, tuple)):
-        return found
-    for block in content:  # pyright: ignore[reportUnknownVariableType]
-        part = _part(block)
-        if part is not None:
-            found.append(part)
-    return found
-
-
-def _part(block: Any) -> Part | None:
-    if isinstance(block, str):
-        return parts.text(block)
-    found: Object = block if block.__class__ is dict else obj(block)
-    if found.get("type") == "text":
-        said = parts.text(str(found.get("text") or ""))
-        return said if len(found) == 2 else with_rest(said, found, _TEXT)
-    kind = string(found.get("type")) or ""
-    reader = _READERS.get(kind)
-    if reader is not None:
-        return reader(found)
+def _other_block(kind: str, block: Object) -> Part | None:
     if kind.endswith("_tool_result"):
-        return _server_result(kind, found)
-    return told(dict(found)) if found else None
+        return _server_result(kind, block)
+    return told(dict(block)) if block else None
 
 
 def _thought(thought: Any) -> Part | None:
@@ -144,7 +121,6 @@ def _source(modality: str, source: Object) -> Part | None:
 
 
 _MESSAGE: Final = frozenset({"role", "content"})
-_TEXT: Final = frozenset({"type", "text"})
 _SOURCE: Final = frozenset({"type", "data", "url", "file_id", "media_type"})
 _ON_SERVER: Final = reading(_server_call, "type", "id", "name", "input")
 _READERS: Final[Mapping[str, Reader]] = {
@@ -157,6 +133,8 @@ _READERS: Final[Mapping[str, Reader]] = {
     "image": _medium,
     "document": _medium,
 }
+block_parts: Final = pieces(_READERS, other=_other_block)
+"""Reads content: a text, or a list of blocks."""
 
 
 # -- the events of a streamed message, merged --------------------------------------------------------------------------

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.budgets import BudgetExceeded
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, Object, from_json, integer, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
-from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, shown
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -192,22 +191,13 @@ class SocketHooks:
         asynchronous = getattr(module, f"Async{kind}ConnectionManager", None)
         if sync is None or asynchronous is None:
             return
-        for name in ("__enter__", "enter"):
-            yield patch(sync, name, self.enter)
-        for name in ("__aenter__", "enter"):
-            yield patch(asynchronous, name, self.enter_async)
+        for manager, names_of_both in ((sync, ("__enter__", "enter")), (asynchronous, ("__aenter__", "enter"))):
+            for name in names_of_both:
+                yield patch(manager, name, self.enter)
 
     def enter(self, original: OriginalCall) -> Any:
-        """Wrap the opening of a connection."""
-        connection = original()
-        guarded(self._opened, original.owner, connection)
-        return connection
-
-    async def enter_async(self, original: OriginalCall) -> Any:
-        """Wrap the opening of an asynchronous connection."""
-        connection = await original()
-        guarded(self._opened, original.owner, connection)
-        return connection
+        """Wrap the opening of a connection, asynchronous or not."""
+        return shown(original(), partial(self._opened, original.owner))
 
     def _opened(self, manager: Any, connection: Any) -> None:
         client = _private(manager, "client")
@@ -215,20 +205,21 @@ class SocketHooks:
             return
         model, place = _private(manager, "model"), self._place(client)
 
-        def hear(socket: Any) -> Any:
+        def hear(socket: Any) -> None:
             def turn() -> LiveCall:
                 return LiveCall(self._recorder, lambda: self._gate(client), place, socket)
 
             is_session = "Realtime" in type(manager).__name__
             listen(socket, RealtimeSession(turn(), model) if is_session else _Responses(turn))
-            return socket
 
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
         make = getattr(connection, "_make_ws", None)
         if make is not None:  # the app requests a replacement of a lost connection
-            connection._make_ws = (
-                _hearing_async(make, hear) if inspect.iscoroutinefunction(make) else _hearing(make, hear)
-            )  # pyright: ignore[reportPrivateUsage]
+
+            def again(*args: Any, **kwargs: Any) -> Any:
+                return shown(make(*args, **kwargs), hear)
+
+            connection._make_ws = again  # pyright: ignore[reportPrivateUsage]
 
 
 class _Responses:
@@ -282,21 +273,3 @@ def _private(manager: Any, name: str) -> Any:
     """Return a member whose name Python has mangled with the name of its class."""
     found = (getattr(manager, f"_{kind.__name__}__{name}", None) for kind in type(manager).__mro__)
     return next((value for value in found if value is not None), None)
-
-
-def _hearing(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
-    def again(*args: Any, **kwargs: Any) -> Any:
-        socket = make(*args, **kwargs)
-        guarded(hear, socket)
-        return socket
-
-    return again
-
-
-def _hearing_async(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
-    async def again(*args: Any, **kwargs: Any) -> Any:
-        socket = await make(*args, **kwargs)
-        guarded(hear, socket)
-        return socket
-
-    return again
