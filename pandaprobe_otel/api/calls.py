@@ -7,8 +7,10 @@ steps: one blocks, one awaits.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -16,13 +18,15 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.exceptions import Failure, error_of, sent
+from pandaprobe_otel.api.fields import Id, SessionInPath
 from pandaprobe_otel.api.request_budget import Budget, RateLimits, bucket_of
 from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest, OutcomeUnknown, RateLimited, ServerError
 from pandaprobe_otel.mapping.clean import clean
@@ -219,14 +223,23 @@ def _request(
 
 def _url(endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str, Any] | None) -> str:
     what = str(endpoint)
+    ids = checked(_ids(endpoint.parameters), dict(path), what=what)
     values: Mapping[str, Any] = {} if endpoint.query is None else checked(endpoint.query, dict(query or {}), what=what)
     try:
-        url = endpoint.path_with(path) + query_text(values)
+        url = endpoint.path.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
+        url += query_text(values)
     except UnicodeEncodeError as error:
         raise invalid(what, FieldError("", f"{error.object!r:.80} has characters that are not Unicode")) from None
     if "%00" in url:  # a literal percent sign would be encoded, so this is a NUL
         raise invalid(what, FieldError("", "a text has a NUL character, which the server cannot search for"))
     return url
+
+
+@cache
+def _ids(names: Sequence[str]) -> Any:
+    """Return the types of the values of a path."""
+    make: Any = TypedDict  # type checkers know only those that are written out
+    return make("Path", {name: SessionInPath if name == "session_id" else Id for name in names})
 
 
 def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[tuple[Answer, datetime]]:
@@ -340,6 +353,7 @@ class SyncDriver:
     ) -> None:
         self._transports = {scope: HttpTransport(base_url, own) for scope, own in headers.items()}
         self._sleep = sleep
+        _drivers.add(self)
 
     def run(self, steps: Steps[T]) -> T:
         """Execute a course and return its result; its exceptions are raised here."""
@@ -367,6 +381,18 @@ class SyncDriver:
             self._sleep(step.seconds)
             return None
         return self._transports[step.scope].send(step.request)
+
+
+_drivers: weakref.WeakSet[SyncDriver] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    for driver in _drivers:
+        driver.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 class AsyncDriver:

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import weakref
+from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 from uuid import UUID
 
 from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call
 from pandaprobe_otel.api.credentials import Credentials, resolve_credentials
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.evaluations import AsyncEvaluations, Evaluations
+from pandaprobe_otel.api.evaluations import Evaluations
+from pandaprobe_otel.api.fields import TraceRef, id_of
 from pandaprobe_otel.api.models import EvalRun, Monitor, TraceScore
-from pandaprobe_otel.api.monitors import LIST as LIST_MONITORS
-from pandaprobe_otel.api.monitors import RUNS as MONITOR_RUNS
-from pandaprobe_otel.api.monitors import AsyncMonitors, Monitors
-from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, TraceRef, operation, trace_uuid_of
-from pandaprobe_otel.api.organizations import (
-    ApiKeys,
-    AsyncApiKeys,
-    AsyncMe,
-    AsyncOrganizations,
-    AsyncProjects,
-    Me,
-    Organizations,
-    Projects,
-)
+from pandaprobe_otel.api.monitors import Monitors
+from pandaprobe_otel.api.operation import D, Resource, operation
+from pandaprobe_otel.api.organizations import ApiKeys, Me, Organizations, Projects
 from pandaprobe_otel.api.request_budget import RateLimits, shared_budget
-from pandaprobe_otel.api.runs import SESSION_RUNS, TRACE_RUNS
-from pandaprobe_otel.api.scores import CLOCK_SKEW, CREATE, AsyncScores, Scores, find_scores, give_score
-from pandaprobe_otel.api.sessions import AsyncSessions, Sessions
-from pandaprobe_otel.api.traces import AsyncTraces, AsyncUsers, Traces, Users
+from pandaprobe_otel.api.runs import RunOperations
+from pandaprobe_otel.api.scores import CLOCK_SKEW, Scores, find_scores, give_score
+from pandaprobe_otel.api.sessions import Sessions
+from pandaprobe_otel.api.traces import Traces, Users
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.enums import ScoreDataType
@@ -61,19 +49,18 @@ def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
         return (yield from _runs(connection, request, run, since))
     if trigger := _TRIGGER.fullmatch(request.path):
         path = {"monitor_id": trigger["monitor"]}
-        page = yield from call(connection, MONITOR_RUNS, path=path, query={"limit": 50})
+        page = yield from call(connection, Monitors.runs.endpoint, path=path, query={"limit": 50})
         return [found for found in page.items if found.created_at >= since]
     if request.path == "/evaluations/trace-scores":
         return (yield from find_scores(connection, request.body, since=since))
-    if request.path == LIST_MONITORS.path:
-        monitors = yield from call(connection, LIST_MONITORS, query={"limit": 200})
+    if request.path == Monitors.list.endpoint.path:
+        monitors = yield from call(connection, Monitors.list.endpoint, query={"limit": 200})
         return [each for each in monitors.items if each.created_at >= since and each.name == request.body["name"]]
     raise InvalidRequest(f"{request.method} {request.path} cannot be looked up: list and compare the objects.")
 
 
 def _runs(connection: Connection, request: SentRequest, match: re.Match[str], since: datetime) -> Steps[list[EvalRun]]:
-    endpoints = SESSION_RUNS if match[1] == "session" else TRACE_RUNS
-    page = yield from call(connection, endpoints.list, query={"limit": 200})
+    page = yield from call(connection, RunOperations.list.endpoint.of(match[1]), query={"limit": 200})
     recent = [run for run in page.items if run.created_at >= since]
     if match["retried"]:
         return [run for run in recent if run.filters.get("retry_of") == str(UUID(match["retried"]))]
@@ -88,8 +75,67 @@ def _is_of(run: EvalRun, body: Mapping[str, Any]) -> bool:
     return all(run.filters.get(name) == value for name, value in wanted.items() if not name.startswith("date_"))
 
 
-class ClientOperations(Resource):
-    """Shortcuts on the client."""
+_TIMEOUT_S: Final = 60.0
+_RETRIES: Final = 3
+
+
+class ClientParts(Resource[D]):
+    """Parts of a client, and shortcuts."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        project_name: str | None = None,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        project_id: UUID | str | None = None,
+        organization_id: UUID | str | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        retries: int = _RETRIES,
+        rate_limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.credentials = credentials = resolve_credentials(
+            api_key=api_key,
+            project_name=project_name,
+            endpoint=endpoint,
+            token=token,
+            project_id=project_id,
+            organization_id=organization_id,
+        )
+        if not timeout_s > 0 or retries < 0:
+            raise ConfigError(f"timeout_s must be over 0 and retries 0 or more, not {timeout_s!r} and {retries!r}.")
+        connection = Connection(
+            base_url=credentials.endpoint,
+            unavailable=credentials.unavailable,
+            budgets={scope: shared_budget(credentials.endpoint, credentials.counted_by(scope)) for scope in Scope},
+            timeout_s=timeout_s,
+            retries=retries,
+            rate_limits=rate_limits,
+            organization_id=credentials.organization_id,
+            has_key=credentials.api_key != "",
+        )
+        driver = self._new_driver(credentials)
+        super().__init__(connection, driver)
+        self.traces: Final = Traces(connection, driver)
+        self.users: Final = Users(connection, driver)
+        self.sessions: Final = Sessions(connection, driver)
+        self.evaluations: Final = Evaluations(connection, driver)
+        self.scores: Final = Scores(connection, driver)
+        self.monitors: Final = Monitors(connection, driver)
+        self.organizations: Final = Organizations(connection, driver)
+        self.projects: Final = Projects(connection, driver)
+        self.api_keys: Final = ApiKeys(connection, driver)
+        self.me: Final = Me(connection, driver)
+
+    @abstractmethod
+    def _new_driver(self, credentials: Credentials) -> D:
+        """Return the driver of this kind of client."""
+
+    def __repr__(self) -> str:
+        credentials = self.credentials
+        project = credentials.project_name if credentials.api_key is not None else credentials.project_id
+        return f"<{type(self).__name__} of project {project!r} at {credentials.endpoint}>"
 
     @operation
     def score(
@@ -104,8 +150,7 @@ class ClientOperations(Resource):
         wait: float = 30.0,
     ) -> Steps[TraceScore]:
         """Give a trace a score: a number from 0 to 1, True or False, or a label. See `scores.create`."""
-        trace = trace_uuid_of(trace_id, what=str(CREATE))
-        body = score_body(trace, name, value, data_type=data_type, reason=reason, metadata=metadata)
+        body = score_body(str(id_of(trace_id)), name, value, data_type=data_type, reason=reason, metadata=metadata)
         return give_score(self._connection, body, wait)
 
     @operation
@@ -118,11 +163,7 @@ class ClientOperations(Resource):
         return look_up(self._connection, error)
 
 
-_TIMEOUT_S: Final = 60.0
-_RETRIES: Final = 3
-
-
-class Client(ClientOperations, SyncResource):
+class Client(ClientParts[SyncDriver]):
     """Client of PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
 
     api_key, project_name, endpoint: the argument, else the variable `PANDAPROBE_*`, else
@@ -136,42 +177,8 @@ class Client(ClientOperations, SyncResource):
     Raises ConfigError if a setting is missing or unusable. Connects with the first call.
     """
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        project_name: str | None = None,
-        endpoint: str | None = None,
-        *,
-        token: str | None = None,
-        project_id: UUID | str | None = None,
-        organization_id: UUID | str | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        retries: int = _RETRIES,
-        rate_limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        credentials = resolve_credentials(
-            api_key=api_key,
-            project_name=project_name,
-            endpoint=endpoint,
-            token=token,
-            project_id=project_id,
-            organization_id=organization_id,
-        )
-        connection = _connection(credentials, timeout_s=timeout_s, retries=retries, rate_limits=rate_limits)
-        driver = SyncDriver(credentials.endpoint, credentials.headers)
-        _drivers.add(driver)
-        super().__init__(connection, driver)
-        self.credentials = credentials
-        self.traces: Final = Traces(connection, driver)
-        self.users: Final = Users(connection, driver)
-        self.sessions: Final = Sessions(connection, driver)
-        self.evaluations: Final = Evaluations(connection, driver)
-        self.scores: Final = Scores(connection, driver)
-        self.monitors: Final = Monitors(connection, driver)
-        self.organizations: Final = Organizations(connection, driver)
-        self.projects: Final = Projects(connection, driver)
-        self.api_keys: Final = ApiKeys(connection, driver)
-        self.me: Final = Me(connection, driver)
+    def _new_driver(self, credentials: Credentials) -> SyncDriver:
+        return SyncDriver(credentials.endpoint, credentials.headers)
 
     def close(self) -> None:
         """Close the connections. The client remains usable: it opens new ones."""
@@ -181,14 +188,9 @@ class Client(ClientOperations, SyncResource):
         """Return the client. No connection is opened yet."""
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Close the connections."""
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<Client of {_shown(self.credentials)}>"
 
 
 def client_of(config: Config) -> Client:
@@ -196,44 +198,11 @@ def client_of(config: Config) -> Client:
     return Client(config.ask_key() or None, config.project_name, config.endpoint)
 
 
-class AsyncClient(ClientOperations, AsyncResource):
+class AsyncClient(ClientParts[AsyncDriver]):
     """Client of PandaProbe's API for asyncio: like `Client`, with methods to await and `async for`."""
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        project_name: str | None = None,
-        endpoint: str | None = None,
-        *,
-        token: str | None = None,
-        project_id: UUID | str | None = None,
-        organization_id: UUID | str | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        retries: int = _RETRIES,
-        rate_limits: RateLimits | None = RateLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        credentials = resolve_credentials(
-            api_key=api_key,
-            project_name=project_name,
-            endpoint=endpoint,
-            token=token,
-            project_id=project_id,
-            organization_id=organization_id,
-        )
-        connection = _connection(credentials, timeout_s=timeout_s, retries=retries, rate_limits=rate_limits)
-        driver = AsyncDriver(credentials.endpoint, credentials.headers)
-        super().__init__(connection, driver)
-        self.credentials = credentials
-        self.traces: Final = AsyncTraces(connection, driver)
-        self.users: Final = AsyncUsers(connection, driver)
-        self.sessions: Final = AsyncSessions(connection, driver)
-        self.evaluations: Final = AsyncEvaluations(connection, driver)
-        self.scores: Final = AsyncScores(connection, driver)
-        self.monitors: Final = AsyncMonitors(connection, driver)
-        self.organizations: Final = AsyncOrganizations(connection, driver)
-        self.projects: Final = AsyncProjects(connection, driver)
-        self.api_keys: Final = AsyncApiKeys(connection, driver)
-        self.me: Final = AsyncMe(connection, driver)
+    def _new_driver(self, credentials: Credentials) -> AsyncDriver:
+        return AsyncDriver(credentials.endpoint, credentials.headers)
 
     async def close(self) -> None:
         """Close the connections. The client remains usable: it opens new ones."""
@@ -243,45 +212,6 @@ class AsyncClient(ClientOperations, AsyncResource):
         """Return the client. No connection is opened yet."""
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         """Close the connections."""
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"<AsyncClient of {_shown(self.credentials)}>"
-
-
-def _connection(
-    credentials: Credentials, *, timeout_s: float, retries: int, rate_limits: RateLimits | None
-) -> Connection:
-    if not timeout_s > 0 or retries < 0:
-        raise ConfigError(f"timeout_s must be over 0 and retries 0 or more, not {timeout_s!r} and {retries!r}.")
-    return Connection(
-        base_url=credentials.endpoint,
-        unavailable=credentials.unavailable,
-        budgets={scope: shared_budget(credentials.endpoint, credentials.counted_by(scope)) for scope in Scope},
-        timeout_s=timeout_s,
-        retries=retries,
-        rate_limits=rate_limits,
-        organization_id=credentials.organization_id,
-        has_key=credentials.api_key != "",
-    )
-
-
-def _shown(credentials: Credentials) -> str:
-    project = credentials.project_name if credentials.api_key is not None else credentials.project_id
-    return f"project {project!r} at {credentials.endpoint}"
-
-
-_drivers: weakref.WeakSet[SyncDriver] = weakref.WeakSet()
-
-
-def _reset_after_fork() -> None:
-    for driver in _drivers:
-        driver.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from string import Formatter
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import quote
 
 T = TypeVar("T")
 
@@ -65,15 +64,11 @@ class Endpoint(Generic[T]):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the path's parameters, in order."""
-        return tuple(_names_in(self.path))
+        return tuple(name for _, name, _, _ in Formatter().parse(self.path) if name)
 
-    def path_with(self, values: Mapping[str, object]) -> str:
-        """Return the path with its parameters filled in, percent-encoded."""
-        return self.path.format(**{name: quote(str(values[name]), safe="") for name in self.parameters})
+    def of(self, kind: str) -> Endpoint[T]:
+        """Return the route for a kind of object, `trace` or `session`, which a path names as `{kind}`."""
+        return replace(self, path=self.path.replace("{kind}", kind))
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
-
-
-def _names_in(path: str) -> Iterator[str]:
-    return (name for _, name, _, _ in Formatter().parse(path) if name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, with_config
@@ -43,6 +43,7 @@ SubscriptionStatus: TypeAlias = Literal["ACTIVE", "PAST_DUE", "CANCELED", "INCOM
 """State of a subscription."""
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 MAX_PAGE: Final = 200
 """Largest page of a list (the server answers 422 beyond it)."""
@@ -77,13 +78,43 @@ def _aware(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+@runtime_checkable
+class HasTraceId(Protocol):
+    """A trace, or a trace in a list."""
+
+    @property
+    def trace_id(self) -> UUID:
+        """Id of the trace."""
+        ...
+
+
+TraceRef: TypeAlias = UUID | str | HasTraceId
+"""A trace, given by its id or as an object."""
+
+
+def id_of(trace: object) -> object:
+    """Return the id of a trace that may be given as an object; any other value is an id itself."""
+    return trace.trace_id if isinstance(trace, HasTraceId) else trace
+
+
 def _uuid(value: object) -> UUID:
-    if isinstance(value, UUID):
-        return value
     try:
-        return UUID(str(value))
+        return UUID(str(id_of(value)))
     except ValueError:
         raise ValueError(f"must be a UUID, not {str(value)[:80]!r}") from None
+
+
+def _session(session_id: str) -> str:
+    """Check that the server has a route to a session. It reads a slash as a separator even if it is encoded (measured
+    on server 0.5.0).
+    """
+    if session_id in ("", ".", ".."):
+        raise ValueError("must not be empty or consist of dots only")
+    if "/" in session_id:
+        raise ValueError("has a slash: such a session can be listed, but the server has no route to it")
+    if session_id == "analytics":
+        raise ValueError("equals the name of the analytics route, so the server has no route to it")
+    return session_id
 
 
 def _token_usage(usage: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +137,9 @@ def _cost(cost: dict[str, float]) -> dict[str, float]:
 
 
 Id = Annotated[UUID | str, BeforeValidator(_uuid)]
+SessionInPath = Annotated[str, AfterValidator(_session)]
+Rows: TypeAlias = list[T]
+"""A list: inside a class with a method `list`, that name does not mean the built-in type any more."""
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 Offset = Annotated[int, Field(ge=0, lt=2**63)]

@@ -1,5 +1,8 @@
 """`client.monitors`: evaluation runs on a schedule, also as declared in a TOML file."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
 import os
@@ -17,7 +20,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from pandaprobe_otel.api.calls import Steps, call, checked, invalid
-from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
+from pandaprobe_otel.api.endpoint import Rate, Repeat
 from pandaprobe_otel.api.fields import (
     MAX_PAGE,
     Arguments,
@@ -30,7 +33,7 @@ from pandaprobe_otel.api.fields import (
     Title,
 )
 from pandaprobe_otel.api.models import EvalRun, Monitor, Page
-from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
+from pandaprobe_otel.api.operation import D, PageWalk, Resource, endpoint, every, operation
 from pandaprobe_otel.api.runs import MetricNames, Weights
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest
@@ -275,86 +278,63 @@ def _read(path: Path) -> Mapping[str, Any]:
 _ALL: Final = "/evaluations/monitors"
 _ONE: Final = _ALL + "/{monitor_id}"
 
-CREATE: Final = Endpoint(method="POST", path=_ALL, body=MonitorArguments, answer=Monitor, repeat=Repeat.NEVER)
-LIST: Final = Endpoint(method="GET", path=_ALL, query=MonitorListQuery, answer=Page[Monitor])
-GET: Final = Endpoint(method="GET", path=_ONE, answer=Monitor)
-UPDATE: Final = Endpoint(method="PATCH", path=_ONE, body=MonitorChanges, answer=Monitor)
-DELETE: Final = Endpoint(method="DELETE", path=_ONE, answer=type(None))
-PAUSE: Final = Endpoint(method="POST", path=_ONE + "/pause", answer=Monitor)
-RESUME: Final = Endpoint(method="POST", path=_ONE + "/resume", answer=Monitor)
-TRIGGER: Final = Endpoint(method="POST", path=_ONE + "/trigger", answer=EvalRun, repeat=Repeat.NEVER, rate=Rate.TRIGGER)
-RUNS: Final = Endpoint(method="GET", path=_ONE + "/runs", query=Paging, answer=Page[EvalRun])
 
-
-class MonitorOperations(Resource):
+class Monitors(Resource[D]):
     """Operations on monitors."""
 
-    @operation
-    def create(self, **monitor: Unpack[MonitorArguments]) -> Steps[Monitor]:
+    @endpoint("POST", _ALL, repeat=Repeat.NEVER)
+    def create(self, **monitor: Unpack[MonitorArguments]) -> Monitor:
         """Create a monitor: `cadence` is every_6h, daily, weekly or `cron:` with five fields."""
-        return call(self._connection, CREATE, body=monitor)
 
-    @operation
-    def list(self, **query: Unpack[MonitorListQuery]) -> Steps[Page[Monitor]]:
+    @endpoint("GET", _ALL)
+    def list(self, **query: Unpack[MonitorListQuery]) -> Page[Monitor]:
         """Return one page of monitors."""
-        return call(self._connection, LIST, query=query)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[MonitorFilters]) -> PageWalk[Monitor]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[MonitorFilters]) -> Monitor:
         """Iterate over all matching monitors, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(self._connection, LIST, query=filters, key=lambda monitor: monitor.id, page_size=page_size)
 
-    @operation
-    def get(self, monitor_id: UUID | str) -> Steps[Monitor]:
+    @endpoint("GET", _ONE)
+    def get(self, monitor_id: UUID | str) -> Monitor:
         """Return a monitor."""
-        return call(self._connection, GET, path=_path(monitor_id, GET))
 
-    @operation
-    def update(self, monitor_id: UUID | str, **changes: Unpack[MonitorChanges]) -> Steps[Monitor]:
+    @endpoint("PATCH", _ONE)
+    def update(self, monitor_id: UUID | str, **changes: Unpack[MonitorChanges]) -> Monitor:
         """Change a monitor; omitted fields stay. Its target type cannot be changed."""
-        return call(self._connection, UPDATE, path=_path(monitor_id, UPDATE), body=changes)
 
-    @operation
-    def delete(self, monitor_id: UUID | str) -> Steps[None]:
+    @endpoint("DELETE", _ONE)
+    def delete(self, monitor_id: UUID | str) -> None:
         """Delete a monitor; its runs stay."""
-        return call(self._connection, DELETE, path=_path(monitor_id, DELETE))
 
-    @operation
-    def pause(self, monitor_id: UUID | str) -> Steps[Monitor]:
+    @endpoint("POST", _ONE + "/pause")
+    def pause(self, monitor_id: UUID | str) -> Monitor:
         """Pause a monitor; a paused monitor stays paused."""
-        return call(self._connection, PAUSE, path=_path(monitor_id, PAUSE))
 
-    @operation
-    def resume(self, monitor_id: UUID | str) -> Steps[Monitor]:
+    @endpoint("POST", _ONE + "/resume")
+    def resume(self, monitor_id: UUID | str) -> Monitor:
         """Resume a monitor; an active monitor stays active."""
-        return call(self._connection, RESUME, path=_path(monitor_id, RESUME))
 
-    @operation
-    def trigger(self, monitor_id: UUID | str) -> Steps[EvalRun]:
+    @endpoint("POST", _ONE + "/trigger", repeat=Repeat.NEVER, rate=Rate.TRIGGER)
+    def trigger(self, monitor_id: UUID | str) -> EvalRun:
         """Run a monitor now, even if it is paused. `client.evaluations.get(run.id)` returns a run to wait for."""
-        return call(self._connection, TRIGGER, path=_path(monitor_id, TRIGGER))
 
-    @operation
-    def runs(self, monitor_id: UUID | str, **paging: Unpack[Paging]) -> Steps[Page[EvalRun]]:
+    @endpoint("GET", _ONE + "/runs")
+    def runs(self, monitor_id: UUID | str, **paging: Unpack[Paging]) -> Page[EvalRun]:
         """Return one page of a monitor's runs, latest first."""
-        return call(self._connection, RUNS, path=_path(monitor_id, RUNS), query=paging)
 
-    @iteration
-    def iter_runs(self, monitor_id: UUID | str, *, page_size: int = MAX_PAGE) -> PageWalk[EvalRun]:
+    @every(runs)
+    def iter_runs(self, monitor_id: UUID | str, *, page_size: int = MAX_PAGE) -> EvalRun:
         """Iterate over all runs of a monitor, lazily."""
-        return PageWalk(
-            self._connection,
-            RUNS,
-            path=_path(monitor_id, RUNS),
-            query={},
-            key=lambda run: run.id,
-            page_size=page_size,
-        )
 
     @operation
     def plan(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
         """Return the changes that `apply` would make. Changes nothing."""
-        return self._planned(read_declarations(declared), prune=prune)
+        declarations = read_declarations(declared)
+        walk = PageWalk(self._connection, Monitors.list.endpoint, query={})
+        existing: dict[UUID, Monitor] = {}
+        while rows := (yield from walk.next_rows()):
+            existing.update((monitor.id, monitor) for monitor in rows)
+        return plan_changes(declarations, tuple(existing.values()), prune=prune)
 
     @operation
     def apply(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
@@ -376,45 +356,11 @@ class MonitorOperations(Resource):
             ConfigError: the file cannot be read.
             InvalidRequest: a declaration is invalid, or a change cannot be made; nothing was changed.
         """
-        return self._applied(read_declarations(declared), prune=prune)
-
-    def _planned(self, declarations: tuple[Declaration, ...], *, prune: bool) -> Steps[MonitorPlan]:
-        walk = PageWalk(self._connection, LIST, query={}, key=lambda monitor: monitor.id, page_size=MAX_PAGE)
-        existing: dict[UUID, Monitor] = {}
-        while rows := (yield from walk.next_rows()):
-            existing.update((monitor.id, monitor) for monitor in rows)
-        return plan_changes(declarations, tuple(existing.values()), prune=prune)
-
-    def _applied(self, declarations: tuple[Declaration, ...], *, prune: bool) -> Steps[MonitorPlan]:
-        plan = yield from self._planned(declarations, prune=prune)
+        plan = yield from Monitors.plan.method(self, declared, prune=prune)
         for change in sorted(plan.changes, key=lambda change: ACTIONS.index(change.action)):
-            yield from self._apply_one(change)
+            what = getattr(Monitors, change.action)
+            path = {} if change.action is Action.CREATE else {"monitor_id": change.monitor_id}
+            made = yield from call(self._connection, what.endpoint, path=path, body=change.body)
+            if change.paused:
+                yield from call(self._connection, Monitors.pause.endpoint, path={"monitor_id": made.id})
         return plan
-
-    def _apply_one(self, change: PlannedChange) -> Steps[None]:
-        path = {"monitor_id": change.monitor_id}
-        match change.action:
-            case Action.CREATE:
-                made = yield from call(self._connection, CREATE, body=change.body)
-                if change.paused:
-                    yield from call(self._connection, PAUSE, path={"monitor_id": made.id})
-            case Action.UPDATE:
-                yield from call(self._connection, UPDATE, path=path, body=change.body)
-            case Action.PAUSE:
-                yield from call(self._connection, PAUSE, path=path)
-            case Action.RESUME:
-                yield from call(self._connection, RESUME, path=path)
-            case Action.DELETE:
-                yield from call(self._connection, DELETE, path=path)
-
-
-class Monitors(MonitorOperations, SyncResource):
-    """`Client.monitors`."""
-
-
-class AsyncMonitors(MonitorOperations, AsyncResource):
-    """`AsyncClient.monitors`."""
-
-
-def _path(monitor_id: UUID | str, endpoint: Endpoint[Any]) -> dict[str, str]:
-    return {"monitor_id": uuid_of("monitor_id", monitor_id, what=str(endpoint))}

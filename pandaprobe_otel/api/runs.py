@@ -1,38 +1,35 @@
 """Evaluation runs: their routes (`client.evaluations.trace_runs`, `.session_runs`), and a started run to wait for."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, Any, Final, Generic, Literal, Required, Self, TypeAlias, TypeVar, Unpack
+from typing import Annotated, Any, Final, Required, TypeAlias, TypeVar, Unpack
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from pandaprobe_otel.api.calls import AsyncDriver, Connection, Pause, Steps, SyncDriver, call
-from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
-from pandaprobe_otel.api.fields import (
-    MAX_PAGE,
-    Arguments,
-    EvaluationStatus,
-    Id,
-    Known,
-    Moment,
-    Paging,
-    Share,
-)
+from pandaprobe_otel.api.calls import AsyncDriver, Connection, Pause, Steps, call
+from pandaprobe_otel.api.endpoint import Rate, Repeat
+from pandaprobe_otel.api.fields import MAX_PAGE, Arguments, EvaluationStatus, Id, Known, Moment, Paging, Rows, Share
 from pandaprobe_otel.api.models import EvalRun, Page, Score, SessionScore, TraceScore
-from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
+from pandaprobe_otel.api.operation import D, Resource, endpoint, every, operation, request
 from pandaprobe_otel.api.results import RunResult
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import RunFailed, WaitTimeout
 
 MetricNames = Annotated[list[str], Field(min_length=1)]
 Weights = dict[str, float]
+T = TypeVar("T")
+
+
+def _each_once(ids: list[T]) -> list[T]:
+    return [*dict.fromkeys(ids)]
 
 
 class TraceRunFilters(Arguments, total=False):
@@ -71,7 +68,7 @@ class TraceRunArguments(Arguments, total=False):
 class TraceBatchArguments(Arguments, total=False):
     """Run over given traces."""
 
-    trace_ids: Required[Annotated[list[Id], Field(min_length=1)]]
+    trace_ids: Required[Annotated[list[Id], Field(min_length=1), AfterValidator(_each_once)]]
     metrics: Required[MetricNames]
     name: str | None
     model: str | None
@@ -91,7 +88,7 @@ class SessionRunArguments(Arguments, total=False):
 class SessionBatchArguments(Arguments, total=False):
     """Run over given sessions."""
 
-    session_ids: Required[Annotated[list[str], Field(min_length=1)]]
+    session_ids: Required[Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]]
     metrics: Required[MetricNames]
     name: str | None
     model: str | None
@@ -130,140 +127,64 @@ class RunDeletion(Arguments, total=False):
     delete_scores: bool
 
 
-class TemplateQuery(Arguments):
-    """Query of GET /evaluations/trace-runs/template."""
-
-    metric: str
-
-
-S = TypeVar("S", bound=Score)
-# Inside a class with a method or field `list`, that name does not mean the built-in type any more.
-ScoreList: TypeAlias = list[S]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEndpoints(Generic[S]):
-    """Routes of the runs of one target type. They differ in the path, the bodies and the scores."""
-
-    create: Endpoint[EvalRun]
-    create_batch: Endpoint[EvalRun]
-    list: Endpoint[Page[EvalRun]]
-    get: Endpoint[EvalRun]
-    delete: Endpoint[None]
-    retry: Endpoint[EvalRun]
-    scores: Endpoint[ScoreList[S]]
-
-
-def _endpoints(target: Literal["trace", "session"], run: type, batch: type, scores: type[list[S]]) -> RunEndpoints[S]:
-    base = f"/evaluations/{target}-runs"
-    return RunEndpoints(
-        create=Endpoint(method="POST", path=base, body=run, answer=EvalRun, repeat=Repeat.NEVER, rate=Rate.RUNS),
-        create_batch=Endpoint(
-            method="POST", path=f"{base}/batch", body=batch, answer=EvalRun, repeat=Repeat.NEVER, rate=Rate.RUNS
-        ),
-        list=Endpoint(method="GET", path=base, query=RunListQuery, answer=Page[EvalRun]),
-        get=Endpoint(method="GET", path=base + "/{run_id}", answer=EvalRun),
-        delete=Endpoint(method="DELETE", path=base + "/{run_id}", query=RunDeletion, answer=type(None)),
-        retry=Endpoint(
-            method="POST", path=base + "/{run_id}/retry", answer=EvalRun, repeat=Repeat.NEVER, rate=Rate.RUNS
-        ),
-        scores=Endpoint(method="GET", path=base + "/{run_id}/scores", answer=scores),
-    )
-
-
-TRACE_RUNS: Final = _endpoints("trace", TraceRunArguments, TraceBatchArguments, list[TraceScore])
-SESSION_RUNS: Final = _endpoints("session", SessionRunArguments, SessionBatchArguments, list[SessionScore])
-
-
-class RunOperations(Resource, Generic[S]):
+class RunOperations(Resource[D]):
     """Common operations of both kinds of runs."""
 
-    endpoints: RunEndpoints[S]
-
-    @operation
-    def list(self, **query: Unpack[RunListQuery]) -> Steps[Page[EvalRun]]:
+    @endpoint("GET", "/evaluations/{kind}-runs")
+    def list(self, **query: Unpack[RunListQuery]) -> Page[EvalRun]:
         """Return one page of runs, latest first."""
-        return call(self._connection, self.endpoints.list, query=query)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[RunListFilters]) -> PageWalk[EvalRun]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[RunListFilters]) -> EvalRun:
         """Iterate over all matching runs, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(
-            self._connection, self.endpoints.list, query=filters, key=lambda run: run.id, page_size=page_size
-        )
 
-    @operation
-    def get(self, run_id: UUID | str) -> Steps[EvalRun]:
+    @endpoint("GET", "/evaluations/{kind}-runs/{run_id}")
+    def get(self, run_id: UUID | str) -> EvalRun:
         """Return the state of a run."""
-        return call(self._connection, self.endpoints.get, path=self._path(self.endpoints.get, run_id))
 
-    @operation
-    def delete(self, run_id: UUID | str, *, delete_scores: bool = False) -> Steps[None]:
+    @endpoint("DELETE", "/evaluations/{kind}-runs/{run_id}")
+    def delete(self, run_id: UUID | str, **how: Unpack[RunDeletion]) -> None:
         """Delete a run; with `delete_scores`, delete its scores too."""
-        endpoint = self.endpoints.delete
-        query: RunDeletion = {"delete_scores": True} if delete_scores else {}
-        return call(self._connection, endpoint, path=self._path(endpoint, run_id), query=query)
 
-    @operation
-    def retry(self, run_id: UUID | str) -> Steps[EvalRun]:
+    @endpoint("POST", "/evaluations/{kind}-runs/{run_id}/retry", repeat=Repeat.NEVER, rate=Rate.RUNS)
+    def retry(self, run_id: UUID | str) -> EvalRun:
         """Start a run of the failed pairs of another run. Raises InvalidRequest if none failed."""
-        return call(self._connection, self.endpoints.retry, path=self._path(self.endpoints.retry, run_id))
-
-    @operation
-    def scores(self, run_id: UUID | str) -> Steps[ScoreList[S]]:
-        """Return the scores of a run; empty for a run that does not exist (measured on server 0.5.0)."""
-        return call(self._connection, self.endpoints.scores, path=self._path(self.endpoints.scores, run_id))
-
-    def _path(self, endpoint: Endpoint[Any], run_id: UUID | str) -> dict[str, str]:
-        return {"run_id": uuid_of("run_id", run_id, what=str(endpoint))}
 
 
-class TraceRunOperations(RunOperations[TraceScore]):
+class TraceRuns(RunOperations[D]):
     """Runs over traces."""
 
-    endpoints = TRACE_RUNS
+    kind = "trace"
 
-    @operation
-    def create(self, **run: Unpack[TraceRunArguments]) -> Steps[EvalRun]:
+    @endpoint("POST", "/evaluations/trace-runs", repeat=Repeat.NEVER, rate=Rate.RUNS)
+    def create(self, **run: Unpack[TraceRunArguments]) -> EvalRun:
         """Evaluate the traces that match `filters`; without filters, all of the project."""
-        return call(self._connection, TRACE_RUNS.create, body=run)
 
-    @operation
-    def create_batch(self, **run: Unpack[TraceBatchArguments]) -> Steps[EvalRun]:
+    @endpoint("POST", "/evaluations/trace-runs/batch", repeat=Repeat.NEVER, rate=Rate.RUNS)
+    def create_batch(self, **run: Unpack[TraceBatchArguments]) -> EvalRun:
         """Evaluate the given traces. Ids that do not exist count as evaluated, but get no score (measured)."""
-        return call(self._connection, TRACE_RUNS.create_batch, body=run)
+
+    @endpoint("GET", "/evaluations/trace-runs/{run_id}/scores")
+    def scores(self, run_id: UUID | str) -> Rows[TraceScore]:
+        """Return the scores of a run; empty for a run that does not exist (measured on server 0.5.0)."""
 
 
-class SessionRunOperations(RunOperations[SessionScore]):
+class SessionRuns(RunOperations[D]):
     """Runs over sessions."""
 
-    endpoints = SESSION_RUNS
+    kind = "session"
 
-    @operation
-    def create(self, **run: Unpack[SessionRunArguments]) -> Steps[EvalRun]:
+    @endpoint("POST", "/evaluations/session-runs", repeat=Repeat.NEVER, rate=Rate.RUNS)
+    def create(self, **run: Unpack[SessionRunArguments]) -> EvalRun:
         """Evaluate the sessions that match `filters`; without filters, all of the project."""
-        return call(self._connection, SESSION_RUNS.create, body=run)
 
-    @operation
-    def create_batch(self, **run: Unpack[SessionBatchArguments]) -> Steps[EvalRun]:
+    @endpoint("POST", "/evaluations/session-runs/batch", repeat=Repeat.NEVER, rate=Rate.RUNS)
+    def create_batch(self, **run: Unpack[SessionBatchArguments]) -> EvalRun:
         """Evaluate the given sessions. Ids that do not exist count as evaluated, but get no score (measured)."""
-        return call(self._connection, SESSION_RUNS.create_batch, body=run)
 
-
-class TraceRuns(TraceRunOperations, SyncResource):
-    """`Client.evaluations.trace_runs`."""
-
-
-class AsyncTraceRuns(TraceRunOperations, AsyncResource):
-    """`AsyncClient.evaluations.trace_runs`."""
-
-
-class SessionRuns(SessionRunOperations, SyncResource):
-    """`Client.evaluations.session_runs`."""
-
-
-class AsyncSessionRuns(SessionRunOperations, AsyncResource):
-    """`AsyncClient.evaluations.session_runs`."""
+    @endpoint("GET", "/evaluations/session-runs/{run_id}/scores")
+    def scores(self, run_id: UUID | str) -> Rows[SessionScore]:
+        """Return the scores of a run; empty for a run that does not exist (measured on server 0.5.0)."""
 
 
 Progress: TypeAlias = bool | Callable[[EvalRun], None] | None
@@ -309,10 +230,11 @@ _FAILED_FOR_GOOD_S: Final = 25.0
 
 def wait_for_run(
     connection: Connection,
-    get: Endpoint[EvalRun],
-    run_id: str,
+    run_id: object,
     timeout_s: float,
     progress: Callable[[EvalRun], None],
+    *,
+    kind: str = "trace",
 ) -> Steps[EvalRun]:
     """Request a run until it is COMPLETED, passing each state to `progress`.
 
@@ -320,6 +242,7 @@ def wait_for_run(
         RunFailed: the run is FAILED and stayed so for 25 s.
         WaitTimeout: `timeout_s` seconds have passed; the run continues.
     """
+    get = RunOperations.get.endpoint.of(kind)
     deadline = connection.clock() + timeout_s
     pause_s = _FIRST_PAUSE_S
     failed_at: float | None = None
@@ -341,13 +264,13 @@ def wait_for_run(
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
 
-R = TypeVar("R", bound=Resource)
+class Run(Resource[D]):
+    """Started run. `state` is the server's latest description of it."""
 
-
-class StartedRun(Resource, ABC, Generic[R]):
-    """Parts that `Run` and `AsyncRun` share. `state` is the server's latest description of the run."""
-
-    state: EvalRun
+    def __init__(self, connection: Connection, driver: D, state: EvalRun) -> None:
+        super().__init__(connection, driver)
+        self.state = state
+        self.kind = str(state.target_type).lower()
 
     @property
     def id(self) -> UUID:
@@ -365,77 +288,45 @@ class StartedRun(Resource, ABC, Generic[R]):
             WaitTimeout: the run was not completed in time.
         """
         with shown(progress) as show:
-            self.state = yield from wait_for_run(
-                self._connection, self._endpoints.get, str(self.id), timeout, progress=show
-            )
+            self.state = yield from wait_for_run(self._connection, self.id, timeout, show, kind=self.kind)
         return (yield from self._result())
 
     @operation
     def refresh(self) -> Steps[EvalRun]:
         """Request the current state of the run."""
-        return self._refreshed()
+        self.state = yield from self._call(RunOperations.get)
+        return self.state
 
     @operation
     def result(self) -> Steps[RunResult]:
         """Return the result so far, even if the run is not completed."""
-        return self._current_result()
-
-    @operation
-    def retry_failed(self) -> Steps[R]:
-        """Start a run of the pairs of target and metric that failed here. Raises InvalidRequest if none failed."""
-        return self._retried()
-
-    @operation
-    def delete(self, *, delete_scores: bool = False) -> Steps[None]:
-        """Delete the run; with `delete_scores`, delete its scores too."""
-        query = {"delete_scores": True} if delete_scores else {}
-        return call(self._connection, self._endpoints.delete, path={"run_id": self.id}, query=query)
-
-    @property
-    def _endpoints(self) -> RunEndpoints[Any]:
-        return SESSION_RUNS if self.state.target_type == "SESSION" else TRACE_RUNS
-
-    @abstractmethod
-    def _another(self, state: EvalRun) -> R:
-        """Return the run of this state, for the kind of client."""
-
-    def _refreshed(self) -> Steps[EvalRun]:
-        self.state = yield from call(self._connection, self._endpoints.get, path={"run_id": self.id})
-        return self.state
-
-    def _current_result(self) -> Steps[RunResult]:
-        yield from self._refreshed()
+        self.state = yield from self._call(RunOperations.get)
         return (yield from self._result())
 
+    @operation
+    def retry_failed(self) -> Steps[Run[D]]:
+        """Start a run of the pairs of target and metric that failed here. Raises InvalidRequest if none failed."""
+        return Run(self._connection, self._driver, (yield from self._call(RunOperations.retry)))
+
+    @operation
+    def delete(self, **how: Unpack[RunDeletion]) -> Steps[None]:
+        """Delete the run; with `delete_scores`, delete its scores too."""
+        return self._call(RunOperations.delete, how)
+
+    def _call(self, what: request[Any, T], query: RunDeletion | None = None) -> Steps[T]:
+        return call(self._connection, what.endpoint.of(self.kind), path={"run_id": self.id}, query=query)
+
     def _result(self) -> Steps[RunResult]:
-        scores = yield from call(self._connection, self._endpoints.scores, path={"run_id": self.id})
+        scores: Sequence[Score]
+        if self.kind == SessionRuns.kind:
+            scores = yield from self._call(SessionRuns.scores)
+        else:
+            scores = yield from self._call(TraceRuns.scores)
         return RunResult(run=self.state, scores=tuple(scores))
 
-    def _retried(self) -> Steps[R]:
-        state = yield from call(self._connection, self._endpoints.retry, path={"run_id": self.id})
-        return self._another(state)
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.state.status}>"
+        return f"<Run {self.id} {self.state.status}>"
 
 
-class Run(StartedRun["Run"], SyncResource):
-    """Run that was started with `Client`."""
-
-    def __init__(self, connection: Connection, driver: SyncDriver, state: EvalRun) -> None:
-        super().__init__(connection, driver)
-        self.state = state
-
-    def _another(self, state: EvalRun) -> Self:
-        return type(self)(self._connection, self._driver, state)
-
-
-class AsyncRun(StartedRun["AsyncRun"], AsyncResource):
-    """Run that was started with `AsyncClient`."""
-
-    def __init__(self, connection: Connection, driver: AsyncDriver, state: EvalRun) -> None:
-        super().__init__(connection, driver)
-        self.state = state
-
-    def _another(self, state: EvalRun) -> Self:
-        return type(self)(self._connection, self._driver, state)
+AsyncRun: TypeAlias = Run[AsyncDriver]
+"""Run that was started with `AsyncClient`."""

@@ -1,16 +1,18 @@
 """`client.scores`: scores of traces, and `client.scores.sessions`: scores of sessions."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal, Required, TypeAlias, Unpack
+from typing import Annotated, Any, Final, Required, Unpack
 from uuid import UUID
 
 from pydantic import Field
 
-from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call
+from pandaprobe_otel.api.calls import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat
 from pandaprobe_otel.api.fields import (
     MAX_PAGE,
@@ -21,11 +23,14 @@ from pandaprobe_otel.api.fields import (
     Moment,
     Offset,
     Paging,
+    Rows,
     ScoreSource,
     ScoreStatus,
     SortOrder,
     Text255,
     Title,
+    TraceRef,
+    id_of,
 )
 from pandaprobe_otel.api.models import (
     Page,
@@ -37,19 +42,8 @@ from pandaprobe_otel.api.models import (
     SessionScorePoint,
     TraceScore,
 )
-from pandaprobe_otel.api.operation import (
-    AsyncResource,
-    PageWalk,
-    Resource,
-    SyncResource,
-    TraceRef,
-    iteration,
-    operation,
-    session_of,
-    trace_uuid_of,
-    uuid_of,
-)
-from pandaprobe_otel.api.traces import GET_TRACE, wait_for_trace
+from pandaprobe_otel.api.operation import D, Resource, endpoint, every, operation
+from pandaprobe_otel.api.traces import Traces, wait_for_trace
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import NotFound, ServerError
@@ -152,8 +146,8 @@ class SessionComparisonQuery(ComparisonFilters, total=False):
 
 
 _PATH: Final = "/evaluations/trace-scores"
-CREATE: Final = Endpoint(method="POST", path=_PATH, body=ScoreBody, answer=TraceScore, repeat=Repeat.NEVER)
-LIST: Final = Endpoint(method="GET", path=_PATH, query=ScoreListQuery, answer=Page[TraceScore])
+_CREATE: Final = Endpoint(method="POST", path=_PATH, body=ScoreBody, answer=TraceScore, repeat=Repeat.NEVER)
+_UPDATE: Final = Endpoint(method="PATCH", path=_PATH + "/{score_id}", body=ScoreChanges, answer=TraceScore)
 
 CLOCK_SKEW: Final = timedelta(minutes=2)
 """Largest assumed difference between the clocks of this machine and the server, for searching new objects."""
@@ -169,7 +163,7 @@ def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -
     begun = connection.now()
     trace_id = str(body["trace_id"])
     try:
-        return (yield from call(connection, CREATE, body=body))
+        return (yield from call(connection, _CREATE, body=body))
     except NotFound:
         if wait_s <= 0:
             raise
@@ -190,102 +184,82 @@ def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -
         yield from wait_for_trace(connection, trace_id, wait_s)
     elif same := (yield from find_scores(connection, body, since=begun - CLOCK_SKEW)):
         return same[0]
-    return (yield from call(connection, CREATE, body=body))
+    return (yield from call(connection, _CREATE, body=body))
 
 
 def find_scores(connection: Connection, body: Mapping[str, Any], *, since: datetime) -> Steps[list[TraceScore]]:
     """Return the scores that a body may have created since a moment, latest first."""
     query = {"trace_id": body["trace_id"], "name": body["name"], "limit": 50}
-    page = yield from call(connection, LIST, query=query)
+    page = yield from call(connection, Scores.list.endpoint, query=query)
     return [score for score in page.items if score.created_at >= since and score.value == body["value"]]
 
 
 def _is_visible(connection: Connection, trace_id: str) -> Steps[bool]:
     try:
-        yield from call(connection, GET_TRACE, path={"trace_id": trace_id})
+        yield from call(connection, Traces.get.endpoint, path={"trace_id": trace_id})
     except NotFound:
         return False
     return True
 
 
-TraceScores: TypeAlias = list[TraceScore]
-SessionScores: TypeAlias = list[SessionScore]
-Summaries: TypeAlias = list[ScoreSummary]
-Trends: TypeAlias = list[ScoreTrend]
-Distributions: TypeAlias = list[ScoreDistribution]
-History: TypeAlias = list[SessionScorePoint]
-
-_ONE: Final = "/evaluations/trace-scores/{score_id}"
-OF_TRACE: Final = Endpoint(method="GET", path="/evaluations/trace-scores/{trace_id}", answer=TraceScores)
-UPDATE: Final = Endpoint(method="PATCH", path=_ONE, body=ScoreChanges, answer=TraceScore)
-DELETE: Final = Endpoint(method="DELETE", path=_ONE, answer=type(None))
-
-_SESSIONS: Final = "/evaluations/session-scores"
-SESSION_LIST: Final = Endpoint(method="GET", path=_SESSIONS, query=SessionScoreListQuery, answer=Page[SessionScore])
-OF_SESSION: Final = Endpoint(method="GET", path=_SESSIONS + "/{session_id}", answer=SessionScores)
-SESSION_DELETE: Final = Endpoint(method="DELETE", path=_SESSIONS + "/{score_id}", answer=type(None))
-
-_SESSION_ANALYTICS: Final = "/evaluations/analytics/session-scores"
-HISTORY: Final = Endpoint(
-    method="GET", path=_SESSION_ANALYTICS + "/history/{session_id}", query=SessionHistoryQuery, answer=History
-)
-COMPARISON: Final = Endpoint(
-    method="GET",
-    path=_SESSION_ANALYTICS + "/comparison",
-    query=SessionComparisonQuery,
-    answer=Page[SessionComparison],
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnalyticsEndpoints:
-    """Routes of analytics, which both kinds of scores have."""
-
-    summary: Endpoint[Summaries]
-    trend: Endpoint[Trends]
-    distribution: Endpoint[Distributions]
-
-
-def _analytics(target: Literal["trace", "session"]) -> AnalyticsEndpoints:
-    base = f"/evaluations/analytics/{target}-scores"
-    return AnalyticsEndpoints(
-        summary=Endpoint(method="GET", path=f"{base}/summary", query=Dates, answer=Summaries),
-        trend=Endpoint(method="GET", path=f"{base}/trend", query=ScoreTrendQuery, answer=Trends),
-        distribution=Endpoint(
-            method="GET", path=f"{base}/distribution", query=ScoreDistributionQuery, answer=Distributions
-        ),
-    )
-
-
-TRACE_ANALYTICS: Final = _analytics("trace")
-SESSION_ANALYTICS: Final = _analytics("session")
-
-
-class ScoreAnalytics(Resource):
+class ScoreAnalytics(Resource[D]):
     """Analytics of scores, by metric."""
 
-    analytics: AnalyticsEndpoints
-
-    @operation
-    def summary(self, **dates: Unpack[Dates]) -> Steps[Summaries]:
+    @endpoint("GET", "/evaluations/analytics/{kind}-scores/summary")
+    def summary(self, **dates: Unpack[Dates]) -> Rows[ScoreSummary]:
         """Return the average, extremes and counts of each metric."""
-        return call(self._connection, self.analytics.summary, query=dates)
 
-    @operation
-    def trend(self, **query: Unpack[ScoreTrendQuery]) -> Steps[Trends]:
+    @endpoint("GET", "/evaluations/analytics/{kind}-scores/trend")
+    def trend(self, **query: Unpack[ScoreTrendQuery]) -> Rows[ScoreTrend]:
         """Return the averages of one metric over time."""
-        return call(self._connection, self.analytics.trend, query=query)
 
-    @operation
-    def distribution(self, **query: Unpack[ScoreDistributionQuery]) -> Steps[Distributions]:
+    @endpoint("GET", "/evaluations/analytics/{kind}-scores/distribution")
+    def distribution(self, **query: Unpack[ScoreDistributionQuery]) -> Rows[ScoreDistribution]:
         """Return the histogram of one metric; empty bars are left out (measured on server 0.5.0)."""
-        return call(self._connection, self.analytics.distribution, query=query)
 
 
-class ScoreOperations(ScoreAnalytics):
+class SessionScores(ScoreAnalytics[D]):
+    """Scores of sessions. Only evaluation runs create them."""
+
+    kind = "session"
+
+    @endpoint("GET", "/evaluations/session-scores")
+    def list(self, **query: Unpack[SessionScoreListQuery]) -> Page[SessionScore]:
+        """Return one page of scores, latest first."""
+
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionScoreFilters]) -> SessionScore:
+        """Iterate over all matching scores, lazily: one request for each `page_size` (1 to 200) rows."""
+
+    @endpoint("GET", "/evaluations/session-scores/{session_id}")
+    def of_session(self, session_id: str) -> Rows[SessionScore]:
+        """Return all scores of a session."""
+
+    @endpoint("DELETE", "/evaluations/session-scores/{score_id}")
+    def delete(self, score_id: UUID | str) -> None:
+        """Delete a score. The server reports no error for a missing one (measured on server 0.5.0)."""
+
+    @endpoint("GET", "/evaluations/analytics/session-scores/history/{session_id}")
+    def history(self, session_id: str, **query: Unpack[SessionHistoryQuery]) -> Rows[SessionScorePoint]:
+        """Return the scores of one session over time, oldest first."""
+
+    @endpoint("GET", "/evaluations/analytics/session-scores/comparison")
+    def comparison(self, **query: Unpack[SessionComparisonQuery]) -> Page[SessionComparison]:
+        """Return one page of the ranking of sessions by a metric, worst first; up to 100 rows."""
+
+    @every(comparison)
+    def iter_comparison(self, *, page_size: int = 100, **filters: Unpack[ComparisonFilters]) -> SessionComparison:
+        """Iterate over the whole ranking of sessions by a metric, lazily; `page_size` is 1 to 100."""
+
+
+class Scores(ScoreAnalytics[D]):
     """Scores of traces."""
 
-    analytics = TRACE_ANALYTICS
+    kind = "trace"
+
+    def __init__(self, connection: Connection, driver: D) -> None:
+        super().__init__(connection, driver)
+        self.sessions: Final = SessionScores(connection, driver)
 
     @operation
     def create(
@@ -310,24 +284,20 @@ class ScoreOperations(ScoreAnalytics):
             WaitTimeout: the trace did not become visible; no score was given.
             OutcomeUnknown: no answer came; see `client.look_up`.
         """
-        trace = trace_uuid_of(trace_id, what=str(CREATE))
-        fields = score_body(trace, name, value, data_type=data_type, reason=reason, metadata=metadata)
+        fields = score_body(str(id_of(trace_id)), name, value, data_type=data_type, reason=reason, metadata=metadata)
         return give_score(self._connection, {**fields, "source": source}, wait)
 
-    @operation
-    def list(self, **query: Unpack[ScoreListQuery]) -> Steps[Page[TraceScore]]:
+    @endpoint("GET", _PATH)
+    def list(self, **query: Unpack[ScoreListQuery]) -> Page[TraceScore]:
         """Return one page of scores, latest first."""
-        return call(self._connection, LIST, query=query)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[ScoreFilters]) -> PageWalk[TraceScore]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[ScoreFilters]) -> TraceScore:
         """Iterate over all matching scores, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(self._connection, LIST, query=filters, key=lambda score: score.id, page_size=page_size)
 
-    @operation
-    def of_trace(self, trace_id: TraceRef) -> Steps[TraceScores]:
+    @endpoint("GET", _PATH + "/{trace_id}")
+    def of_trace(self, trace_id: TraceRef) -> Rows[TraceScore]:
         """Return the latest score of each name for a trace; empty for an unknown trace."""
-        return call(self._connection, OF_TRACE, path={"trace_id": trace_uuid_of(trace_id, what=str(OF_TRACE))})
 
     @operation
     def update(
@@ -339,92 +309,11 @@ class ScoreOperations(ScoreAnalytics):
         metadata: Mapping[str, Any] | None = None,
     ) -> Steps[TraceScore]:
         """Change a score; metadata is replaced. Its source becomes ANNOTATION, whatever it was before (measured)."""
-        body = _changes(value=_as_text(value), reason=reason, metadata=None if metadata is None else dict(metadata))
-        return call(self._connection, UPDATE, path=_score_path(score_id, UPDATE), body=body)
+        text = str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
+        changes = {"value": text, "reason": reason, "metadata": metadata}
+        body = {name: change for name, change in changes.items() if change is not None}
+        return call(self._connection, _UPDATE, path={"score_id": score_id}, body=body)
 
-    @operation
-    def delete(self, score_id: UUID | str) -> Steps[None]:
+    @endpoint("DELETE", _PATH + "/{score_id}")
+    def delete(self, score_id: UUID | str) -> None:
         """Delete a score."""
-        return call(self._connection, DELETE, path=_score_path(score_id, DELETE))
-
-
-class SessionScoreOperations(ScoreAnalytics):
-    """Scores of sessions. Only evaluation runs create them."""
-
-    analytics = SESSION_ANALYTICS
-
-    @operation
-    def list(self, **query: Unpack[SessionScoreListQuery]) -> Steps[Page[SessionScore]]:
-        """Return one page of scores, latest first."""
-        return call(self._connection, SESSION_LIST, query=query)
-
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionScoreFilters]) -> PageWalk[SessionScore]:
-        """Iterate over all matching scores, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(self._connection, SESSION_LIST, query=filters, key=lambda score: score.id, page_size=page_size)
-
-    @operation
-    def of_session(self, session_id: str) -> Steps[SessionScores]:
-        """Return all scores of a session."""
-        return call(self._connection, OF_SESSION, path={"session_id": session_of(session_id, what=str(OF_SESSION))})
-
-    @operation
-    def delete(self, score_id: UUID | str) -> Steps[None]:
-        """Delete a score. The server reports no error for a missing one (measured on server 0.5.0)."""
-        return call(self._connection, SESSION_DELETE, path=_score_path(score_id, SESSION_DELETE))
-
-    @operation
-    def history(self, session_id: str, **query: Unpack[SessionHistoryQuery]) -> Steps[History]:
-        """Return the scores of one session over time, oldest first."""
-        path = {"session_id": session_of(session_id, what=str(HISTORY))}
-        return call(self._connection, HISTORY, path=path, query=query)
-
-    @operation
-    def comparison(self, **query: Unpack[SessionComparisonQuery]) -> Steps[Page[SessionComparison]]:
-        """Return one page of the ranking of sessions by a metric, worst first; up to 100 rows."""
-        return call(self._connection, COMPARISON, query=query)
-
-    @iteration
-    def iter_comparison(
-        self, *, page_size: int = 100, **filters: Unpack[ComparisonFilters]
-    ) -> PageWalk[SessionComparison]:
-        """Iterate over the whole ranking of sessions by a metric, lazily; `page_size` is 1 to 100."""
-        return PageWalk(
-            self._connection, COMPARISON, query=filters, key=lambda row: row.session_id, page_size=page_size
-        )
-
-
-class SessionScoresOf(SessionScoreOperations, SyncResource):
-    """`Client.scores.sessions`."""
-
-
-class AsyncSessionScoresOf(SessionScoreOperations, AsyncResource):
-    """`AsyncClient.scores.sessions`."""
-
-
-class Scores(ScoreOperations, SyncResource):
-    """`Client.scores`."""
-
-    def __init__(self, connection: Connection, driver: SyncDriver) -> None:
-        super().__init__(connection, driver)
-        self.sessions: Final = SessionScoresOf(connection, driver)
-
-
-class AsyncScores(ScoreOperations, AsyncResource):
-    """`AsyncClient.scores`."""
-
-    def __init__(self, connection: Connection, driver: AsyncDriver) -> None:
-        super().__init__(connection, driver)
-        self.sessions: Final = AsyncSessionScoresOf(connection, driver)
-
-
-def _score_path(score_id: UUID | str, endpoint: Endpoint[Any]) -> dict[str, str]:
-    return {"score_id": uuid_of("score_id", score_id, what=str(endpoint))}
-
-
-def _as_text(value: float | bool | str | None) -> str | None:
-    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
-
-
-def _changes(**given: Any) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}

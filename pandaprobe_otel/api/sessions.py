@@ -1,24 +1,19 @@
 """`client.sessions`: the traces that share a session id."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias, Unpack
+from typing import Annotated, Final, Unpack
 
 from pydantic import Field
 
-from pandaprobe_otel.api.calls import Connection, Steps, call
+from pandaprobe_otel.api.calls import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.fields import MAX_PAGE, Arguments, Moment, Offset, Paging, SessionSortBy, SortOrder
+from pandaprobe_otel.api.fields import MAX_PAGE, Arguments, Moment, Offset, Paging, Rows, SessionSortBy, SortOrder
 from pandaprobe_otel.api.models import Page, Session, SessionAnalyticsBucket, SessionDeleted, SessionSummary, Trace
-from pandaprobe_otel.api.operation import (
-    AsyncResource,
-    PageWalk,
-    Resource,
-    SyncResource,
-    iteration,
-    operation,
-    session_of,
-)
+from pandaprobe_otel.api.operation import D, Resource, endpoint, every, operation
 from pandaprobe_otel.api.traces import Window
 
 
@@ -49,28 +44,19 @@ class SessionTracesQuery(Arguments, total=False):
     offset: Offset
 
 
-Buckets: TypeAlias = list[SessionAnalyticsBucket]
-
-LIST: Final = Endpoint(method="GET", path="/sessions", query=SessionListQuery, answer=Page[SessionSummary])
-GET: Final = Endpoint(method="GET", path="/sessions/{session_id}", query=SessionTracesQuery, answer=Session)
-DELETE: Final = Endpoint(method="DELETE", path="/sessions/{session_id}", answer=SessionDeleted)
-ANALYTICS: Final = Endpoint(method="GET", path="/sessions/analytics", query=Window, answer=Buckets)
+_GET: Final = Endpoint(method="GET", path="/sessions/{session_id}", query=SessionTracesQuery, answer=Session)
 
 
-class SessionOperations(Resource):
+class Sessions(Resource[D]):
     """Operations on sessions."""
 
-    @operation
-    def list(self, **query: Unpack[SessionListQuery]) -> Steps[Page[SessionSummary]]:
+    @endpoint("GET", "/sessions")
+    def list(self, **query: Unpack[SessionListQuery]) -> Page[SessionSummary]:
         """Return one page of sessions; by default, the most recently arrived traces come first."""
-        return call(self._connection, LIST, query=query)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionFilters]) -> PageWalk[SessionSummary]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionFilters]) -> SessionSummary:
         """Iterate over all matching sessions, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(
-            self._connection, LIST, query=filters, key=lambda session: session.session_id, page_size=page_size
-        )
 
     @operation
     def get(self, session_id: str, **page: Unpack[SessionTracesQuery]) -> Steps[Session]:
@@ -82,38 +68,24 @@ class SessionOperations(Resource):
             InvalidRequest: the id has a slash; such a session can only be listed.
             NotFound: the session does not exist.
         """
-        return _whole_session(self._connection, session_of(session_id, what=str(GET)), page)
+        path = {"session_id": session_id}
+        session = yield from call(self._connection, _GET, path=path, query=page)
+        if page:
+            return session
+        traces: dict[object, Trace] = {trace.trace_id: trace for trace in session.traces}
+        offset = len(session.traces)
+        while offset < session.trace_count:
+            further = yield from call(self._connection, _GET, path=path, query={"offset": offset})
+            if not further.traces:
+                break
+            offset += len(further.traces)
+            traces.update((trace.trace_id, trace) for trace in further.traces)
+        return session.model_copy(update={"traces": [*traces.values()]})
 
-    @operation
-    def delete(self, session_id: str) -> Steps[SessionDeleted]:
+    @endpoint("DELETE", "/sessions/{session_id}")
+    def delete(self, session_id: str) -> SessionDeleted:
         """Delete all traces of a session."""
-        return call(self._connection, DELETE, path={"session_id": session_of(session_id, what=str(DELETE))})
 
-    @operation
-    def analytics(self, **window: Unpack[Window]) -> Steps[Buckets]:
+    @endpoint("GET", "/sessions/analytics")
+    def analytics(self, **window: Unpack[Window]) -> Rows[SessionAnalyticsBucket]:
         """Return the number and duration of sessions over time."""
-        return call(self._connection, ANALYTICS, query=window)
-
-
-class Sessions(SessionOperations, SyncResource):
-    """`Client.sessions`."""
-
-
-class AsyncSessions(SessionOperations, AsyncResource):
-    """`AsyncClient.sessions`."""
-
-
-def _whole_session(connection: Connection, session_id: str, page: SessionTracesQuery) -> Steps[Session]:
-    path = {"session_id": session_id}
-    session = yield from call(connection, GET, path=path, query=page)
-    if page:
-        return session
-    traces: dict[object, Trace] = {trace.trace_id: trace for trace in session.traces}
-    offset = len(session.traces)
-    while offset < session.trace_count:
-        further = yield from call(connection, GET, path=path, query={"offset": offset})
-        if not further.traces:
-            break
-        offset += len(further.traces)
-        traces.update((trace.trace_id, trace) for trace in further.traces)
-    return session.model_copy(update={"traces": [*traces.values()]})

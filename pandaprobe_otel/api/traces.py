@@ -1,8 +1,12 @@
 """`client.traces`: traces and their spans; `client.users`: the users of traces."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Required, TypeAlias, Unpack, cast
 from uuid import UUID, uuid4
 
@@ -22,10 +26,13 @@ from pandaprobe_otel.api.fields import (
     Moment,
     Name,
     Paging,
+    Rows,
     SortOrder,
     Text255,
     TokenUsage,
+    TraceRef,
     TraceSortBy,
+    id_of,
 )
 from pandaprobe_otel.api.models import (
     AnalyticsBucket,
@@ -41,17 +48,7 @@ from pandaprobe_otel.api.models import (
     TracesTagged,
     UserSummary,
 )
-from pandaprobe_otel.api.operation import (
-    AsyncResource,
-    PageWalk,
-    Resource,
-    SyncResource,
-    TraceRef,
-    iteration,
-    operation,
-    trace_uuid_of,
-    uuid_of,
-)
+from pandaprobe_otel.api.operation import D, PageWalk, Resource, endpoint, every, iteration, operation
 from pandaprobe_otel.enums import SpanKind, SpanStatusCode, TraceStatus
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 
@@ -184,14 +181,12 @@ class TracesToTag(Arguments, total=False):
     remove_tags: list[str]
 
 
-GET_TRACE: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)
-
 # Small traces are visible after 0.15 to 0.5 s (measured). 2 s uses a sixth of the 200 requests a minute and path.
 _FIRST_PAUSE_S: Final = 0.15
 _LONGEST_PAUSE_S: Final = 2.0
 
 
-def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> Steps[Trace]:
+def wait_for_trace(connection: Connection, trace_id: TraceRef, timeout_s: float) -> Steps[Trace]:
     """Request a trace until it is visible.
 
     Raises:
@@ -201,69 +196,52 @@ def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> S
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            return (yield from call(connection.until(deadline), GET_TRACE, path={"trace_id": trace_id}))
+            return (yield from call(connection.until(deadline), Traces.get.endpoint, path={"trace_id": trace_id}))
         except NotFound:
             remaining = deadline - connection.clock()
             if remaining <= 0:
                 raise WaitTimeout(
-                    f"Trace {trace_id} is not visible after {timeout_s:g} s. Check that it was sent to this project"
-                    " with this key. The server answers 202 before it stores a trace, and drops one it cannot store."
+                    f"Trace {id_of(trace_id)} is not visible after {timeout_s:g} s. Check that it was sent to this"
+                    " project with this key. The server answers 202 before it stores a trace, and drops one it cannot"
+                    " store."
                 ) from None
             yield Pause(min(pause_s, remaining))
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
 
-# Inside a class with a method `list`, that name does not mean the built-in type any more.
-AnalyticsRows: TypeAlias = list[AnalyticsBucket] | list[TokenCostBucket] | list[TopModel]
-Buckets: TypeAlias = list[AnalyticsBucket]
-TokenBuckets: TypeAlias = list[TokenCostBucket]
-Models: TypeAlias = list[TopModel]
+Analytics: TypeAlias = list[AnalyticsBucket] | list[TokenCostBucket] | list[TopModel]
 
-CREATE: Final = Endpoint(method="POST", path="/traces", body=TraceArguments, answer=TraceAccepted, rate=Rate.TRACES)
-LIST: Final = Endpoint(method="GET", path="/traces", query=TraceListQuery, answer=Page[TraceListItem])
-GET: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)
-UPDATE: Final = Endpoint(method="PATCH", path="/traces/{trace_id}", body=TraceChanges, answer=Trace)
-DELETE: Final = Endpoint(method="DELETE", path="/traces/{trace_id}", answer=type(None))
-DELETE_MANY: Final = Endpoint(method="POST", path="/traces/batch/delete", body=TracesToDelete, answer=TracesDeleted)
-TAG: Final = Endpoint(method="POST", path="/traces/batch/tags", body=TracesToTag, answer=TracesTagged)
-ADD_SPANS: Final = Endpoint(method="POST", path="/traces/{trace_id}/spans", body=SpanBatch, answer=SpansAccepted)
-UPDATE_SPAN: Final = Endpoint(method="PATCH", path="/traces/{trace_id}/spans/{span_id}", body=SpanChanges, answer=Span)
-VOLUME: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=Buckets)
-TOKENS: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=TokenBuckets)
-MODELS: Final = Endpoint(method="GET", path="/traces/analytics", query=TraceAnalyticsQuery, answer=Models)
-USERS: Final = Endpoint(method="GET", path="/traces/users", query=Paging, answer=Page[UserSummary])
+_CREATE: Final = Endpoint(method="POST", path="/traces", body=TraceArguments, answer=TraceAccepted, rate=Rate.TRACES)
+_DELETE_MANY: Final = Endpoint(method="POST", path="/traces/batch/delete", body=TracesToDelete, answer=TracesDeleted)
+_TAG: Final = Endpoint(method="POST", path="/traces/batch/tags", body=TracesToTag, answer=TracesTagged)
+_ADD_SPANS: Final = Endpoint(method="POST", path="/traces/{trace_id}/spans", body=SpanBatch, answer=SpansAccepted)
 
 
-class TraceOperations(Resource):
+class Traces(Resource[D]):
     """Traces and their spans. Ids are UUIDs; a trace can be given by its id or as an object."""
 
-    @operation
-    def list(self, **query: Unpack[TraceListQuery]) -> Steps[Page[TraceListItem]]:
+    @endpoint("GET", "/traces")
+    def list(self, **query: Unpack[TraceListQuery]) -> Page[TraceListItem]:
         """Return one page of traces; by default, the latest come first (see `sort_by` and `sort_order`)."""
-        return call(self._connection, LIST, query=query)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[TraceFilters]) -> PageWalk[TraceListItem]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[TraceFilters]) -> TraceListItem:
         """Iterate over all matching traces, lazily: one request for each `page_size` (1 to 200) rows."""
-        return PageWalk(self._connection, LIST, query=filters, key=lambda trace: trace.trace_id, page_size=page_size)
 
     @iteration
     def iterate(self, *, session_id: str | None = None, max_items: int = 1000) -> PageWalk[TraceListItem]:
         """Iterate over the latest `max_items` traces (of a session), lazily: the official SDK's name for `iter`."""
-        query: TraceFilters = {} if session_id is None else {"session_id": session_id}
         return PageWalk(
             self._connection,
-            LIST,
-            query=query,
-            key=lambda trace: trace.trace_id,
+            Traces.list.endpoint,
+            query={} if session_id is None else {"session_id": session_id},
             page_size=min(max(max_items, 1), MAX_PAGE),
             max_rows=max_items,
         )
 
-    @operation
-    def get(self, trace_id: TraceRef) -> Steps[Trace]:
+    @endpoint("GET", "/traces/{trace_id}")
+    def get(self, trace_id: TraceRef) -> Trace:
         """Return a trace with all its spans. Raises NotFound if it is missing or not visible yet (`wait_visible`)."""
-        return call(self._connection, GET, path={"trace_id": trace_uuid_of(trace_id, what=str(GET))})
 
     @operation
     def wait_visible(self, trace_id: TraceRef, timeout: float = 30.0) -> Steps[Trace]:
@@ -272,7 +250,7 @@ class TraceOperations(Resource):
         Raises:
             WaitTimeout: the trace did not appear.
         """
-        return wait_for_trace(self._connection, trace_uuid_of(trace_id, what=str(GET)), timeout)
+        return wait_for_trace(self._connection, trace_id, timeout)
 
     @operation
     def create(self, **trace: Unpack[TraceArguments]) -> Steps[TraceAccepted]:
@@ -284,106 +262,75 @@ class TraceOperations(Resource):
         body = {**trace, "trace_id": trace.get("trace_id", uuid4())}
         if spans := trace.get("spans"):
             body["spans"] = _with_ids(spans)
-        return call(self._connection, CREATE, body=body)
+        return call(self._connection, _CREATE, body=body)
 
-    @operation
-    def update(self, trace_id: TraceRef, **changes: Unpack[TraceChanges]) -> Steps[Trace]:
+    @endpoint("PATCH", "/traces/{trace_id}")
+    def update(self, trace_id: TraceRef, **changes: Unpack[TraceChanges]) -> Trace:
         """Change a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
-        path = {"trace_id": trace_uuid_of(trace_id, what=str(UPDATE))}
-        return call(self._connection, UPDATE, path=path, body=changes)
 
-    @operation
-    def delete(self, trace_id: TraceRef) -> Steps[None]:
+    @endpoint("DELETE", "/traces/{trace_id}")
+    def delete(self, trace_id: TraceRef) -> None:
         """Delete a trace and its spans."""
-        return call(self._connection, DELETE, path={"trace_id": trace_uuid_of(trace_id, what=str(DELETE))})
 
     @operation
     def delete_many(self, trace_ids: Iterable[TraceRef]) -> Steps[TracesDeleted]:
         """Delete up to 500 traces at once; unknown ids are ignored."""
-        return call(self._connection, DELETE_MANY, body={"trace_ids": _ids(trace_ids, DELETE_MANY)})
+        return call(self._connection, _DELETE_MANY, body={"trace_ids": [*trace_ids]})
 
     @operation
     def tag(
         self, trace_ids: Iterable[TraceRef], *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> Steps[TracesTagged]:
         """Add tags to up to 500 traces, and remove others from them."""
-        body: dict[str, Any] = {"trace_ids": _ids(trace_ids, TAG)}
+        body: dict[str, Any] = {"trace_ids": [*trace_ids]}
         # A bare string is refused, because it would be read as a list of its characters.
         body |= {name: tags for name, tags in (("add_tags", add), ("remove_tags", remove)) if tags}
-        return call(self._connection, TAG, body=body)
+        return call(self._connection, _TAG, body=body)
 
     @operation
     def add_spans(self, trace_id: TraceRef, spans: Iterable[SpanArguments]) -> Steps[SpansAccepted]:
         """Add up to 500 spans to a visible trace. They are neither billed nor counted as posts of traces."""
-        path = {"trace_id": trace_uuid_of(trace_id, what=str(ADD_SPANS))}
-        return call(self._connection, ADD_SPANS, path=path, body=_with_ids(spans))
+        return call(self._connection, _ADD_SPANS, path={"trace_id": trace_id}, body=_with_ids(spans))
 
-    @operation
-    def update_span(self, trace_id: TraceRef, span_id: UUID | str, **changes: Unpack[SpanChanges]) -> Steps[Span]:
+    @endpoint("PATCH", "/traces/{trace_id}/spans/{span_id}")
+    def update_span(self, trace_id: TraceRef, span_id: UUID | str, **changes: Unpack[SpanChanges]) -> Span:
         """Change a span. Omitted fields stay, None clears, metadata is merged."""
-        what = str(UPDATE_SPAN)
-        path = {"trace_id": trace_uuid_of(trace_id, what=what), "span_id": uuid_of("span_id", span_id, what=what)}
-        return call(self._connection, UPDATE_SPAN, path=path, body=changes)
 
     @operation
-    def analytics(self, **query: Unpack[TraceAnalyticsQuery]) -> Steps[AnalyticsRows]:
+    def analytics(self, **query: Unpack[TraceAnalyticsQuery]) -> Steps[Analytics]:
         """Return rows of any metric. `activity`, `token_usage` and `top_models` have exact types."""
-        endpoints: dict[str, Endpoint[Any]] = {"tokens": TOKENS, "cost": TOKENS, "models": MODELS}
-        endpoint = endpoints.get(str(query.get("metric", "volume")), VOLUME)
-        return cast("Steps[AnalyticsRows]", call(self._connection, endpoint, query=query))
+        tokens, models = Traces.token_usage.endpoint, Traces.top_models.endpoint
+        rare: dict[str, Endpoint[Any]] = {"tokens": tokens, "cost": tokens, "models": models}
+        found: Endpoint[Any] = rare.get(str(query.get("metric")), Traces.activity.endpoint)
+        return call(self._connection, replace(found, query=TraceAnalyticsQuery), query=query)
 
-    @operation
+    @endpoint("GET", "/traces/analytics")
     def activity(
         self, metric: Literal["volume", "errors", "latency"] = "volume", **window: Unpack[Window]
-    ) -> Steps[Buckets]:
+    ) -> Rows[AnalyticsBucket]:
         """Return traces, errors and latencies over time. The server returns all three for each of these metrics."""
-        return call(self._connection, VOLUME, query={"metric": metric, **window})
 
-    @operation
+    @endpoint("GET", "/traces/analytics")
     def token_usage(
         self, metric: Literal["tokens", "cost"] = "tokens", **window: Unpack[Window]
-    ) -> Steps[TokenBuckets]:
+    ) -> Rows[TokenCostBucket]:
         """Return tokens and cost over time."""
-        return call(self._connection, TOKENS, query={"metric": metric, **window})
 
-    @operation
-    def top_models(self, **window: Unpack[Window]) -> Steps[Models]:
+    @endpoint("GET", "/traces/analytics")
+    def top_models(self, metric: Literal["models"] = "models", **window: Unpack[Window]) -> Rows[TopModel]:
         """Return the most frequently called models."""
-        return call(self._connection, MODELS, query={"metric": "models", **window})
 
 
-class Traces(TraceOperations, SyncResource):
-    """`Client.traces`."""
-
-
-class AsyncTraces(TraceOperations, AsyncResource):
-    """`AsyncClient.traces`."""
-
-
-class UserOperations(Resource):
+class Users(Resource[D]):
     """The user ids of traces."""
 
-    @operation
-    def list(self, **paging: Unpack[Paging]) -> Steps[Page[UserSummary]]:
+    @endpoint("GET", "/traces/users")
+    def list(self, **paging: Unpack[Paging]) -> Page[UserSummary]:
         """Return one page of users, with the totals of their traces."""
-        return call(self._connection, USERS, query=paging)
 
-    @iteration
-    def iter(self, *, page_size: int = MAX_PAGE) -> PageWalk[UserSummary]:
+    @every(list)
+    def iter(self, *, page_size: int = MAX_PAGE) -> UserSummary:
         """Iterate over all users, lazily."""
-        return PageWalk(self._connection, USERS, query={}, key=lambda user: user.user_id, page_size=page_size)
-
-
-class Users(UserOperations, SyncResource):
-    """`Client.users`."""
-
-
-class AsyncUsers(UserOperations, AsyncResource):
-    """`AsyncClient.users`."""
-
-
-def _ids(traces: Iterable[TraceRef], endpoint: Endpoint[Any]) -> Sequence[str]:
-    return [trace_uuid_of(trace, what=str(endpoint)) for trace in traces]
 
 
 def _with_ids(spans: Iterable[Any]) -> Sequence[Any]:

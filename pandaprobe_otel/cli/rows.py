@@ -34,7 +34,7 @@ from typing_extensions import is_typeddict
 from pandaprobe_otel.api.evaluations import Evaluations
 from pandaprobe_otel.api.models import Page
 from pandaprobe_otel.api.monitors import Monitors
-from pandaprobe_otel.api.scores import Scores, SessionScoresOf
+from pandaprobe_otel.api.scores import Scores, SessionScores
 from pandaprobe_otel.api.sessions import Sessions
 from pandaprobe_otel.api.traces import Traces, Users
 from pandaprobe_otel.cli.options import with_client
@@ -51,7 +51,7 @@ _PARTS: Final[Mapping[str, type]] = {
     "users": Users,
     "sessions": Sessions,
     "scores": Scores,
-    "scores.sessions": SessionScoresOf,
+    "scores.sessions": SessionScores,
     "evaluations": Evaluations,
     "monitors": Monitors,
 }

@@ -1,18 +1,19 @@
 """Searches for traces and failures: by a local PandaProbe, or with the filters that any PandaProbe's API has."""
 
+# pyright: reportReturnType=false
+# The signature of a method that is one request is the whole method.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Unpack, cast
 
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.api.calls import Steps, call
-from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.fields import Paging
 from pandaprobe_otel.api.models import Page, TraceListItem
-from pandaprobe_otel.api.operation import operation
+from pandaprobe_otel.api.operation import endpoint
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import NotFound
@@ -57,31 +58,25 @@ class FailureQuery(Paging, total=False):
     since: str
 
 
-_SEARCH: Final = Endpoint(method="GET", path="/local/traces", query=SearchQuery, answer=FoundPage)
-_FAILURES: Final = Endpoint(method="GET", path="/local/failures", query=FailureQuery, answer=dict[str, Any])
-
-
 class SearchingClient(Client):
     """A client that lets a local PandaProbe search. The first search finds out whether the server is one."""
 
     _is_local = True
 
-    @operation
-    def search(self, query: SearchQuery) -> Steps[FoundPage]:
+    @endpoint("GET", "/local/traces")
+    def search(self, **query: Unpack[SearchQuery]) -> FoundPage:
         """Return a page of the traces that match a query. Raises NotFound on other servers."""
-        return call(self._connection, _SEARCH, query=query)
 
-    @operation
-    def kept_failures(self, query: FailureQuery) -> Steps[dict[str, Any]]:
+    @endpoint("GET", "/local/failures")
+    def kept_failures(self, **query: Unpack[FailureQuery]) -> dict[str, Any]:
         """Return a page of stored failure groups. Raises NotFound on other servers."""
-        return call(self._connection, _FAILURES, query=query)
 
     def find(self, query: str, *, sort: Sort = "started_at", limit: int = 10, offset: int = 0) -> FoundPage:
         """Return traces, the latest first, or by `sort`. Raises SearchError and NotFiltered."""
         parsed = parse(query)
         if self._is_local:
             try:
-                return self.search({"query": query, "sort_by": sort, "limit": limit, "offset": offset})
+                return self.search(query=query, sort_by=sort, limit=limit, offset=offset)
             except NotFound:
                 self._is_local = False
         filters = filters_of(parsed.query, datetime.now(UTC))
@@ -109,7 +104,7 @@ class SearchingClient(Client):
         parsed = parse(narrowed(query, f"after:{since}" if since else ""))
         if self._is_local:
             try:
-                return self.kept_failures({"query": query, "since": since, "limit": limit, "offset": offset})
+                return self.kept_failures(query=query, since=since, limit=limit, offset=offset)
             except NotFound:
                 self._is_local = False
         now = datetime.now(UTC)

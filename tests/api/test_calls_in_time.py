@@ -17,13 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from both_clients import Connect, rows_of
-from pandaprobe_otel.api import Client, RateLimits, monitors, traces
-from pandaprobe_otel.api.calls import Connection, Pause, Send, Steps, call
+from pandaprobe_otel.api import Client, RateLimits
+from pandaprobe_otel.api.calls import Connection, Pause, Send, Steps, SyncDriver, call
 from pandaprobe_otel.api.endpoint import Endpoint, Scope
 from pandaprobe_otel.api.models import EvalRun, TraceListItem
+from pandaprobe_otel.api.monitors import Monitors
 from pandaprobe_otel.api.operation import PageWalk
 from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of
-from pandaprobe_otel.api.runs import TRACE_RUNS, wait_for_run
+from pandaprobe_otel.api.runs import TraceRuns, wait_for_run
+from pandaprobe_otel.api.traces import Traces
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
@@ -111,23 +113,22 @@ STARTED = served_run()
 
 def listed(simulation: Simulation) -> Any:
     """List the traces once."""
-    return simulation.run(call(simulation.connection, traces.LIST))
+    return simulation.run(call(simulation.connection, Traces.list.endpoint))
 
 
 def requested(simulation: Simulation) -> Any:
     """Request an evaluation run once."""
-    return simulation.run(call(simulation.connection, TRACE_RUNS.create_batch, body=RUN))
+    return simulation.run(call(simulation.connection, TraceRuns.create_batch.endpoint, body=RUN))
 
 
 @pytest.mark.parametrize(
     ("endpoint", "limit"),
     [
-        (traces.CREATE, 100),
-        (traces.ADD_SPANS, 200),
-        (TRACE_RUNS.create_batch, 50),
-        (TRACE_RUNS.retry, 50),
-        (TRACE_RUNS.get, 200),
-        (monitors.TRIGGER, 10),
+        (Traces.get.endpoint, 200),
+        (TraceRuns.create_batch.endpoint, 50),
+        (TraceRuns.retry.endpoint, 50),
+        (TraceRuns.get.endpoint, 200),
+        (Monitors.trigger.endpoint, 10),
     ],
     ids=str,
 )
@@ -175,7 +176,7 @@ def test_a_refusal_holds_back_all_who_share_the_budget() -> None:
 def test_a_token_comes_back_when_the_caller_is_interrupted() -> None:
     """The token of an interrupted request comes back after the window, since the server may have counted it."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1))
-    steps = call(simulation.connection, traces.LIST)
+    steps = call(simulation.connection, Traces.list.endpoint)
     next(steps)
     steps.close()
     budget = next(iter(simulation.connection.budgets.values()))
@@ -293,7 +294,7 @@ def test_a_deletion_whose_answer_was_lost_is_done() -> None:
     path = {"trace_id": uuid4()}
     simulation = Simulation(in_turn(LOST, gone))
 
-    assert simulation.run(call(simulation.connection, traces.DELETE, path=path)) is None
+    assert simulation.run(call(simulation.connection, Traces.delete.endpoint, path=path)) is None
     assert len(simulation.sent) == 2
 
 
@@ -323,11 +324,9 @@ def test_a_refusal_is_not_repeated(status: int) -> None:
 def test_a_posted_trace_has_its_ids_so_that_it_can_be_repeated() -> None:
     """A trace is posted with its ids, so that a second attempt sends the same bytes and the server merges them."""
     simulation = Simulation(in_turn(LOST, answer(202, {"trace_id": str(uuid4()), "task_id": "t"})))
-    operations: Any = traces.TraceOperations(simulation.connection)
+    operations = Traces(simulation.connection, SyncDriver("http://simulated", {}))
     span: Any = {"name": "s", "started_at": simulation.connection.now()}
-    steps = traces.TraceOperations.create.method(
-        operations, name="t", started_at=simulation.connection.now(), spans=[span]
-    )
+    steps = Traces.create.method(operations, name="t", started_at=simulation.connection.now(), spans=[span])
 
     simulation.run(steps)
 
@@ -370,7 +369,7 @@ def walk(rows: ChangingList, *, page_size: int) -> list[int]:
     """Return the numbers of all rows of an iteration, in order."""
     simulation = Simulation(rows.serve)
     found: PageWalk[TraceListItem] = PageWalk(
-        simulation.connection, traces.LIST, query={}, key=lambda trace: trace.trace_id, page_size=page_size
+        simulation.connection, Traces.list.endpoint, query={}, page_size=page_size
     )
     numbers: list[int] = []
     while new := simulation.run(found.next_rows()):
@@ -431,9 +430,7 @@ def test_the_memory_of_a_walk_is_bounded() -> None:
     """An iteration keeps a bounded number of ids, by which it recognises repeated rows."""
     size = 30_000
     simulation = Simulation(ChangingList(list(range(size, 0, -1)), lambda numbers, request: None).serve)
-    found: PageWalk[TraceListItem] = PageWalk(
-        simulation.connection, traces.LIST, query={}, key=lambda trace: trace.trace_id, page_size=200
-    )
+    found: PageWalk[TraceListItem] = PageWalk(simulation.connection, Traces.list.endpoint, query={}, page_size=200)
     count = 0
     while new := simulation.run(found.next_rows()):
         count += len(new)
@@ -450,7 +447,7 @@ def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[Ev
         return answer(200, {**STARTED, "status": state, "error_message": "boom" if state == "FAILED" else None})
 
     simulation = Simulation(serve)
-    steps = wait_for_run(simulation.connection, TRACE_RUNS.get, STARTED["id"], timeout_s, progress=lambda run: None)
+    steps = wait_for_run(simulation.connection, STARTED["id"], timeout_s, progress=lambda run: None)
     return simulation.run(steps), simulation
 
 

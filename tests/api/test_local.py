@@ -276,9 +276,9 @@ async def test_management(client: Any) -> None:
     key = await settled(keys.create("k", expiration="90d", organization_id=made.id))
     rotated = await settled(keys.rotate(key.id, organization_id=made.id))
     assert (await settled(keys.get(rotated.id, organization_id=made.id))).raw_key is None
-    await settled(keys.revoke(rotated.id, organization_id=made.id))
-    assert not (await settled(keys.get(rotated.id, organization_id=made.id))).is_active
     await settled(keys.delete(rotated.id, organization_id=made.id))
+    assert not (await settled(keys.get(rotated.id, organization_id=made.id))).is_active
+    await settled(keys.delete(rotated.id, organization_id=made.id, permanent=True))
     assert rotated.id not in {each.id for each in await settled(keys.list(made.id))}
     assert key.raw_key != rotated.raw_key
     assert str(rotated.raw_key) not in f"{rotated!r} {rotated}"

@@ -55,7 +55,7 @@ class Watched:
         return value
 
 
-def operations_of(part: Resource, prefix: str = "") -> dict[str, Any]:
+def operations_of(part: Resource[Any], prefix: str = "") -> dict[str, Any]:
     """Return every operation of a client by its dotted name, such as `traces.get`."""
     found = {f"{prefix}{name}": getattr(part, name) for name in dir(part) if _is_operation(part, name)}
     for name, value in vars(part).items():

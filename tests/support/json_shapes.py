@@ -21,7 +21,7 @@ def _walk(schema: Schema, definitions: Mapping[str, Schema], path: str, inside: 
         return
     for branch in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
         yield from _walk(branch, definitions, path, inside)
-    for value in schema.get("enum", ()):
+    for value in (*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())):
         yield f"{path}={value}"
     if isinstance(schema.get("items"), Mapping):
         yield from _walk(schema["items"], definitions, f"{path}[]", inside)
