@@ -22,6 +22,7 @@ VALUES: Final[tuple[dict[str, Any], ...]] = (
     {"array_value": {"values": [{"int_value": 1}, {"array_value": {"values": [{"string_value": "x"}]}}]}},
     {"kvlist_value": {"values": [{"key": "k", "value": {"bool_value": False}}]}},
 )
+EMPTY: Final[Any] = [{}]
 
 
 def request() -> ExportTraceServiceRequest:
@@ -48,7 +49,7 @@ def request() -> ExportTraceServiceRequest:
     scope = {"name": "scope", "version": "1", "attributes": attributes[:1]}
     scopes = [{"scope": scope, "schema_url": "u", "spans": [whole, {**ids, "name": "bare"}, {"name": "no id"}]}, {}]
     resource: Any = {"resource": {"attributes": attributes[:2]}, "schema_url": "v", "scope_spans": scopes}
-    return ExportTraceServiceRequest(resource_spans=[resource, {}])
+    return ExportTraceServiceRequest(resource_spans=[resource, *EMPTY])
 
 
 def in_hex(message: Any) -> Any:
