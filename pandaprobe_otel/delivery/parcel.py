@@ -105,8 +105,8 @@ class Parcel:
     """Fields and spans, compressed, instead of `fields` and `spans`."""
     is_bare: bool = field(default=False, init=False)
     """True if fields and spans are on disk only."""
-    closed_spans: int = field(default=0, init=False)
-    """Number of spans while they are packed or on disk."""
+    span_count: int = field(init=False)
+    """Number of spans, also while they are packed or on disk."""
     counted: int = field(default=0, init=False)
     """Bytes of memory that it counts for in the outbox."""
     file: SpoolFile | None = field(default=None, init=False)
@@ -145,15 +145,13 @@ class Parcel:
     came_in_overload: bool = field(default=False, init=False)
     """True if no token was free when the root was first looked for: its process may have left the trace out."""
 
+    def __post_init__(self) -> None:
+        self.span_count = self.spans.count
+
     @property
     def size(self) -> int:
         """Bytes of memory that it takes, with an allowance for the objects themselves."""
         return len(self.packed) + len(self.fields) + len(self.spans.joined) + OBJECTS
-
-    @property
-    def span_count(self) -> int:
-        """Number of spans, also while they are packed or on disk."""
-        return self.closed_spans or self.spans.count
 
     @property
     def target(self) -> str:
@@ -190,11 +188,11 @@ class Parcel:
 
     def take_content(self, fields: bytes, spans: EncodedSpans) -> None:
         """Use this content from now on."""
-        self.fields, self.spans, self.packed, self.is_bare, self.closed_spans = fields, spans, b"", False, 0
+        self.fields, self.spans, self.packed, self.is_bare = fields, spans, b"", False
+        self.span_count = spans.count
 
     def drop_content(self) -> None:
         """Drop the content, which is on disk."""
-        self.closed_spans = self.span_count
         self.fields, self.spans, self.packed, self.is_bare = b"", NO_SPANS, b"", True
 
     def pack(self) -> None:
@@ -204,7 +202,6 @@ class Parcel:
         head = array("I", [len(self.spans), len(self.fields)]).tobytes()
         compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zdict=_DICTIONARY)
         raw = b"".join((head, self.fields, self.spans.joined))
-        self.closed_spans = len(self.spans)
         self.packed = compressor.compress(raw) + compressor.flush()
         self.fields, self.spans = b"", NO_SPANS
 

@@ -106,7 +106,9 @@ class DeliveryPolicy:
         self._left_out: OrderedDict[str, None] = OrderedDict()
         """Newest traces that were left out, whose later parcels are left out too."""
         self._attached = AttachedMetadata()
-        self._orphans = Orphans(project)
+        self._adopted: OrderedDict[str, str] = OrderedDict()
+        """Derived id of each adopted trace. `_is_posted`: whether the server has accepted a create under that id."""
+        self._is_posted: dict[str, bool] = {}
 
     # -- admission ----------------------------------------------------------------------------------------------------
 
@@ -115,9 +117,9 @@ class DeliveryPolicy:
         if not parcel.is_remote and parcel.trace_id in self._left_out:
             self._count_dropped(parcel, "overload")
             return
-        if parcel.trace_id in self._orphans.ids:
+        if parcel.trace_id in self._adopted:
             # Even a root that reaches a gateway later belongs to the adopted trace.
-            parcel = parcel.under(self._orphans.ids[parcel.trace_id])
+            parcel = parcel.under(self._adopted[parcel.trace_id])
         if parcel.step is Step.CREATE:
             self._names.look_at(parcel, now)
             if parcel.is_error:
@@ -241,7 +243,7 @@ class DeliveryPolicy:
         """Load the content into memory; return False if the parcel must wait or was split."""
         if (parcel.packed or parcel.is_bare) and not self.outbox.open(parcel, now):
             return False
-        if parcel.trace_id in self._orphans.ids:
+        if parcel.trace_id in self._adopted:
             self.outbox.finish(parcel, now)
             self.offer(parcel, now)
             return False
@@ -363,7 +365,9 @@ class DeliveryPolicy:
                 self._bucket.accepted(now)
                 self.blockage.accepted()
             self._attached.carried.pop(parcel.trace_id, None)
-            is_new = not self._orphans.ids or self._orphans.is_first_post(parcel.trace_id)
+            is_new = not self._is_posted.get(parcel.trace_id, False)
+            if parcel.trace_id in self._is_posted:
+                self._is_posted[parcel.trace_id] = True
             next_at = now + (FINISH_AFTER_DOUBT_S if parcel.in_doubt else FIRST_LOOK_S)
             for waiting in () if parcel.line is None else parcel.line.parcels:
                 waiting.not_found_since = None  # they waited for another process, and the trace is on its way
@@ -477,7 +481,11 @@ class DeliveryPolicy:
             for waiting in self.outbox.with_it(parcel):
                 self._drop(waiting, "overload", now)
         else:
-            self._orphans.adopted(parcel)
+            derived = adopted_id(parcel.trace_id, parcel.project or self._project)
+            self._adopted[parcel.trace_id] = derived
+            self._is_posted.setdefault(derived, False)
+            if len(self._adopted) > _REMEMBERED:
+                del self._is_posted[self._adopted.popitem(last=False)[1]]
             self.outbox.adopt(parcel, self._project, now)
         return True
 
@@ -521,31 +529,3 @@ def _lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
     found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
     ids = {span_id for span_id in found if isinstance(span_id, str)}
     return any(orjson.loads(span).get("span_id") not in ids for span in parcel.spans)
-
-
-class Orphans:
-    """Adopted traces. Not thread-safe: the policy calls it under its lock."""
-
-    def __init__(self, project: str) -> None:
-        self._project = project
-        self.ids: OrderedDict[str, str] = OrderedDict()
-        """Derived id of each adopted trace."""
-        self._is_posted: dict[str, bool] = {}
-        """True for each derived id under which the server has accepted a create."""
-
-    def adopted(self, parcel: Parcel) -> None:
-        """Note that the parcel's trace is a separate trace from now on."""
-        derived = adopted_id(parcel.trace_id, parcel.project or self._project)
-        self.ids[parcel.trace_id] = derived
-        self._is_posted.setdefault(derived, False)
-        if len(self.ids) > _REMEMBERED:
-            _, oldest = self.ids.popitem(last=False)
-            del self._is_posted[oldest]
-
-    def is_first_post(self, trace_id: str) -> bool:
-        """Note an accepted create; return False if an earlier create of the same adopted trace was accepted."""
-        is_posted = self._is_posted.get(trace_id)
-        if is_posted is None:
-            return True
-        self._is_posted[trace_id] = True
-        return not is_posted

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
@@ -29,6 +29,7 @@ from pandaprobe_otel.gateway.refusals import (
     too_slow,
     unreadable,
 )
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 IDLE_S: Final = 5.0
 WITHIN_S: Final = 30.0
@@ -135,18 +136,6 @@ _SLICE_ELEMENTS: Final = 20_000
 """Attributes and similar elements that are passed on at once. Each is an object of 200 bytes."""
 
 
-class Receiver(Protocol):
-    """Interface of the pipeline for the intake; see `ExportPipeline`."""
-
-    def receive(self, spans: list[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in this thread; return False if the time was too short."""
-        ...
-
-    def fill(self) -> float:
-        """Return the fill level of the send queue, from 0 to 1."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Result of a request. OTLP's partial success has the number of rejected spans and the reason."""
@@ -168,13 +157,12 @@ class Taken:
 class Intake:
     """Intake of requests from any thread. With a spool, accepted spans survive the process."""
 
-    def __init__(self, receiver: Receiver, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._receiver = receiver
-        self._monotonic = monotonic
+    def __init__(self, pipeline: ExportPipeline) -> None:
+        self._pipeline = pipeline
 
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read."""
-        if (share := self._receiver.fill()) >= FULL:
+        if (share := self._pipeline.fill()) >= FULL:
             raise busy(
                 f"the gateway's queue is {share:.0%} full, since more spans arrive than PandaProbe accepts",
                 RETRY_FULL_S,
@@ -186,12 +174,12 @@ class Intake:
         Raises RefusedError if the time was too short, or if all spans were rejected.
         """
         self.check_room()  # again, since other requests were accepted while this one waited
-        deadline = self._monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _PATIENCE_S
         allowance = Allowance()
         rejections = Rejections()
         accepted = 0
         for spans in _slices(read(allowance), allowance, rejections):
-            if not self._receiver.receive(spans, deadline):
+            if not self._pipeline.receive(spans, deadline):
                 raise busy("the gateway is busy", RETRY_SLOW_S)
             accepted += len(spans)
         if rejections.count and not accepted:

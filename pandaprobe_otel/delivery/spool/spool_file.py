@@ -296,7 +296,7 @@ class SpoolFile:
                 raise ValueError
         except (AttributeError, TypeError, ValueError) as error:
             raise sqlite3.DatabaseError("a request is damaged") from error
-        parcel.is_bare, parcel.closed_spans = True, spans
+        parcel.is_bare, parcel.span_count = True, spans
         parcel.file, parcel.row, parcel.stored, parcel.in_doubt = self, number, size, bool(in_doubt)
         parcel.since = now - (max(wall - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0)
         return parcel
