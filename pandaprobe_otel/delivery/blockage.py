@@ -89,7 +89,7 @@ class Gate:
 
 
 class Blockage:
-    """What holds requests back. Not thread-safe: the policy calls it under its lock.
+    """Gates and the daily budget, which hold requests back. Not thread-safe: the policy calls it under its lock.
 
     One gate is for all requests: it is closed by an outage, or by a refusal of the key, the project or the URL. The
     other one is for new traces, while the plan's quota is used up.
