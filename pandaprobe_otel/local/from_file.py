@@ -12,7 +12,7 @@ import orjson
 from pandaprobe_otel.local.pages.document import ScoredTrace
 from pandaprobe_otel.local.payloads import plain
 from pandaprobe_otel.local.server import LocalServer
-from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.records import Slice
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.transport.outcome import Answer, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
@@ -64,14 +64,14 @@ def records_of(server: LocalServer, most: int) -> tuple[list[ScoredTrace], int]:
     """Return the newest loaded traces, in order and with their scores, and the number of all traces."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
-    newest = services.queries.traces(project, TraceFilter(), Slice(limit=most, offset=0))
+    newest = services.queries.traces(project, TraceFilter(), Slice(limit=most))
     scores = services.evaluation.trace_scores
     records: list[ScoredTrace] = []
     for listed in reversed(newest.rows):
         trace_id = listed["trace_id"]
         found = services.traces.get(project, trace_id)
         if found is not None:
-            judged = [plain(scores.record(one)) for one in scores.latest_of_target(project, trace_id)]
+            judged = plain(scores.latest(project, [trace_id])[trace_id])
             records.append(ScoredTrace(trace=plain(found), scores=judged))
     return records, newest.total
 

@@ -6,10 +6,9 @@ The class counts the default limit first, and stores a new project after a succe
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Query
+from fastapi import Depends, Query
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,7 +19,7 @@ from pandaprobe_otel.local.models.fields import Moment
 from pandaprobe_otel.local.payloads import dumps, loads_any
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.accounts import Project
-from pandaprobe_otel.local.times import micros_of
+from pandaprobe_otel.local.store.records import Slice
 
 
 class ApiRequest(Request):
@@ -67,9 +66,6 @@ def answer(content: Any, status: int = 200) -> Response:
 
 _INT8_MAX: Final = 2**63 - 1
 
-Limit200 = Annotated[int, Query(ge=1, le=200)]
-Limit1000 = Annotated[int, Query(ge=1, le=1000)]
-Limit100 = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=_INT8_MAX)]
 """The real server fails with a 500 above int8 (measured on server 0.5.0)."""
 Since = Annotated[Moment | None, Query()]
@@ -77,6 +73,20 @@ RequiredMoment = Annotated[Moment, Query()]
 Tags = Annotated[list[str] | None, Query()]
 
 
-def micros_or_none(moment: datetime | None) -> int | None:
-    """Return the microseconds of an optional moment."""
-    return None if moment is None else micros_of(moment)
+def page_up_to(most: int, default: int) -> Callable[..., Coroutine[Any, Any, Slice]]:
+    """Return a reader of the page of a list that a request wants."""
+
+    async def page_of(limit: Annotated[int, Query(ge=1, le=most)] = default, offset: Offset = 0) -> Slice:
+        return Slice(limit=limit, offset=offset)
+
+    page_of.__annotations__["limit"] = Annotated[int, Query(ge=1, le=most)]  # `most` is no global name
+    return page_of
+
+
+Page = Annotated[Slice, Depends(page_up_to(200, 50))]
+
+
+def listed(found: tuple[list[dict[str, Any]], int], page: Slice, **others: Any) -> Response:
+    """Return the answer with one page of a list, for its items and the number of all."""
+    items, total = found
+    return answer({"items": items, "total": total, "limit": page.limit, "offset": page.offset, **others})

@@ -333,7 +333,7 @@ def test_pages_of_found_traces_follow_each_other(
 ) -> None:
     """Pages are parts of the whole list."""
     whole = many.found("order", sort=sort, order=order)
-    monkeypatch.setattr("pandaprobe_otel.local.pages.lists.PAGE_SIZE", 7)
+    monkeypatch.setattr("pandaprobe_otel.local.pages.site.PAGE_SIZE", 7)
     pages = [many.found("order", sort=sort, order=order, offset=offset) for offset in range(0, 35, 7)]
     assert [one for page in pages for one in page] == whole
     assert len(whole) == COUNT

@@ -23,8 +23,6 @@ from pandaprobe_otel.local.pages.trace_facts import facts_of, tool_uses
 from pandaprobe_otel.local.payloads import dumps, plain
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.language import search_for_score
-from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import record
 from pandaprobe_otel.traces.comparison import diff_payloads, paired_spans
 from pandaprobe_otel.traces.conversation import as_messages, turns_of
 from pandaprobe_otel.traces.markdown import markdown
@@ -148,8 +146,7 @@ def _load(request: Request, trace_id: UUID) -> Loaded | None:
         trace["spans"] = sorted(every, key=lambda span: str(span["started_at"]))
     else:
         live = None
-    store = context.services.evaluation.trace_scores
-    scores = [plain(store.record(score)) for score in store.latest_of_target(project.id, str(trace_id))]
+    (scores,) = plain(context.services.evaluation.trace_scores.latest(project.id, [str(trace_id)])).values()
     return Loaded(context=replace(context, project=project), record=TraceRecord(trace), scores=scores, live=live)
 
 
@@ -269,22 +266,22 @@ def show_session(request: Request, id: str, asked: Annotated[Asked, Query()]) ->
     if summary is None:
         return _missing(request, f"session {id}")
     turns: list[dict[str, Any]] = []
-    for trace in plain(queries.session_traces(context.project_id, id, Slice(limit=PAGE_SIZE, offset=asked.offset))):
+    for trace in plain(queries.session_traces(context.project_id, id, asked.page)):
         record_of = TraceRecord(trace)
         trace["latency_ms"] = record_of.duration_ms
         trace["asked"] = as_messages(trace["input"], "user")
         trace["answered"] = as_messages(trace["output"], "assistant")
         trace["failed"] = [span for span in record_of.spans if span.failed]
-        scores = evaluation.trace_scores.latest_of_target(context.project_id, trace["trace_id"])
-        trace["scores"] = [plain(evaluation.trace_scores.record(score)) for score in scores]
         turns.append(trace)
-    scores = evaluation.session_scores.latest_of_target(context.project_id, id)
+    scores = evaluation.trace_scores.latest(context.project_id, [trace["trace_id"] for trace in turns])
+    for trace in turns:
+        trace["scores"] = plain(scores[trace["trace_id"]])
     return page(
         "session.html",
         context=context,
         session=summary,
         turns=turns,
-        scores=[plain(evaluation.session_scores.record(score)) for score in scores],
+        scores=plain(evaluation.session_scores.latest(context.project_id, [id])[id]),
         asked=asked,
         page_size=PAGE_SIZE,
     )
@@ -306,7 +303,7 @@ def show_failure(request: Request, fingerprint: str, asked: Annotated[Asked, Que
         trace_id=group["example"]["trace_id"],
         options=(f"--project={project}", f"--endpoint={str(request.base_url).rstrip('/')}"),
     )
-    examples = failures.examples(context.project_id, fingerprint, limit=PAGE_SIZE, offset=asked.offset)
+    examples = failures.examples(context.project_id, fingerprint, asked.page)
     return page(
         "failure.html",
         context=context,
@@ -326,14 +323,14 @@ def show_run(request: Request, run_id: UUID, project: str | None = None) -> Resp
     row = evaluation.runs.get(context.project_id, str(run_id))
     if row is None:
         return _missing(request, f"run {run_id}")
-    run = plain(record(row))
+    run = plain(evaluation.runs.record(row))
     store = evaluation.session_scores if run["target_type"] == "SESSION" else evaluation.trace_scores
-    scores = [plain(store.record(score)) for score in store.of_run(context.project_id, str(run_id))]
+    scores: list[dict[str, Any]] = plain(store.of_run(context.project_id, str(run_id)))
     numbers: dict[str, list[float]] = {}
     for score in scores:
-        is_number = score["value"] is not None and score["data_type"] == "NUMERIC"
-        score["number"] = float(score["value"]) if is_number else 0.0
-        if is_number:
+        value = score["value"] if score["data_type"] == "NUMERIC" else None
+        score["number"] = 0.0 if value is None else float(value)
+        if value is not None:
             numbers.setdefault(score["name"], []).append(score["number"])
     scores.sort(key=lambda score: (score["value"] is not None, score["number"], score["name"]))
     means = [(name, sum(found) / len(found), search_for_score(name)) for name, found in sorted(numbers.items())]

@@ -18,10 +18,10 @@ from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.language import narrowed, search_for_score
 from pandaprobe_otel.local.search.searchable_fields import FIELDS
 from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.analytics import ALWAYS
 from pandaprobe_otel.local.store.labels import COUNTED
-from pandaprobe_otel.local.store.monitors import monitor_record
-from pandaprobe_otel.local.store.queries import Listing, Slice
-from pandaprobe_otel.local.store.records import record, trace_list_record
+from pandaprobe_otel.local.store.queries import Listing
+from pandaprobe_otel.local.store.records import trace_list_record, where_of
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.traces.conversation import preview
 
@@ -65,11 +65,11 @@ def _listed(template: str, context: Context, asked: Asked, **values: Any) -> Res
 def show_traces(request: Request, asked: Annotated[AskedTraces, Query()]) -> Response:
     """Show the traces of a project, newest first."""
     context = context_of(request, asked.project, "traces")
-    services, place = context.services, Slice(limit=PAGE_SIZE, offset=asked.offset)
+    services = context.services
     found, notes, wrong = context.searched(
         asked.q,
         lambda search: services.queries.traces(
-            context.project_id, TraceFilter(search=search), place, asked.sort, asked.order, counted=COUNTED
+            context.project_id, TraceFilter(search=search), asked.page, asked.sort, asked.order, counted=COUNTED
         ),
     )
     listing = found or Listing(rows=[], total=0, facets={})
@@ -97,12 +97,11 @@ def _complete(context: Context, traces: list[dict[str, Any]]) -> None:
     """Add the beginnings of questions, the outcomes and the latest scores to the traces of a list."""
     ids = [trace["trace_id"] for trace in traces]
     contents = context.services.queries.payloads(ids)
-    store = context.services.evaluation.trace_scores
-    scores = store.latest_of_targets(context.project_id, ids)
+    scores = context.services.evaluation.trace_scores.latest(context.project_id, ids)
     for trace in traces:
         given, outcome = contents.get(trace["trace_id"], (None, None))
         trace["metadata"], trace["asked"] = {"outcome": outcome}, preview(given)
-        trace["scores"] = [plain(store.record(score)) for score in scores.get(trace["trace_id"], ())]
+        trace["scores"] = plain(scores[trace["trace_id"]])
 
 
 @router.get("/complete")
@@ -130,7 +129,7 @@ def show_sessions(request: Request, asked: Annotated[AskedSessions, Query()]) ->
     sessions, total = context.services.queries.sessions(
         context.project_id,
         TraceFilter(session_query=asked.q or None),
-        Slice(limit=PAGE_SIZE, offset=asked.offset),
+        asked.page,
         asked.sort,
         "desc",
         has_error=True if asked.errors else None,
@@ -143,9 +142,7 @@ def show_failures(request: Request, asked: Annotated[Asked, Query()]) -> Respons
     """Show the failure groups of a project, those with most traces first."""
     context = context_of(request, asked.project, "failures")
     failures = context.services.failures
-    found, _, wrong = context.searched(
-        asked.q, lambda search: failures.find(context.project_id, search, limit=PAGE_SIZE, offset=asked.offset)
-    )
+    found, _, wrong = context.searched(asked.q, lambda search: failures.find(context.project_id, search, asked.page))
     return _listed("failures.html", context, asked, found=found, wrong=wrong)
 
 
@@ -154,21 +151,21 @@ def show_evaluations(request: Request, asked: Annotated[Asked, Query()]) -> Resp
     """Show the figures of each metric, and the runs."""
     context = context_of(request, asked.project, "evaluations")
     services = context.services
-    rows, total = services.evaluation.runs.find(context.project_id, limit=PAGE_SIZE, offset=asked.offset)
+    rows, total = services.evaluation.runs.find(where_of(context.project_id, {}), asked.page)
     metrics = [
         {**metric, "of": of, "search": search_for_score(metric["metric_name"]) if of == "traces" else None}
         for of, analytics in (
             ("traces", services.trace_score_analytics),
             ("sessions", services.session_score_analytics),
         )
-        for metric in analytics.summary(context.project_id, None, None)
+        for metric in analytics.summary(context.project_id, ALWAYS)
     ]
     return _listed(
         "evaluations.html",
         context,
         asked,
         metrics=metrics,
-        runs=[plain(record(row)) for row in rows],
+        runs=plain(rows),
         total=total,
         provider=services.evaluation.judge.provider,
     )
@@ -178,7 +175,5 @@ def show_evaluations(request: Request, asked: Annotated[Asked, Query()]) -> Resp
 def show_monitors(request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Show the monitors of a project."""
     context = context_of(request, asked.project, "monitors")
-    rows, total = context.services.evaluation.monitors.find(
-        context.project_id, status=None, limit=PAGE_SIZE, offset=asked.offset
-    )
-    return _listed("monitors.html", context, asked, monitors=[plain(monitor_record(row)) for row in rows], total=total)
+    found, total = context.services.evaluation.monitors.find(where_of(context.project_id, {}), asked.page)
+    return _listed("monitors.html", context, asked, monitors=plain(found), total=total)

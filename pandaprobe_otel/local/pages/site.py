@@ -24,6 +24,7 @@ from pandaprobe_otel.local.search.language import parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.services import Services, services_of
 from pandaprobe_otel.local.store.accounts import Project
+from pandaprobe_otel.local.store.records import Slice
 from pandaprobe_otel.local.store.trace_filter import Search
 
 T = TypeVar("T")
@@ -110,6 +111,11 @@ class Asked(BaseModel, frozen=True):
     q: str = ""
     project: str | None = None
     offset: Annotated[int, Field(ge=0, le=2**62)] = 0
+
+    @property
+    def page(self) -> Slice:
+        """The wanted page of the list."""
+        return Slice(limit=PAGE_SIZE, offset=self.offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

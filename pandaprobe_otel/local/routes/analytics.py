@@ -6,27 +6,30 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from pandaprobe_otel.api.fields import AnalyticsGranularity, AnalyticsMetric
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.routing import (
-    ApiRoute,
-    Limit100,
-    Limit200,
-    Offset,
-    RequiredMoment,
-    Since,
-    answer,
-    micros_or_none,
-)
+from pandaprobe_otel.local.routing import ApiRoute, RequiredMoment, Since, answer, listed, page_up_to
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.analytics import ScoreAnalytics, Window
-from pandaprobe_otel.local.times import micros_of
+from pandaprobe_otel.local.store.records import Slice
 
 router = APIRouter(route_class=ApiRoute)
 
+
+async def _started(started_after: RequiredMoment, started_before: RequiredMoment) -> Window:
+    return Window(after=started_after, before=started_before)
+
+
+async def _scored(date_from: Since = None, date_to: Since = None) -> Window:
+    return Window(after=date_from, before=date_to)
+
+
+Started = Annotated[Window, Depends(_started)]
+Scored = Annotated[Window, Depends(_scored)]
+Ranks = Annotated[Slice, Depends(page_up_to(100, 20))]
 Buckets = Annotated[int, Query(ge=1, le=100)]
 _SESSIONS = "/evaluations/analytics/session-scores"
 
@@ -34,13 +37,11 @@ _SESSIONS = "/evaluations/analytics/session-scores"
 @router.get("/traces/analytics", tags=["traces"], response_model=list[dict[str, Any]])
 def get_analytics(
     scope: Scope,
-    started_after: RequiredMoment,
-    started_before: RequiredMoment,
+    window: Started,
     metric: AnalyticsMetric = "volume",
     granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Count traces, errors and latencies, or tokens and cost, by time; or rank models."""
-    window = Window(after=micros_of(started_after), before=micros_of(started_before))
     analytics = scope.services.trace_analytics
     if metric == "models":
         return answer(analytics.models(scope.project_id, window))
@@ -52,12 +53,10 @@ def get_analytics(
 @router.get("/sessions/analytics", tags=["sessions"], response_model=list[dict[str, Any]])
 def get_session_analytics(
     scope: Scope,
-    started_after: RequiredMoment,
-    started_before: RequiredMoment,
+    window: Started,
     granularity: AnalyticsGranularity = "day",
 ) -> Response:
     """Count sessions by time."""
-    window = Window(after=micros_of(started_after), before=micros_of(started_before))
     return answer(scope.services.trace_analytics.sessions(scope.project_id, window, granularity))
 
 
@@ -65,32 +64,23 @@ def _add_analytics(path: str, analytics_of: Callable[[Services], ScoreAnalytics]
     """Add the routes that both kinds of scores have."""
 
     @router.get(f"{path}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
-    def get_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
+    def get_score_summary(scope: Scope, window: Scored) -> Response:
         """Summarize the scores of each name."""
-        after, before = micros_or_none(date_from), micros_or_none(date_to)
-        return answer(analytics_of(scope.services).summary(scope.project_id, after, before))
+        return answer(analytics_of(scope.services).summary(scope.project_id, window))
 
     @router.get(f"{path}/trend", tags=["evaluations"], response_model=list[dict[str, Any]])
     def get_score_trend(
-        scope: Scope,
-        metric_name: str,
-        date_from: Since = None,
-        date_to: Since = None,
-        granularity: AnalyticsGranularity = "day",
+        scope: Scope, metric_name: str, window: Scored, granularity: AnalyticsGranularity = "day"
     ) -> Response:
         """Average a metric by time."""
-        after, before = micros_or_none(date_from), micros_or_none(date_to)
         analytics = analytics_of(scope.services)
-        return answer(analytics.trend(scope.project_id, metric_name, after, before, granularity))
+        return answer(analytics.trend(scope.project_id, metric_name, window, granularity))
 
     @router.get(f"{path}/distribution", tags=["evaluations"], response_model=list[dict[str, Any]])
-    def get_score_distribution(
-        scope: Scope, metric_name: str, date_from: Since = None, date_to: Since = None, buckets: Buckets = 10
-    ) -> Response:
+    def get_score_distribution(scope: Scope, metric_name: str, window: Scored, buckets: Buckets = 10) -> Response:
         """Count a metric's scores by value."""
-        after, before = micros_or_none(date_from), micros_or_none(date_to)
         analytics = analytics_of(scope.services)
-        return answer(analytics.distribution(scope.project_id, metric_name, after, before, buckets))
+        return answer(analytics.distribution(scope.project_id, metric_name, window, buckets))
 
 
 _add_analytics("/evaluations/analytics/trace-scores", attrgetter("trace_score_analytics"))
@@ -99,7 +89,7 @@ _add_analytics(_SESSIONS, attrgetter("session_score_analytics"))
 
 @router.get(f"{_SESSIONS}/history/{{session_id}}", tags=["evaluations"], response_model=list[dict[str, Any]])
 def get_session_score_history(
-    scope: Scope, session_id: str, metric_name: str | None = None, limit: Limit200 = 50
+    scope: Scope, session_id: str, metric_name: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> Response:
     """List the scores of a session, oldest first."""
     analytics = scope.services.session_score_analytics
@@ -107,11 +97,8 @@ def get_session_score_history(
 
 
 @router.get(f"{_SESSIONS}/comparison", tags=["evaluations"], response_model=dict[str, Any])
-def get_session_score_comparison(
-    scope: Scope, metric_name: str, sort_order: str = "asc", limit: Limit100 = 20, offset: Offset = 0
-) -> Response:
+def get_session_score_comparison(scope: Scope, metric_name: str, page: Ranks, sort_order: str = "asc") -> Response:
     """Rank sessions by their latest score of a metric. Any order except `asc` is descending."""
-    items, total = scope.services.session_score_analytics.comparison(
-        scope.project_id, metric_name, ascending=sort_order == "asc", limit=limit, offset=offset
-    )
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+    analytics = scope.services.session_score_analytics
+    found = analytics.comparison(scope.project_id, metric_name, page, ascending=sort_order == "asc")
+    return listed(found, page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from starlette import types
@@ -15,12 +15,11 @@ from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.auth import LOCAL_API_KEY, Scope, check_sender, valid_name
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.models.traces import LiveDrafts
-from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, answer
+from pandaprobe_otel.local.routing import ApiRoute, Page, answer, listed
 from pandaprobe_otel.local.search.language import All, narrowed, parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.services import services_of
-from pandaprobe_otel.local.store.queries import Slice
-from pandaprobe_otel.local.store.records import trace_list_record
+from pandaprobe_otel.local.store.records import Slice, trace_list_record
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import iso
 
@@ -32,9 +31,8 @@ router = APIRouter(include_in_schema=False)
 @limited.get("/traces")
 def search_traces(
     scope: Scope,
+    page: Page,
     query: str = "",
-    limit: Limit200 = 50,
-    offset: Offset = 0,
     sort_by: TraceSortBy = "started_at",
     sort_order: SortOrder = "desc",
 ) -> Response:
@@ -44,27 +42,24 @@ def search_traces(
     except SearchError as error:
         raise InvalidFieldError("query", f"{error} (at character {error.position + 1})") from None
     search = None if parsed.query == All(()) else Search(query=parsed.query, now=scope.services.now())
-    found = scope.services.queries.traces(
-        scope.project_id, TraceFilter(search=search), Slice(limit=limit, offset=offset), sort_by, sort_order
-    )
-    listed: dict[str, Any] = {"items": [trace_list_record(row) for row in found.rows], "total": found.total}
-    return answer({**listed, "limit": limit, "offset": offset, "notes": list(parsed.notes)})
+    wanted = TraceFilter(search=search)
+    found = scope.services.queries.traces(scope.project_id, wanted, page, sort_by, sort_order)
+    return listed(([*map(trace_list_record, found.rows)], found.total), page, notes=list(parsed.notes))
 
 
 EXAMPLES: Final = 10
 
 
 @limited.get("/failures")
-def list_failures(scope: Scope, since: str = "", query: str = "", limit: Limit200 = 50, offset: Offset = 0) -> Response:
+def list_failures(scope: Scope, page: Page, since: str = "", query: str = "") -> Response:
     """List failure groups, those with most traces first. `since` is an age (`7d`) or a moment."""
     try:
         wanted = parse(narrowed(query, f"after:{since}" if since else "")).query
     except SearchError as error:
         raise refused(f"{error} (at {error.position})") from None
     search = Search(query=wanted, now=scope.services.now())
-    found = scope.services.failures.find(scope.project_id, search, limit=limit, offset=offset)
-    period = {"from": iso(found.start), "to": iso(found.end)}
-    return answer({"items": found.items, "total": found.total, "limit": limit, "offset": offset, **period})
+    found = scope.services.failures.find(scope.project_id, search, page)
+    return listed((found.items, found.total), page, **{"from": iso(found.start), "to": iso(found.end)})
 
 
 @limited.get("/failures/{fingerprint}")
@@ -74,7 +69,7 @@ def get_failure(scope: Scope, fingerprint: str, examples: Annotated[int, Query(g
     group = failures.get(scope.project_id, fingerprint, now=scope.services.now())
     if group is None:
         raise not_found(f"Failure {fingerprint}")
-    return answer({**group, "examples": failures.examples(scope.project_id, fingerprint, limit=examples)})
+    return answer({**group, "examples": failures.examples(scope.project_id, fingerprint, Slice(limit=examples))})
 
 
 @router.post("/local/live", status_code=204)

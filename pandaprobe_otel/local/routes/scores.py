@@ -16,9 +16,9 @@ from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.models.evaluations import CreateTraceScore, UpdateTraceScore, check_value
 from pandaprobe_otel.local.payloads import encode
-from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, Since, answer, micros_or_none
+from pandaprobe_otel.local.routing import ApiRoute, Page, Since, answer, listed
+from pandaprobe_otel.local.store.evaluations import NewScore, number_of
 from pandaprobe_otel.local.store.records import where_of
-from pandaprobe_otel.local.store.scores import NewScore, ScoreStore, number_of
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
@@ -29,6 +29,7 @@ Status = Annotated[ScoreStatus | None, Query()]
 @router.get("/trace-scores", response_model=answers.Page[answers.TraceScore])
 def list_trace_scores(
     scope: Scope,
+    page: Page,
     trace_id: UUID | None = None,
     name: str | None = None,
     source: Source = None,
@@ -38,21 +39,19 @@ def list_trace_scores(
     environment: str | None = None,
     date_from: Since = None,
     date_to: Since = None,
-    limit: Limit200 = 50,
-    offset: Offset = 0,
 ) -> Response:
     """List scores of traces, newest first."""
     wanted = {
-        "trace_id": None if trace_id is None else str(trace_id),
+        "trace_id": trace_id and str(trace_id),
         "name": name,
         "source": source,
         "status": status,
         "data_type": data_type,
-        "eval_run_id": None if eval_run_id is None else str(eval_run_id),
+        "eval_run_id": eval_run_id and str(eval_run_id),
         "environment": environment,
     }
-    condition = where_of(scope.project_id, wanted, micros_or_none(date_from), micros_or_none(date_to))
-    return _page(scope.services.evaluation.trace_scores, condition, limit, offset)
+    condition = where_of(scope.project_id, wanted, date_from, date_to)
+    return listed(scope.services.evaluation.trace_scores.find(condition, page), page)
 
 
 @router.post("/trace-scores", status_code=201, response_model=answers.TraceScore)
@@ -61,33 +60,24 @@ def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
     services, trace_id = scope.services, str(body.trace_id)
     if services.traces.get(scope.project_id, trace_id) is None:
         raise not_found(f"Trace {trace_id}")
-    scores = services.evaluation.trace_scores
-    new = NewScore(
-        target=trace_id,
-        name=body.name,
-        value=body.value,
-        data_type=body.data_type,
-        source=body.source,
-        reason=body.reason,
-        metadata=body.metadata,
-    )
+    new = NewScore(target=trace_id, **body.model_dump(exclude={"trace_id"}))
     with services.database.write() as connection:
-        score_id = scores.add(connection, scope.project_id, new, now=services.now())
-    return answer(scores.record(_score(scope, score_id)), 201)
+        score_id = services.evaluation.trace_scores.score(connection, scope.project_id, new, now=services.now())
+    return _shown(scope, score_id, 201)
 
 
 @router.get("/trace-scores/{trace_id}", response_model=list[answers.TraceScore])
 def get_scores_for_trace(scope: Scope, trace_id: UUID) -> Response:
     """Return the latest score of each name. An unknown trace has none."""
-    scores = scope.services.evaluation.trace_scores
-    return answer([scores.record(row) for row in scores.latest_of_target(scope.project_id, str(trace_id))])
+    (scores,) = scope.services.evaluation.trace_scores.latest(scope.project_id, [str(trace_id)]).values()
+    return answer(scores)
 
 
 @router.patch("/trace-scores/{score_id}", response_model=answers.TraceScore)
 def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> Response:
     """Correct a score by hand. Its source becomes ANNOTATION and its status SUCCESS, whatever the request says."""
     row = _score(scope, str(score_id))
-    columns: dict[str, Any] = {"source": "ANNOTATION", "status": "SUCCESS"}
+    columns: dict[str, Any] = {"source": "ANNOTATION", "status": "SUCCESS", "updated_at": scope.services.now()}
     if body.value is not None:
         try:
             check_value(body.value, ScoreDataType(row["data_type"]))
@@ -98,9 +88,8 @@ def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> 
         columns["reason"] = body.reason
     if body.metadata is not None:
         columns["metadata"] = encode(body.metadata)
-    scores = scope.services.evaluation.trace_scores
-    scores.change(str(score_id), columns, now=scope.services.now())
-    return answer(scores.record(_score(scope, str(score_id))))
+    scope.services.evaluation.trace_scores.change(str(score_id), columns)
+    return _shown(scope, str(score_id))
 
 
 @router.delete("/trace-scores/{score_id}", status_code=204, response_model=None)
@@ -113,6 +102,7 @@ def delete_trace_score(scope: Scope, score_id: UUID) -> None:
 @router.get("/session-scores", response_model=answers.Page[answers.SessionScore])
 def list_session_scores(
     scope: Scope,
+    page: Page,
     session_id: str | None = None,
     name: str | None = None,
     source: Source = None,
@@ -120,21 +110,18 @@ def list_session_scores(
     eval_run_id: UUID | None = None,
     date_from: Since = None,
     date_to: Since = None,
-    limit: Limit200 = 50,
-    offset: Offset = 0,
 ) -> Response:
     """List scores of sessions, newest first."""
-    run_id = None if eval_run_id is None else str(eval_run_id)
+    run_id = eval_run_id and str(eval_run_id)
     wanted = {"session_id": session_id, "name": name, "source": source, "status": status, "eval_run_id": run_id}
-    condition = where_of(scope.project_id, wanted, micros_or_none(date_from), micros_or_none(date_to))
-    return _page(scope.services.evaluation.session_scores, condition, limit, offset)
+    condition = where_of(scope.project_id, wanted, date_from, date_to)
+    return listed(scope.services.evaluation.session_scores.find(condition, page), page)
 
 
 @router.get("/session-scores/{session_id}", response_model=list[answers.SessionScore])
 def get_scores_for_session(scope: Scope, session_id: str) -> Response:
     """Return every score of a session, newest first. An unknown session has none."""
-    scores = scope.services.evaluation.session_scores
-    return answer([scores.record(row) for row in scores.of_target(scope.project_id, session_id)])
+    return answer(scope.services.evaluation.session_scores.of_target(scope.project_id, session_id))
 
 
 @router.delete("/session-scores/{score_id}", status_code=204, response_model=None)
@@ -150,7 +137,5 @@ def _score(scope: ProjectScope, score_id: str) -> sqlite3.Row:
     return row
 
 
-def _page(scores: ScoreStore, condition: tuple[str, list[Any]], limit: int, offset: int) -> Response:
-    rows, total = scores.find(condition, limit=limit, offset=offset)
-    items = [scores.record(row) for row in rows]
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+def _shown(scope: ProjectScope, score_id: str, status: int = 200) -> Response:
+    return answer(scope.services.evaluation.trace_scores.record(_score(scope, score_id)), status)

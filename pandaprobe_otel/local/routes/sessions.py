@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from pandaprobe_otel.api import models as answers
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.routing import ApiRoute, Limit200, Limit1000, Offset, Since, Tags, answer, micros_or_none
-from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.routing import ApiRoute, Page, Since, Tags, answer, listed, page_up_to
+from pandaprobe_otel.local.store.records import Slice
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["sessions"])
@@ -19,8 +21,7 @@ router = APIRouter(route_class=ApiRoute, tags=["sessions"])
 @router.get("/sessions", response_model=answers.Page[answers.SessionSummary])
 def list_sessions(
     scope: Scope,
-    limit: Limit200 = 50,
-    offset: Offset = 0,
+    page: Page,
     user_id: str | None = None,
     has_error: bool | None = None,
     started_after: Since = None,
@@ -35,24 +36,21 @@ def list_sessions(
         user_id=user_id,
         tags=tuple(tags or ()),
         session_query=query,
-        after=micros_or_none(started_after),
-        before=micros_or_none(started_before),
+        after=started_after,
+        before=started_before,
     )
-    items, total = scope.services.queries.sessions(
-        scope.project_id, wanted, Slice(limit=limit, offset=offset), sort_by, sort_order, has_error=has_error
-    )
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+    queries = scope.services.queries
+    return listed(queries.sessions(scope.project_id, wanted, page, sort_by, sort_order, has_error=has_error), page)
 
 
 @router.get("/sessions/{session_id}", response_model=answers.Session)
-def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: Offset = 0) -> Response:
+def get_session(scope: Scope, session_id: str, page: Annotated[Slice, Depends(page_up_to(1000, 200))]) -> Response:
     """Return a session with a page of its traces, oldest first. The totals cover all traces."""
     queries = scope.services.queries
     summary = queries.session(scope.project_id, session_id)
     if summary is None:
         raise not_found(f"Session '{session_id}'")
-    place = Slice(limit=limit, offset=offset)
-    return answer({**summary, "traces": queries.session_traces(scope.project_id, session_id, place)})
+    return answer({**summary, "traces": queries.session_traces(scope.project_id, session_id, page)})
 
 
 @router.delete("/sessions/{session_id}", response_model=answers.TracesDeleted)

@@ -24,8 +24,7 @@ from pandaprobe_otel.local.models.traces import (
     TraceCreate,
     TraceUpdate,
 )
-from pandaprobe_otel.local.routing import ApiRoute, Limit200, Offset, Since, Tags, answer, micros_or_none
-from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.routing import ApiRoute, Page, Since, Tags, answer, listed
 from pandaprobe_otel.local.store.records import trace_list_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
@@ -131,8 +130,7 @@ def _as_sent(**moments: datetime | None) -> dict[str, str]:
 @router.get("/traces", response_model=answers.Page[answers.TraceListItem])
 def list_traces(
     scope: Scope,
-    limit: Limit200 = 50,
-    offset: Offset = 0,
+    page: Page,
     session_id: str | None = None,
     status: Annotated[TraceStatus | None, Query()] = None,
     user_id: str | None = None,
@@ -150,21 +148,17 @@ def list_traces(
         user_id=user_id,
         tags=tuple(tags or ()),
         name=name,
-        after=micros_or_none(started_after),
-        before=micros_or_none(started_before),
+        after=started_after,
+        before=started_before,
     )
-    found = scope.services.queries.traces(
-        scope.project_id, wanted, Slice(limit=limit, offset=offset), sort_by, sort_order
-    )
-    items = [trace_list_record(row) for row in found.rows]
-    return answer({"items": items, "total": found.total, "limit": limit, "offset": offset})
+    found = scope.services.queries.traces(scope.project_id, wanted, page, sort_by, sort_order)
+    return listed(([*map(trace_list_record, found.rows)], found.total), page)
 
 
 @router.get("/traces/users", response_model=answers.Page[answers.UserSummary])
-def list_trace_users(scope: Scope, limit: Limit200 = 50, offset: Offset = 0) -> Response:
+def list_trace_users(scope: Scope, page: Page) -> Response:
     """List the users of traces, most recently seen first."""
-    items, total = scope.services.queries.users(scope.project_id, Slice(limit=limit, offset=offset))
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+    return listed(scope.services.queries.users(scope.project_id, page), page)
 
 
 @router.get("/traces/{trace_id}", response_model=answers.Trace)

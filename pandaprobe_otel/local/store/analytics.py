@@ -9,12 +9,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.records import where_of
-from pandaprobe_otel.local.times import DAY, HOUR, iso, iso_or_none
+from pandaprobe_otel.local.store.records import Slice, where_of
+from pandaprobe_otel.local.times import DAY, HOUR, iso, iso_or_none, micros_of
 
 _TOP_MODELS: Final = 10
 # The epoch was a Thursday; weeks begin on Monday.
@@ -28,10 +29,13 @@ _WIDTHS: Final[dict[AnalyticsGranularity, tuple[int, int]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Period from `after` until before `before`, in microseconds."""
+    """Period from `after` until before `before`; None means any."""
 
-    after: int
-    before: int
+    after: datetime | None
+    before: datetime | None
+
+
+ALWAYS: Final = Window(after=None, before=None)
 
 
 class TraceAnalytics:
@@ -112,7 +116,8 @@ class TraceAnalytics:
 
     def _rows(self, statement: str, project_id: str, window: Window) -> list[sqlite3.Row]:
         with self._database.read() as connection:
-            return connection.execute(statement, (project_id, window.after, window.before)).fetchall()
+            moments = (micros_of(moment) for moment in (window.after, window.before) if moment is not None)
+            return connection.execute(statement, (project_id, *moments)).fetchall()
 
 
 class ScoreAnalytics:
@@ -122,18 +127,18 @@ class ScoreAnalytics:
         self._database = database
         self._table = table
 
-    def summary(self, project_id: str, after: int | None, before: int | None) -> list[dict[str, Any]]:
+    def summary(self, project_id: str, window: Window) -> list[dict[str, Any]]:
         """Summarize the scores of each name."""
         groups: dict[str, list[Any]] = {}
-        for row in self._rows(project_id, {}, after, before):
+        for row in self._rows(project_id, {}, window):
             groups.setdefault(row["name"], []).append(row)
         return [_summary(name, groups[name]) for name in sorted(groups)]
 
     def trend(
-        self, project_id: str, name: str, after: int | None, before: int | None, granularity: AnalyticsGranularity
+        self, project_id: str, name: str, window: Window, granularity: AnalyticsGranularity
     ) -> list[dict[str, Any]]:
         """Average a metric by the time of scoring."""
-        rows = [row for row in self._rows(project_id, {"name": name}, after, before) if _counts(row)]
+        rows = [row for row in self._rows(project_id, {"name": name}, window) if _counts(row)]
         return [
             {
                 "bucket": bucket,
@@ -144,13 +149,11 @@ class ScoreAnalytics:
             for bucket, members in _bucketed(rows, granularity)
         ]
 
-    def distribution(
-        self, project_id: str, name: str, after: int | None, before: int | None, buckets: int
-    ) -> list[dict[str, Any]]:
+    def distribution(self, project_id: str, name: str, window: Window, buckets: int) -> list[dict[str, Any]]:
         """Count a metric's scores by value. A score of exactly 1.0 has its own bucket after the last (as on the
         server).
         """
-        rows = self._rows(project_id, {"name": name}, after, before)
+        rows = self._rows(project_id, {"name": name}, window)
         counts = Counter(min(int(row["number"] * buckets), buckets) + 1 for row in rows if _counts(row))
         return [
             {
@@ -173,11 +176,11 @@ class ScoreAnalytics:
         return [{**dict(row), "created_at": iso(row["created_at"])} for row in rows]
 
     def comparison(
-        self, project_id: str, name: str, *, ascending: bool, limit: int, offset: int
+        self, project_id: str, name: str, page: Slice, *, ascending: bool
     ) -> tuple[list[dict[str, Any]], int]:
         """Rank sessions by their newest score of a metric."""
         newest: dict[str, sqlite3.Row] = {}
-        for row in self._rows(project_id, {"name": name, "data_type": "NUMERIC"}, None, None, "*"):
+        for row in self._rows(project_id, {"name": name, "data_type": "NUMERIC"}, ALWAYS, "*"):
             if row["status"] == "SUCCESS":
                 newest[row["session_id"]] = row
         sign = 1 if ascending else -1
@@ -189,19 +192,18 @@ class ScoreAnalytics:
                 "evaluated_at": iso(row["created_at"]),
                 "eval_run_id": row["eval_run_id"],
             }
-            for row in ranked[offset : offset + limit]
+            for row in ranked[page.offset : page.offset + page.limit]
         ], len(ranked)
 
     def _rows(
         self,
         project_id: str,
         wanted: dict[str, Any],
-        after: int | None,
-        before: int | None,
+        window: Window,
         columns: str = "name, number, status, created_at AS at",
     ) -> list[sqlite3.Row]:
         """Return scores, oldest first."""
-        where, values = where_of(project_id, wanted, after, before)
+        where, values = where_of(project_id, wanted, window.after, window.before)
         with self._database.read() as connection:
             statement = f"SELECT {columns} FROM {self._table} WHERE {where} ORDER BY created_at, seq"
             return connection.execute(statement, values).fetchall()

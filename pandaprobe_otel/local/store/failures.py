@@ -18,7 +18,7 @@ from pandaprobe_otel.failures.low_scores import is_low
 from pandaprobe_otel.local.payloads import dumps, loads, plain
 from pandaprobe_otel.local.search.language import All
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.records import TRACE_COLUMNS
+from pandaprobe_otel.local.store.records import TRACE_COLUMNS, Slice
 from pandaprobe_otel.local.store.spans import whole_trace
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import iso
@@ -35,7 +35,7 @@ _EXAMPLE: Final = ("trace_id", "name", "status", "release", "span_id", "text")
 class FailureGroups:
     """A page of groups in the form of `GET /local/failures`, the number of all, and the period of the trends."""
 
-    items: Sequence[dict[str, Any]]
+    items: list[dict[str, Any]]
     total: int
     start: int
     end: int
@@ -76,7 +76,7 @@ class Failures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, project_id: str, search: Search, *, limit: int, offset: int) -> FailureGroups:
+    def find(self, project_id: str, search: Search, page: Slice) -> FailureGroups:
         """Return one page of the groups with traces that match a search; groups with most traces come first."""
         where, values = "", list[Any]()
         if search.query != All(()):
@@ -86,7 +86,7 @@ class Failures:
             rows = _groups(connection, project_id, where, values)
             start = min((row["since"] for row in rows), default=search.now)
             end = max(search.now, start + 1)
-            shown = _records(connection, project_id, rows[offset : offset + limit], start, end)
+            shown = _records(connection, project_id, rows[page.offset : page.offset + page.limit], start, end)
             return FailureGroups(items=shown, total=len(rows), start=start, end=end)
 
     def get(self, project_id: str, fingerprint: str, *, now: int) -> dict[str, Any] | None:
@@ -96,10 +96,10 @@ class Failures:
             found = _records(connection, project_id, rows, rows[0]["since"], now + 1) if rows else [None]
             return found[0]
 
-    def examples(self, project_id: str, fingerprint: str, *, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+    def examples(self, project_id: str, fingerprint: str, page: Slice) -> list[dict[str, Any]]:
         """Return traces of a group, newest first, with the text and the span of the finding."""
         with self._database.read() as connection:
-            return _examples(connection, project_id, fingerprint, limit, offset)
+            return _examples(connection, project_id, fingerprint, page)
 
     def of_trace(self, project_id: str, trace_id: str) -> list[tuple[str, str]]:
         """Return fingerprints and names of a trace's groups, by the rank of its failures."""
@@ -156,22 +156,20 @@ def _records(
             "releases": releases[row["fingerprint"]],
             "parts": loads(row["parts"]),
             "why": MARKED if row["marked"] else RULE_OF[FailureKind(row["kind"])],
-            "example": _examples(connection, project_id, row["fingerprint"], 1, 0)[0],
+            "example": _examples(connection, project_id, row["fingerprint"], Slice(limit=1))[0],
         }
         for row in rows
     ]
 
 
-def _examples(
-    connection: sqlite3.Connection, project_id: str, fingerprint: str, limit: int, offset: int
-) -> list[dict[str, Any]]:
+def _examples(connection: sqlite3.Connection, project_id: str, fingerprint: str, page: Slice) -> list[dict[str, Any]]:
     rows = connection.execute(
         f"SELECT {', '.join(f'traces.{name}' for name in _EXAMPLE[:4])}, traces.started_at, span_id, text FROM"
         " (SELECT rowid AS id, trace_seq FROM findings WHERE project_id = ? AND recovered = 0 AND fingerprint = ?"
         " GROUP BY trace_seq ORDER BY started_at DESC, trace_seq DESC LIMIT ? OFFSET ?) AS newest"
         " JOIN findings ON findings.rowid = newest.id"
         " JOIN traces ON traces.seq = newest.trace_seq ORDER BY traces.started_at DESC, traces.seq DESC",
-        (project_id, fingerprint, limit, offset),
+        (project_id, fingerprint, page.limit, page.offset),
     ).fetchall()
     return [{**{name: row[name] for name in _EXAMPLE}, "started_at": iso(row["started_at"])} for row in rows]
 

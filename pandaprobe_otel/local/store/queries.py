@@ -19,7 +19,7 @@ from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.labels import Facet, Proposal, facets, proposals
 from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
-from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
+from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS, Slice
 from pandaprobe_otel.local.store.spans import whole_trace
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import MINUTE, iso, iso_or_none
@@ -51,14 +51,6 @@ _SESSION_SUMS: Final = """
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
     SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """A page of a list."""
-
-    limit: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +222,7 @@ class Queries:
         found, _ = self.sessions(
             project_id,
             TraceFilter(session_id=session_id),
-            Slice(limit=1, offset=0),
+            Slice(limit=1),
             "recent",
             "desc",
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.local.payloads import encode, fragment, merge_objects
 from pandaprobe_otel.local.store.blocks import Content
@@ -60,27 +61,30 @@ def span_record(row: sqlite3.Row, trace_id: str, content: Content) -> dict[str, 
     }
 
 
+Condition: TypeAlias = tuple[str, list[Any]]
+"""A condition of SQL, and its values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A page of a list."""
+
+    limit: int
+    offset: int = 0
+
+
 def where_of(
-    project_id: str, wanted: Mapping[str, Any], after: int | None = None, before: int | None = None
-) -> tuple[str, list[Any]]:
+    project_id: str, wanted: Mapping[str, Any], after: datetime | None = None, before: datetime | None = None
+) -> Condition:
     """Return the SQL condition for rows of a project with the wanted values (None means any), and its values.
 
     `after` and `before` bound the moment of creation.
     """
     pairs = {"project_id = ?": project_id, **{f"{column} = ?": value for column, value in wanted.items()}}
-    pairs |= {"created_at >= ?": after, "created_at < ?": before}
+    moments = {"created_at >= ?": after, "created_at < ?": before}
+    pairs |= {condition: None if moment is None else micros_of(moment) for condition, moment in moments.items()}
     given = {condition: value for condition, value in pairs.items() if value is not None}
     return " AND ".join(given), list(given.values())
-
-
-def newest_of(
-    connection: sqlite3.Connection, table: str, condition: tuple[str, list[Any]], *, limit: int, offset: int
-) -> tuple[list[sqlite3.Row], int]:
-    """Return one page of the rows of a condition, newest first, and the number of all."""
-    where, values = condition
-    (total,) = connection.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", values).fetchone()
-    statement = f"SELECT * FROM {table} WHERE {where} ORDER BY created_at DESC, seq DESC LIMIT ? OFFSET ?"
-    return connection.execute(statement, (*values, limit, offset)).fetchall(), total
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.conditions import condition_of
 from pandaprobe_otel.local.search.language import Query
 from pandaprobe_otel.local.store.labels import LONGEST
+from pandaprobe_otel.local.times import micros_of
 
 _TAGGED: Final = (
     "seq IN (SELECT seq FROM trace_labels WHERE label IN (SELECT id FROM labels WHERE labels.project_id = ?"
@@ -26,15 +28,15 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFilter:
-    """Filters of a project's traces. None means any. Moments are microseconds, and `before` is exclusive."""
+    """Filters of a project's traces. None means any. `before` is exclusive."""
 
     session_id: str | None = None
     status: str | None = None
     user_id: str | None = None
     tags: tuple[str, ...] = ()
     name: str | None = None
-    after: int | None = None
-    before: int | None = None
+    after: datetime | None = None
+    before: datetime | None = None
     session_query: str | None = None
     search: Search | None = None
 
@@ -65,5 +67,5 @@ class TraceFilter:
         for sign, moment in ((">=", self.after), ("<", self.before)):
             if moment is not None:
                 clauses.append(f"started_at {sign} ?")
-                values.append(moment)
+                values.append(micros_of(moment))
         return " AND ".join(clauses), values
