@@ -38,7 +38,7 @@ _V = TypeVar("_V")
 
 
 class RecentIds(dict[str, _V]):
-    """What belongs to ids of services. If there are too many, the oldest are forgotten."""
+    """Values by ids of services. If there are too many, the oldest are forgotten."""
 
     def keep(self, one: str, value: _V) -> None:
         """Keep the value of a new id."""
