@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -24,3 +25,13 @@ def guarded(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) 
         pass_on(error)
         _logger.debug("An observation failed; the observed call is not affected.", exc_info=True)
         return None
+
+
+def observing(method: Callable[_P, object]) -> Callable[_P, None]:
+    """Return the method for calls by a framework: what goes wrong in it is logged, as by `guarded`."""
+
+    @functools.wraps(method)
+    def observed(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        guarded(method, *args, **kwargs)
+
+    return observed

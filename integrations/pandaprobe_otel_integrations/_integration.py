@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError, 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.config.integrations import TABLE
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.process.guard import pass_on
@@ -128,6 +129,9 @@ class Integration(BaseInstrumentor):
     makes_own_spans: ClassVar[bool] = False
     """True if the library makes the spans itself; they are then `adopted` and not `hooked`."""
 
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of the traces that a framework starts; an adapter sets them."""
+
     _lock = threading.RLock()
     _patches: list[Undoable]
     _problems: dict[str, str]
@@ -219,7 +223,7 @@ class Integration(BaseInstrumentor):
 
     def _uninstrument(self, **kwargs: Any) -> None:
         with self._lock:
-            self._open = False
+            self._open, self.values = False, None
             self._leave_out_repeats()
             for patch in reversed(self._patches):
                 patch.undo()
@@ -244,6 +248,17 @@ class Integration(BaseInstrumentor):
         None if no vendor does, or if our integration records anyway.
         """
         return None if self._beside_others else self._watch.active()
+
+    def _leaves_it_to_others(self) -> bool:
+        """Return whether the integration is on, but another vendor records the calls."""
+        return self._open and self._active_rival() is not None
+
+    def _recorder_if_on(self) -> Recorder | None:
+        return self._recorder if self._open else None
+
+    def _recorder_if_alone(self) -> Recorder | None:
+        """Return the recorder while the integration is on and no other vendor records the calls."""
+        return self._recorder if self._open and self._active_rival() is None else None
 
     def _watched(self, client: Any) -> Any:
         """Return the part of a client by which `watch_client` recognises it."""

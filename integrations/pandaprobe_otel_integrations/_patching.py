@@ -59,6 +59,14 @@ class Undoable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A change to a library that no patch makes, such as a registered handler."""
+
+    undo: Callable[[], None]
+    """Restores the previous state."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Patch:
     """One attribute that was wrapped or, without a wrapper, replaced."""

@@ -9,7 +9,7 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
@@ -21,6 +21,7 @@ from opentelemetry.trace import Span, set_span_in_context
 from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_replaying
 from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, obj
 from pandaprobe_otel_integrations._model_call import Recorder
@@ -29,6 +30,8 @@ from pandaprobe_otel_integrations._spans import ModelClaim, fail, with_claim, wi
 
 RUN_KEY: Final = "pandaprobe-run"
 """Context key of the run whose body runs in the context."""
+
+_ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 MAX_OPEN: Final = 10_000
 """Largest number of open runs. An app that abandons runs would collect more; the oldest ones are then dropped."""
@@ -87,10 +90,13 @@ class Run:
         attach(self.context)
 
     def leave_body(self) -> None:
-        """Restore the caller's context, if the current context is the one that `enter_body` made."""
-        if self._before is not None and get_current() is self.context:
-            attach(self._before)
-        self._before = None
+        """Restore the caller's context, if this run or one inside it is current.
+
+        An end that comes from elsewhere finds another current run, and changes nothing.
+        """
+        before, self._before = self._before, None
+        if before is not None and self in runs_around(get_current().get(RUN_KEY)):
+            attach(before)
 
     def claim_model_call(self) -> None:
         """Claim the model call that follows, in the caller's context: this run records it."""
@@ -109,6 +115,13 @@ class Run:
             if self._before is not None and get_current() is self._claimed:
                 attach(self._before)
             self.claim = self._claimed = self._before = None
+
+
+def runs_around(run: object) -> Iterator[Run]:
+    """Yield a run and the runs around it, the innermost first; nothing for any other value."""
+    while isinstance(run, Run):
+        yield run
+        run = run.parent
 
 
 class OpenRuns:
@@ -216,10 +229,29 @@ class RunRecorder:
         current = get_current()
         return current if parent is None or current.get(RUN_KEY) is parent else parent.context
 
-    def _root(self, base: Context) -> Context:
-        """Return a context with the values of a new trace, unless it is inside a run."""
-        values = None if isinstance(base.get(RUN_KEY), Run) else self._values()
-        return base if values is None else with_values(values, base)
+    def _root(self, base: Context, given: TraceValues | None = None) -> Context:
+        """Return a context with the values of a new trace, unless it is inside a run, and with those of the run."""
+        is_inside = any(run.span is not None for run in runs_around(base.get(RUN_KEY)))
+        for values in (None if is_inside else self._values(), given):
+            if values is not None:
+                base = with_values(values, base)
+        return base
+
+    def _record_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
+        """Keep the input of the first model call and the output of the latest one as those of the agents around it.
+
+        Steps without a span may be between them.
+        """
+        for above in runs_around(run.parent):
+            if above.span is None:
+                continue
+            if not above.is_agent:
+                return
+            if names.INPUT_MESSAGES in attributes and not above.answers:
+                above.answers = True
+                above.span.set_attributes({name: attributes[name] for name in _ASKED if name in attributes})
+            if names.OUTPUT_MESSAGES in attributes:
+                above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
 
     def _open(self, run: Run) -> Run:
         """Keep a run, whose context is the one that it starts in, and let its children start inside it."""

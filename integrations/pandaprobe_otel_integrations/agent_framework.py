@@ -64,7 +64,6 @@ _OF_PARTS: Final = frozenset(
     {"type", "text", "uri", "media_type", "call_id", "id", "name", "arguments", "result", "items", "usage_details"}
 )
 _MACHINERY: Final = frozenset({"raw_representation", "protected_data", "merge_mode", "message_id", "status"})
-_OF_MESSAGES: Final = frozenset({"type", "role", "contents", "author_name"}) | _MACHINERY
 _WHOLE: Final = frozenset({"text", "text_reasoning", "uri", "data", "function_call", "function_result"})
 """Kinds of content that the framework records only in part. It records all other kinds completely."""
 

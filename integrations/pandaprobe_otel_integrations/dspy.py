@@ -8,13 +8,11 @@ from typing import Any, Final
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._guard import guarded, observing
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, objects, string
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters, rest
@@ -159,29 +157,36 @@ def _message(output: Any) -> dict[str, Any]:
 class StepCallback(RunRecorder):
     """A stand-in for DSPy's `BaseCallback`, which needs only its methods."""
 
+    @observing
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a module."""
-        guarded(self._begin, call_id, *module(instance), lambda: asked(instance, inputs))
+        self._begin(call_id, *module(instance), lambda: asked(instance, inputs))
 
+    @observing
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a module."""
-        guarded(self._finish, call_id, exception, lambda name: answered(name, outputs))
+        self._finish(call_id, exception, lambda name: answered(name, outputs))
 
+    @observing
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a tool."""
-        guarded(self._begin, call_id, *tool(instance), lambda: arguments(inputs))
+        self._begin(call_id, *tool(instance), lambda: arguments(inputs))
 
+    @observing
     def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a tool."""
-        guarded(self._finish, call_id, exception, lambda name: result(outputs))
+        self._finish(call_id, exception, lambda name: result(outputs))
 
+    @observing
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a model call."""
-        guarded(self._call, call_id, instance, inputs)
+        name, attributes = request(instance, inputs)
+        self._begin(call_id, name, attributes, lambda: request_content(instance, inputs), is_model_call=True)
 
+    @observing
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a model call, which has answered or failed."""
-        guarded(self._finish, call_id, exception, lambda name: {})
+        self._finish(call_id, exception, lambda name: {})
 
     def answered(self, lm: Any, call: Any, result: Any) -> None:
         """Record the model's answer, before DSPy parses it for its caller."""
@@ -194,10 +199,6 @@ class StepCallback(RunRecorder):
         if name.startswith("on_"):  # DSPy's other events: the work of its adapters, evaluations, interpreters
             return _ignore
         raise AttributeError(name)
-
-    def _call(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
-        name, attributes = request(lm, inputs)
-        self._begin(call_id, name, attributes, lambda: request_content(lm, inputs), is_model_call=True)
 
     def _begin(
         self,
@@ -249,12 +250,10 @@ class DSPyInstrumentor(Integration):
 
     library = "dspy"
     hooked_modules = (_SETTINGS, _EXECUTION)
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces."""
     _callback: StepCallback
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._callback = StepCallback(self._active_recorder, values=lambda: self.values)
+        self._callback = StepCallback(self._recorder_if_alone, values=lambda: self.values)
         super()._instrument(**kwargs)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
@@ -266,13 +265,10 @@ class DSPyInstrumentor(Integration):
 
     def _getting(self, original: OriginalCall) -> Any:
         found = original()
-        if original.args[:1] == ("callbacks",) and self._active_recorder() is not None:
+        if original.args[:1] == ("callbacks",) and self._recorder_if_alone() is not None:
             return [*(found or ()), self._callback]
         return found
 
     def _finalizing(self, original: OriginalCall) -> Any:
         guarded(self._callback.answered, *original.args)
         return original()
-
-    def _active_recorder(self) -> Recorder | None:
-        return self._recorder if self._open and self._active_rival() is None else None

@@ -483,8 +483,6 @@ class GoogleADKInstrumentor(Integration):
     library = "google_adk"
     makes_own_spans = True
     hooked_modules = ("google.adk.telemetry.tracing", _BLOCKS, TOOLS)
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces; the adapter sets them."""
     _unanswered = Unanswered()
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
@@ -511,10 +509,6 @@ class GoogleADKInstrumentor(Integration):
 
     def _is_on(self) -> bool:
         return self._open and self._active_rival() is None
-
-    def _uninstrument(self, **kwargs: object) -> None:
-        self.values = None
-        super()._uninstrument(**kwargs)
 
 
 class GoogleADKAdapter(Adapter):

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from opentelemetry.context import get_current, set_value
-from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.context import get_current
+from opentelemetry.trace import Span
 
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._json import Content, items, obj, string
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.usage import (
     COUNTED,
@@ -26,7 +24,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
 )
 from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import Undoable
+from pandaprobe_otel_integrations._patching import Undo, Undoable
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._spans import (
     RETRIEVAL,
@@ -36,8 +34,6 @@ from pandaprobe_otel_integrations._spans import (
     present,
     record_raised,
     tool,
-    with_claim,
-    without_llm_span,
 )
 
 __all__ = ["HaystackInstrumentor"]
@@ -353,22 +349,23 @@ class HaystackTracer(RunRecorder):
             base = outer.context  # a thread that Haystack has started without the caller's context
         if description is None or (recorder is None and not self._claims_only()):
             return OperationSpan(None, None)
-        is_model_call = description.is_model_call
-        claim = ModelClaim() if is_model_call else None
-        started: Span | None = None
+        is_model_call, started = description.is_model_call, None
         if recorder is not None:
-            around = self._root(base)
+            base = self._root(base)
             started = recorder.start(
-                description.name, description.attributes, context=around, is_model_call=is_model_call
+                description.name, description.attributes, context=base, is_model_call=is_model_call
             )
-        inner = base
-        if started is not None:
-            inner = set_span_in_context(started, without_llm_span(base))
-        if claim is not None:
-            inner = with_claim(claim, inner)
-        run = Run(run_id=None, parent=None, context=base, span=started, name=description.name, claim=claim)
-        run.context = set_value(RUN_KEY, run, inner)
-        span = OperationSpan(run, description)
+        claim = ModelClaim() if is_model_call else None
+        parent = base.get(RUN_KEY)
+        run = Run(
+            run_id=object(),
+            parent=parent if isinstance(parent, Run) else None,
+            context=base,
+            span=started,
+            name=description.name,
+            claim=claim,
+        )
+        span = OperationSpan(self._open(run), description)
         span.set_tags(tags)
         return span
 
@@ -376,6 +373,7 @@ class HaystackTracer(RunRecorder):
         run = span.run
         if run is None:
             return
+        self.runs.take(run.run_id)
         if run.claim is not None:
             run.claim.close()
         guarded(run.leave_body)
@@ -398,24 +396,6 @@ class HaystackTracer(RunRecorder):
             fail(written, "tool_error", str(output.get("error")) if with_content else "tool_error")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Registration:
-    """Our tracer, set as Haystack's tracer. The app may have replaced it since."""
-
-    module: Any
-    tracer: HaystackTracer
-
-    @property
-    def is_in_place(self) -> bool:
-        """Return whether Haystack uses our tracer."""
-        return self.module.tracer.actual_tracer is self.tracer
-
-    def undo(self) -> None:
-        """Turn Haystack's tracing off again."""
-        if self.is_in_place:
-            self.module.disable_tracing()
-
-
 class HaystackInstrumentor(Integration):
     """Pipelines, components, agents, model calls, tools and retrievals, sync and async.
 
@@ -426,30 +406,27 @@ class HaystackInstrumentor(Integration):
 
     library = "haystack"
     hooked_modules = ("haystack.tracing.tracer",)
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces."""
+    _is_in_place: Callable[[], bool] = staticmethod(lambda: True)
 
     @property
     def outcome(self) -> Outcome:
         """The current state of the instrumentation; it is also disabled while the app's own tracer is set."""
-        replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
-        if replaced:
+        if self._open and not self._is_in_place():
             return Outcome(state="skipped", reason="Haystack has been given another tracer")
         return super().outcome
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         tracer = HaystackTracer(
-            self._active_recorder, claims_only=self._leaves_it_to_others, values=lambda: self.values
+            self._recorder_if_alone, claims_only=self._leaves_it_to_others, values=lambda: self.values
         )
+        # The app may replace our tracer later.
+        self._is_in_place = lambda: module.tracer.actual_tracer is tracer
+
+        def undo() -> None:
+            """Turn Haystack's tracing off again."""
+            if module.tracer.actual_tracer is tracer:
+                module.disable_tracing()
+
         if not module.is_tracing_enabled():
             module.enable_tracing(tracer)
-        yield _Registration(module=module, tracer=tracer)
-
-    def _registrations(self) -> list[_Registration]:
-        return [each for each in self._patches if isinstance(each, _Registration)]
-
-    def _active_recorder(self) -> Recorder | None:
-        return self._recorder if self._open and not self._leaves_it_to_others() else None
-
-    def _leaves_it_to_others(self) -> bool:
-        return self._open and self._active_rival() is not None
+        yield Undo(undo)

@@ -111,9 +111,10 @@ def _rest_of_text(message: Object) -> list[Part]:
     return found
 
 
-def _image(image: Any) -> Part:
-    address = image if isinstance(image, str) else obj(image).get("url")
-    return with_rest(parts.media(string(address) or "", "image"), obj(image), {"url"})
+def image(given: Any) -> Part:
+    """Return a picture: its address, or an object with the address."""
+    address = given if isinstance(given, str) else obj(given).get("url")
+    return with_rest(parts.media(string(address) or "", "image"), obj(given), {"url"})
 
 
 def _sound(given: Any) -> Part:
@@ -142,7 +143,7 @@ def _file(given: Any) -> Part:
 _READERS: Final[Mapping[str, Reader]] = {
     "refusal": reading(parts.text_of, "refusal"),
     "thinking": reading(_thought, "thinking", beside={"type", "signature"}),
-    "image_url": reading(_image, "image_url"),
+    "image_url": reading(image, "image_url"),
     "input_audio": reading(_sound, "input_audio"),
     "file": reading(_file, "file"),
 }

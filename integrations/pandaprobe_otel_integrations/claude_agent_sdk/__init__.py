@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, attach
 
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
@@ -34,8 +33,6 @@ class ClaudeAgentSDKInstrumentor(Integration):
 
     library = "claude_agent_sdk"
     hooked_modules = ("claude_agent_sdk._internal.query",)
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
@@ -63,10 +60,6 @@ class ClaudeAgentSDKInstrumentor(Integration):
         yield patch(module.Query, "__init__", made)
         yield patch(module.Query, "_handle_control_request", asked)
         yield patch(module.Query, "close", closing)
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        self.values = None
-        super()._uninstrument(**kwargs)
 
 
 async def _inside(context: Context, handle: OriginalCall) -> None:

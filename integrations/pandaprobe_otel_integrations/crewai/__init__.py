@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY
 from pandaprobe_otel_integrations._runs import asked, read_json
@@ -79,19 +77,13 @@ class CrewAIInstrumentor(Integration):
 
     library = "crewai"
     hooked_modules = (_BUS, *_RUNS, TOOLS, STRUCTURED_TOOLS)
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces; the adapter sets them."""
     _listener: EventListener
 
     def _instrument(self, **kwargs: Any) -> None:
         self._listener = EventListener(
-            self._active_recorder, leaves=_is_litellms, claims=self._is_anothers, values=lambda: self.values
+            self._recorder_if_alone, leaves=_is_litellms, claims=self._is_anothers, values=lambda: self.values
         )
         super()._instrument(**kwargs)
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        self.values = None
-        super()._uninstrument(**kwargs)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         # Not by `__name__`, which CrewAI overwrites in one of them.
@@ -122,9 +114,6 @@ class CrewAIInstrumentor(Integration):
             raise
         guarded(self._listener.leave_scope, scope)
         return result
-
-    def _active_recorder(self) -> Recorder | None:
-        return self._recorder if self._open and self._active_rival() is None else None
 
     def _is_anothers(self, llm: Any) -> bool:
         """Return whether another vendor, which records the runs, also makes the spans of this model's calls.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import time_ns
 from typing import Any, Final, Literal
 
-from opentelemetry.context import attach, get_current, set_value
+from opentelemetry.context import get_current, set_value
 from opentelemetry.trace import Span
 
-from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
@@ -22,7 +22,7 @@ from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder, runs_around
 from pandaprobe_otel_integrations._spans import ModelClaim, present
 from pandaprobe_otel_integrations.crewai import descriptions
 
@@ -106,23 +106,6 @@ class Step(Run):
     beside: dict[str, Any] = field(default_factory=dict[str, Any])
     """Facts from events between start and end."""
 
-    def enter(self) -> None:
-        """Make the code that runs in this thread or task from here on a part of the step."""
-        self._before = get_current()
-        attach(self.context)
-
-    def leave(self) -> None:
-        """Restore the earlier context, if the step or one inside it is current.
-
-        An end that comes from elsewhere finds another current step, and changes nothing.
-        """
-        before, self._before = self._before, None
-        current: Run | None = current_step()
-        while current is not None and current is not self:
-            current = current.parent
-        if current is self and before is not None:
-            attach(before)
-
     def think(self, piece: str) -> None:
         """Keep a piece of the model's reasoning."""
         if self.thought_chars < MAX_THOUGHT_CHARS:
@@ -156,21 +139,18 @@ def open_step(kind: str, event: Any, source: Any) -> Step | None:
     reported a model call as failed twice (1.15).
     """
     call_id = getattr(event, "call_id", None) if kind == "llm" else None
-    step: Run | None = current_step()
-    while step is not None:
-        if isinstance(step, Step) and step.kind == kind and step.source is source and step.call_id == call_id:
-            return step
-        step = step.parent
-    return None
+    found = (step for step in steps_around(current_step()) if step.source is source and step.call_id == call_id)
+    return next((step for step in found if step.kind == kind), None)
 
 
-def agent_around(step: Run | None) -> Step | None:
-    """Return the agent that this step is part of."""
-    while step is not None:
-        if isinstance(step, Step) and step.kind == "agent":
-            return step
-        step = step.parent
-    return None
+def steps_around(step: Run | None) -> Iterator[Step]:
+    """Yield a step and the steps around it, the innermost first."""
+    return (run for run in runs_around(step) if isinstance(run, Step))
+
+
+def around_of_kind(kind: str, step: Run | None) -> Step | None:
+    """Return the step of this kind that this step is part of."""
+    return next((each for each in steps_around(step) if each.kind == kind), None)
 
 
 _SCOPE = "scope"
@@ -226,7 +206,7 @@ class EventListener(RunRecorder):
         scope = Step(run_id=object(), parent=current_step(), context=current, kind=_SCOPE)
         scope.context = set_value(RUN_KEY, scope, current)
         self._keep(scope)
-        scope.enter()
+        scope.enter_body()
         return scope
 
     def leave_scope(self, scope: Step | None, raised: BaseException | None = None) -> None:
@@ -236,7 +216,7 @@ class EventListener(RunRecorder):
         """
         if scope is None:
             return
-        scope.leave()
+        scope.leave_body()
         self.runs.take(scope.run_id)
         cancelled = isinstance(raised, CancelledError)
         for step in self.runs.take_below(scope, lambda run: not cancelled or run.is_torn_down):
@@ -258,12 +238,9 @@ class EventListener(RunRecorder):
         if kind == "llm" and self._leaves(source):
             return
         parent = current_step()
-        base = get_current()
-        values = self._values()
-        if values is not None and not _has_span_above(parent):
-            base = with_values(values, base)
+        base = self._root(get_current())
         name, attributes = _beginning(kind, source, event)
-        agent = agent_around(parent)
+        agent = around_of_kind("agent", parent)
         if agent is not None and names.AGENT_NAME not in attributes:
             attributes[names.AGENT_NAME] = agent.name
         if kind == "tool" and agent is not None:
@@ -281,8 +258,7 @@ class EventListener(RunRecorder):
         if step.kind == "llm":
             step.call_id = event.call_id
             step.claim = ModelClaim()
-        self._open(step)
-        step.enter()
+        self._open(step).enter_body()
 
     # -- in between ---------------------------------------------------------------------------------------------------
 
@@ -299,9 +275,7 @@ class EventListener(RunRecorder):
 
     def _says(self, source: Any, event: Any) -> None:
         """Record a message of the user or the assistant in a conversational flow."""
-        turn: Run | None = current_step()
-        while turn is not None and not (isinstance(turn, Step) and turn.kind == "turn"):
-            turn = turn.parent
+        turn = around_of_kind("turn", current_step())
         side = {"user": names.INPUT_MESSAGES, "assistant": names.OUTPUT_MESSAGES}.get(event.role)
         if turn is not None and turn.span is not None and side is not None:
             said = {"role": event.role, "content": event.content}
@@ -310,10 +284,8 @@ class EventListener(RunRecorder):
     def _happens(self, event: Any) -> None:
         """Record an event of the step that the running code belongs to."""
         found = descriptions.beside(event)
-        step: Run | None = current_step() if found is not None else None
-        while step is not None and step.span is None:
-            step = step.parent
-        if found is not None and isinstance(step, Step) and step.span is not None:
+        step = next((each for each in steps_around(current_step()) if each.span is not None), None)
+        if found is not None and step is not None:
             step.note(*found)
             beside = step.beside
             self._write(step.span, lambda: {RESPONSE: {"response": beside}})
@@ -326,7 +298,7 @@ class EventListener(RunRecorder):
             return
         if step.claim is not None:
             step.claim.close()
-        step.leave()
+        step.leave_body()
         if step.span is not None:
             guarded(self._record, step, step.span, ending, event)
         failed = ending == "failed"
@@ -354,7 +326,7 @@ class EventListener(RunRecorder):
     def _record_answer(self, step: Step, span: Span, event: Any) -> None:
         span.set_attributes(present(descriptions.answer_attributes(event)))
         self._write(span, lambda: descriptions.answer_content(event, "".join(step.thoughts)))
-        agent = agent_around(step)
+        agent = around_of_kind("agent", step)
         if agent is not None:
             agent.called = descriptions.tool_calls(event.response)
 
@@ -371,10 +343,8 @@ def _remote_failure(kind: str, event: Any) -> Any:
 
 
 def _is_in_a_tool() -> bool:
-    step: Run | None = current_step()
-    while isinstance(step, Step) and step.kind == _SCOPE:
-        step = step.parent
-    return isinstance(step, Step) and step.kind == "tool"
+    inside = (step.kind for step in steps_around(current_step()) if step.kind != _SCOPE)
+    return next(inside, None) == "tool"
 
 
 def _is_internal(flow: Any) -> bool:
@@ -389,14 +359,6 @@ def _beginning(kind: str, source: Any, event: Any) -> tuple[str, dict[str, Any]]
     attributes = {ours.OPERATION_NAME: "chat", **descriptions.request_attributes(source, event)}
     model = attributes.get(names.REQUEST_MODEL)
     return (f"chat {model}" if model else "chat"), attributes
-
-
-def _has_span_above(step: Run | None) -> bool:
-    while step is not None:
-        if step.span is not None:
-            return True
-        step = step.parent
-    return False
 
 
 def _call_id(agent: Step, event: Any) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,7 @@ from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithTracing, Watch, known_rivals
 from pandaprobe_otel_integrations.langchain.callbacks import SETTER, entering_body, retrieving, retrieving_async
 from pandaprobe_otel_integrations.langchain.messages import TOOLS, hook_tools
@@ -36,19 +35,6 @@ _RETRIEVERS: Final = "langchain_core.retrievers"
 _MANAGERS: Final = "langchain_core.callbacks.manager"
 _LANGFUSE: Final = LangfuseModule(module="langfuse.langchain.CallbackHandler")
 """Its handler records only the runs that the app gives it to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Registration:
-    """A handler that LangChain adds to every run."""
-
-    hooks: list[Any]
-    entry: Any
-
-    def undo(self) -> None:
-        """Remove the entry from LangChain's list, which has no API for this."""
-        if self.entry in self.hooks:
-            self.hooks.remove(self.entry)
 
 
 class LangChainInstrumentor(Integration):
@@ -94,14 +80,20 @@ class LangChainInstrumentor(Integration):
     def _register(self, module: ModuleType) -> Undoable:
         base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
         kind: Any = type("PandaProbeCallbackHandler", (RunCallbacks, base), {})
-        handler = kind(lambda: self._recorder if self._open else None, claims_only=self._leaves_it_to_others)
-        self._claiming = kind(lambda: self._recorder if self._open else None, claims_only=lambda: True)
+        handler = kind(self._recorder_if_on, claims_only=self._leaves_it_to_others)
+        self._claiming = kind(self._recorder_if_on, claims_only=lambda: True)
         # The variable's default applies in every thread and task. The class keeps our handler from being added to runs
         # that already have one of ours.
         variable: ContextVar[Any] = ContextVar("pandaprobe_langchain_handler", default=handler)
         module.register_configure_hook(variable, inheritable=True, handle_class=RunCallbacks)
         hooks = module._configure_hooks  # pyright: ignore[reportPrivateUsage]
-        return _Registration(hooks=hooks, entry=hooks[-1])
+        entry = hooks[-1]
+
+        def undo() -> None:
+            """Remove the handler from LangChain's list, which has no API for this."""
+            hooks[:] = [each for each in hooks if each is not entry]
+
+        return Undo(undo)
 
     def _configuring(self, original: OriginalCall) -> Any:
         """Wrap the function that gathers a run's handlers: the runs of Langfuse's handler are left to it."""
@@ -120,9 +112,6 @@ class LangChainInstrumentor(Integration):
             if handler is not self._claiming:
                 manager.remove_handler(handler)
                 manager.add_handler(self._claiming, inherit=True)
-
-    def _leaves_it_to_others(self) -> bool:
-        return self._active_rival() is not None
 
 
 def __getattr__(name: str) -> Any:

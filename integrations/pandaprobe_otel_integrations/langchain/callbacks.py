@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Final
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Span, get_current_span
 
-from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, trace_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._guard import guarded, observing
 from pandaprobe_otel_integrations._json import Content, Object, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
@@ -188,7 +188,8 @@ class RunSpans(RunRecorder):
             attributes = {**attributes, names.CONVERSATION_ID: string(metadata.get("thread_id"))}
             if not get_current_span(base).get_span_context().is_valid:
                 attributes = {**attributes, ours.TRACE_NAME: self.root_names.get(name)}
-            base = self._root_context(base, tags, metadata)
+            given = plain(metadata_of_user(metadata))
+            base = self._root(base, trace_values(session=None, user=None, tags=tags_of_user(tags), metadata=given))
         elif parent.agent is not None:
             attributes = {ours.AGENT_NAME: parent.agent, **attributes}
         if own:
@@ -196,14 +197,6 @@ class RunSpans(RunRecorder):
         span = recorder.start(name, attributes, content, context=base, is_model_call=is_model_call)
         agent = parent.agent if parent is not None else None
         return self._open(Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent))
-
-    def _root_context(self, base: Context, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> Context:
-        given = metadata_of_user(metadata)
-        from_config = trace_values(session=None, user=None, tags=tags_of_user(tags), metadata=plain(given))
-        for values in (self._values(), from_config):
-            if values is not None:
-                base = with_values(values, base)
-        return base
 
     def _fails(self, error: BaseException, run_id: Any) -> None:
         run = self.runs.take(run_id)
@@ -251,6 +244,7 @@ class RunCallbacks(RunSpans):
 
     # -- chains, graphs, nodes ----------------------------------------------------------------------------------------
 
+    @observing
     def on_chain_start(
         self,
         serialized: Any,
@@ -263,18 +257,7 @@ class RunCallbacks(RunSpans):
         **said: Any,
     ) -> None:
         """Start a chain, a graph or a node."""
-        guarded(self._chain_begins, serialized, inputs, run_id, parent_run_id, tags, metadata or {}, said)
-
-    def _chain_begins(
-        self,
-        serialized: Any,
-        inputs: Any,
-        run_id: Any,
-        parent_run_id: Any,
-        tags: Sequence[str] | None,
-        metadata: Mapping[str, Any],
-        said: Object,
-    ) -> None:
+        metadata = metadata or {}
         parent = self.runs.get(parent_run_id)
         if parent is not None and is_node(tags):
             self._is_graph(parent)
@@ -309,17 +292,19 @@ class RunCallbacks(RunSpans):
 
     # -- models -------------------------------------------------------------------------------------------------------
 
+    @observing
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: Any, **said: Any) -> None:
         """Start a call of a chat model, with one list of messages per run."""
-        guarded(self._model_begins, serialized, run_id, said, "chat", lambda: conversation(messages[0]))
+        self._model_begins(serialized, run_id, said, "chat", lambda: conversation(messages[0]))
 
+    @observing
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **said: Any) -> None:
         """Start the call of a model that completes text."""
 
         def asked() -> Any:
             return [{"role": "user", "parts": [{"type": "text", "content": prompt}]} for prompt in prompts]
 
-        guarded(self._model_begins, serialized, run_id, said, "text_completion", asked)
+        self._model_begins(serialized, run_id, said, "text_completion", asked)
 
     def _model_begins(
         self, serialized: Any, run_id: Any, said: Object, operation: str, messages: Callable[[], Any]
@@ -343,15 +328,9 @@ class RunCallbacks(RunSpans):
         if found is not None:
             found.claim_model_call()
 
+    @observing
     def on_llm_new_token(self, token: Any, *, run_id: Any, **said: Any) -> None:
         """Record a piece of the answer."""
-        guarded(self._model_answers, run_id)
-
-    def on_stream_event(self, event: Any, *, run_id: Any, **said: Any) -> None:
-        """Record a piece of the answer in the newer form."""
-        guarded(self._model_answers, run_id)
-
-    def _model_answers(self, run_id: Any) -> None:
         run = self.runs.get(run_id)
         if run is not None and not run.answers:
             run.answers = True
@@ -359,6 +338,8 @@ class RunCallbacks(RunSpans):
             run.release_model_call()
             elapsed_s = (time_ns() - run.started_ns) / 1e9
             self._set(run.span, {"gen_ai.response.time_to_first_chunk": elapsed_s, names.STREAM: True})
+
+    on_stream_event = on_llm_new_token  # a piece in the newer form
 
     def on_llm_end(self, response: Any, *, run_id: Any, **said: Any) -> None:
         """End a model call successfully."""
@@ -383,19 +364,18 @@ class RunCallbacks(RunSpans):
 
     # -- the app's own -----------------------------------------------------------------------------------------------
 
+    @observing
     def on_custom_event(self, name: str, data: Any, *, run_id: Any, **said: Any) -> None:
         """Record an event that the app sends with `dispatch_custom_event`."""
         run = self.runs.get(run_id)
         if run is not None and run.span is not None and self._with_content and run.span.is_recording():
-            guarded(run.span.add_event, str(name), encoded({"data": plain(data)}))
+            run.span.add_event(str(name), encoded({"data": plain(data)}))
 
     # -- tools and retrievers -----------------------------------------------------------------------------------------
 
+    @observing
     def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: Any, **said: Any) -> None:
         """Start a tool."""
-        guarded(self._tool_begins, serialized, input_str, run_id, said)
-
-    def _tool_begins(self, serialized: Any, input_str: Any, run_id: Any, said: Object) -> None:
         name = _name(serialized, said)
         attributes = {
             **tool(name, string(said.get("tool_call_id"))),
@@ -432,18 +412,15 @@ class RunCallbacks(RunSpans):
         if span is not None and getattr(message, "status", None) == "error":
             fail(span, "tool_error", str(result) if self._with_content else "")
 
+    @observing
     def on_retriever_start(self, serialized: Any, query: Any, *, run_id: Any, **said: Any) -> None:
         """Start a retriever."""
-        guarded(self._retriever_begins, serialized, query, run_id, said)
-
-    def _retriever_begins(self, serialized: Any, query: Any, run_id: Any, said: Object) -> None:
         name = _name(serialized, said)
         parent = self.runs.get(said.get("parent_run_id"))
         asked = lambda: {names.RETRIEVAL_QUERY: str(query)}  # noqa: E731
         run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), RETRIEVAL, asked)
-        if run is None:
-            return
-        run.enter_body()  # LangChain sets no config for it, and gives it no separate context
+        if run is not None:
+            run.enter_body()  # LangChain sets no config for it, and gives it no separate context
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
         """End a retriever with its documents."""

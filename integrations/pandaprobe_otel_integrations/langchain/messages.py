@@ -9,12 +9,26 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from pandaprobe_otel.capture.tool_answers import Form
-from pandaprobe_otel.mapping.attributes import CACHED, MODEL_PARAMETERS
+from pandaprobe_otel.mapping.attributes import CACHED
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
-from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest, told, uncounted, with_rest
+from pandaprobe_otel_integrations._endpoint import Table, counted
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import image
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS, usage_attributes
+from pandaprobe_otel_integrations._other_members import (
+    RESPONSE,
+    Reader,
+    is_empty,
+    parameters,
+    pieces,
+    reading,
+    rest,
+    told,
+    tool_part,
+    uncounted,
+    with_rest,
+)
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._runs import asked, json_or_text
@@ -22,18 +36,6 @@ from pandaprobe_otel_integrations._servers import provider_name
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
 _SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system", "developer"})
-_MEDIA: Final = frozenset({"image", "audio", "video", "file"})
-_TEXT: Final = frozenset({"type", "text", "index"})
-_REASONING: Final = frozenset({"type", "reasoning", "thinking", "summary", "index", "signature", "encrypted_content"})
-_CALL: Final = frozenset(
-    {"type", "id", "call_id", "name", "args", "input", "arguments", "index", "partial_json", "status"}
-)
-_IMAGE: Final = frozenset({"type", "image_url", "index"})
-_ADDRESS: Final = frozenset({"url"})
-_FILE: Final = frozenset(
-    {"type", "base64", "data", "source", "source_type", "mime_type", "file_id", "id", "url", "index"}
-)
-"""Members that the reader of each kind of block uses."""
 _BESIDE: Final = frozenset({"tool_calls", "function_call", "reasoning_content"})
 """Keys beside a message that repeat it, or that are read elsewhere."""
 NOT_FOR_THE_MODEL: Final = "[not for the model: the tool's span has it]"
@@ -60,8 +62,13 @@ def role_of(message: Any) -> str:
 
 
 def conversation(messages: Iterable[Any]) -> list[Part]:
-    """Return messages in the conventions' form: a role, parts, and data that accompanies them."""
-    return [{"role": role_of(message), "parts": message_parts(message), **beside(message)} for message in messages]
+    """Return the messages of a model call in the conventions' form: a role, parts, and data that accompanies them."""
+    return [message_part(message) for message in messages]
+
+
+def message_part(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> Part:
+    """Return one message: a role, parts, and data that accompanies them."""
+    return {"role": role_of(message), "parts": message_parts(message, artifact), **beside(message)}
 
 
 def beside(message: Any) -> dict[str, Any]:
@@ -72,49 +79,24 @@ def beside(message: Any) -> dict[str, Any]:
     return {**rest(obj(more), _BESIDE), **found} if more else found
 
 
-def _outcome(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> dict[str, Any]:
-    """Return, for a tool's message, whether the tool failed, and its artifact for the app."""
-    found: dict[str, Any] = {"is_error": True} if getattr(message, "status", None) == "error" else {}
-    return found if is_empty(getattr(message, "artifact", None)) else {**found, "artifact": artifact}
-
-
-def message_parts(message: Any) -> list[Part]:
-    """Return the parts of one message, its tool calls included."""
+def message_parts(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> list[Part]:
+    """Return the parts of one message, its tool calls included. A tool's message says whether the tool failed."""
     if role_of(message) == "tool":
-        response = plain(message.content)
-        call_id = string(getattr(message, "tool_call_id", None))
-        return [{**parts.tool_response(id=call_id, response=response), **_outcome(message)}]
-    found = [part for block in _blocks(message.content) if (part := _part(block)) is not None]
-    if thought := _separate_thought(message):
+        answer = parts.tool_response(string(getattr(message, "tool_call_id", None)), plain(message.content))
+        if getattr(message, "status", None) == "error":
+            answer["is_error"] = True
+        return [answer if is_empty(getattr(message, "artifact", None)) else {**answer, "artifact": artifact}]
+    found = _content_parts(message.content)
+    more = getattr(message, "additional_kwargs", None)
+    if more and (thought := string(obj(more).get("reasoning_content"))):  # DeepSeek's package and others
         found.insert(0, parts.reasoning(thought))
     known = {part.get("id") for part in found if part["type"] == "tool_call"}
+    calls = [*objects(getattr(message, "tool_calls", None)), *objects(getattr(message, "invalid_tool_calls", None))]
     found.extend(
         parts.tool_call(id=call.get("id"), name=call.get("name"), arguments=call.get("args"))
-        for call in _calls(message)
+        for call in calls
         if call.get("id") not in known
     )
-    return found
-
-
-def chat_message(message: Any) -> dict[str, Any]:
-    """Return one message in the form of chat completions, for the states that chains pass on."""
-    found: dict[str, Any] = {"role": role_of(message), "content": _content(message.content)}
-    found |= beside(message)
-    if found["role"] == "tool":
-        found |= _outcome(message, plain(getattr(message, "artifact", None)))
-    if thought := _separate_thought(message):
-        found["reasoning_content"] = thought
-    if call_id := string(getattr(message, "tool_call_id", None)):
-        found["tool_call_id"] = call_id
-    if calls := _calls(message):
-        found["tool_calls"] = [
-            {
-                "id": call.get("id"),
-                "type": "function",
-                "function": {"name": call.get("name"), "arguments": call.get("args")},
-            }
-            for call in calls
-        ]
     return found
 
 
@@ -131,7 +113,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
     if is_message(value):  # before the check for mappings, which is slow for other values
-        return chat_message(value)
+        return message_part(value, plain(getattr(value, "artifact", None)))
     if isinstance(value, Mapping):
         return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
     return _plain_object(value, depth)
@@ -166,7 +148,7 @@ def _plain_object(value: Any, depth: int) -> Any:
     if hasattr(value, "page_content"):
         return document(value)
     if hasattr(value, "to_messages"):  # a prompt's value
-        return {"messages": [chat_message(message) for message in value.to_messages()]}
+        return {"messages": [message_part(message) for message in value.to_messages()]}
     if hasattr(value, "update") and hasattr(value, "goto"):  # langgraph.types.Command
         told = {name: getattr(value, name) for name in ("update", "resume", "goto", "graph")}
         return {name: plain(one, depth + 1) for name, one in told.items() if one not in (None, (), [])}
@@ -188,72 +170,56 @@ def _text(value: Any) -> str:
     return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
-def _separate_thought(message: Any) -> str | None:
-    """Return the reasoning that DeepSeek's package and others put beside a message."""
-    more = getattr(message, "additional_kwargs", None)
-    return string(obj(more).get("reasoning_content")) if more else None
+def _other_block(kind: str, block: Object) -> Part:
+    return {"type": kind or "unknown", **told({key: item for key, item in block.items() if key != "type"})}
 
 
-def _calls(message: Any) -> list[Object]:
-    return [*objects(getattr(message, "tool_calls", None)), *objects(getattr(message, "invalid_tool_calls", None))]
+def _thought(reasoning: Any, thinking: Any, summary: Any) -> Part | None:
+    thought = string(reasoning) or string(thinking) or "\n".join(str(one.get("text") or "") for one in objects(summary))
+    return parts.reasoning(thought) if thought else None
 
 
-def _blocks(content: Any) -> list[Any]:
-    if isinstance(content, str):
-        return [content] if content else []
-    return items(content)
+def _call(call_id: Any, own_id: Any, name: Any, *arguments: Any) -> Part:
+    given = next((found for found in arguments if found is not None), None)
+    return parts.tool_call(id=string(call_id) or string(own_id), name=name, arguments=given)
 
 
-def _content(content: Any) -> Any:
-    """Return content of a chat message: its text if it has nothing else. Tool calls are beside it."""
-    if isinstance(content, str):
-        return content
-    found = [part for block in items(content) if (part := _part(block)) is not None and part["type"] != "tool_call"]
-    if all(part["type"] == "text" and len(part) == 2 for part in found):
-        return "".join(str(part["content"]) for part in found)
-    return found
+def _medium(block: Object) -> Part:
+    kind, source = str(block["type"]), obj(block.get("source"))
+    data = block.get("base64") or block.get("data") or source.get("data")
+    file_id = string(block.get("file_id")) or string(block.get("id"))
+    if data:
+        mime_type = string(block.get("mime_type")) or string(source.get("media_type"))
+        found = parts.base64_blob(str(data), kind, mime_type)
+    elif file_id:
+        found = parts.file_reference(file_id, kind, string(block.get("mime_type")))
+    else:
+        found = parts.media(str(block.get("url") or source.get("url") or ""), kind)
+    return with_rest(found, block, _FILE)
 
 
-def _part(block: Any) -> Part | None:
-    """Return a content block in LangChain's own form, OpenAI's or Anthropic's."""
-    if isinstance(block, str):
-        return parts.text(block)
-    found = obj(block)
-    kind = string(found.get("type")) or ""
-    if kind in ("text", "input_text", "output_text"):
-        return with_rest(parts.text(str(found.get("text") or "")), found, _TEXT)
-    if kind in ("reasoning", "thinking"):
-        thought = string(found.get(kind)) or _summary(found)
-        return with_rest(parts.reasoning(thought), found, _REASONING) if thought else None
-    if kind in ("tool_call", "tool_use", "function_call"):
-        arguments = next((found[key] for key in ("args", "input", "arguments") if key in found), None)
-        call_id = string(found.get("call_id")) or string(found.get("id"))
-        call = parts.tool_call(id=call_id, name=found.get("name"), arguments=arguments)
-        return with_rest(call, found, _CALL)
-    if kind in ("tool_call_chunk", "input_json_delta", "redacted_thinking"):
-        return None  # pieces of calls that are complete beside the content, and data only for the service
-    if kind == "image_url":
-        image = obj(found.get("image_url"))
-        picture = parts.media(str(image.get("url") or found.get("image_url") or ""), "image")
-        return with_rest(with_rest(picture, image, _ADDRESS), found, _IMAGE)
-    if kind in _MEDIA:
-        return with_rest(_media(kind, found), found, _FILE)
-    return {"type": kind or "unknown", **told({key: item for key, item in found.items() if key != "type"})}
-
-
-def _summary(block: Object) -> str:
-    return "\n".join(str(part.get("text") or "") for part in objects(block.get("summary")))
-
-
-def _media(kind: str, block: Object) -> Part:
-    source = obj(block.get("source"))
-    data = next((value for value in (block.get("base64"), block.get("data"), source.get("data")) if value), None)
-    mime_type = string(block.get("mime_type")) or string(source.get("media_type"))
-    if data is not None:
-        return parts.base64_blob(str(data), kind, mime_type)
-    if file_id := string(block.get("file_id")) or string(block.get("id")):
-        return parts.file_reference(file_id, kind, mime_type)
-    return parts.media(str(block.get("url") or source.get("url") or ""), kind)
+_FILE: Final = frozenset(
+    {"type", "base64", "data", "source", "source_type", "mime_type", "file_id", "id", "url", "index"}
+)
+_INDEXED: Final = frozenset({"type", "index"})
+_REASONING: Final = reading(
+    _thought, "reasoning", "thinking", "summary", beside=_INDEXED | {"signature", "encrypted_content"}
+)
+_CALL: Final = reading(
+    _call, "call_id", "id", "name", "args", "input", "arguments", beside=_INDEXED | {"partial_json", "status"}
+)
+_READERS: Final[Mapping[str, Reader]] = {
+    **dict.fromkeys(("reasoning", "thinking"), _REASONING),
+    **dict.fromkeys(("tool_call", "tool_use", "function_call"), _CALL),
+    # Pieces of calls that are complete beside the content, and data only for the service.
+    **dict.fromkeys(("tool_call_chunk", "input_json_delta", "redacted_thinking"), lambda _: None),
+    **dict.fromkeys(("image", "audio", "video", "file"), _medium),
+    "image_url": reading(image, "image_url", beside=_INDEXED),
+}
+_content_parts: Final = pieces(
+    _READERS, frozenset({"text", "input_text", "output_text"}), _other_block, beside=frozenset({"index"})
+)
+"""Reads content in LangChain's own form, OpenAI's or Anthropic's."""
 
 
 # -- tools that a recording answers: the results of their functions, including messages and commands -------------------
@@ -339,14 +305,12 @@ def _given(value: Any) -> Any:
 
 # -- LangChain's callbacks about a model call, as attributes of the GenAI conventions ----------------------------------
 
-_READ: Final = frozenset(
-    {
-        "model", "model_name", "model_id", "temperature", "max_tokens", "max_completion_tokens", "max_output_tokens",
-        "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "stop", "reasoning_effort", "tools",
-        "stream", "streaming", "stream_options", "_type",
-    }
-)  # fmt: skip
+_READ: Final = PARAMETERS.known | {
+    "model_name", "model_id", "reasoning_effort", "tools", "streaming", "stream_options", "_type",
+}  # fmt: skip
 """Parameters of a call that are recorded in attributes."""
+_SETTINGS: Final = {"ls_temperature": "temperature", "ls_max_tokens": "max_tokens", "ls_stop": "stop"}
+"""LangChain's own names of parameters in the metadata of a run."""
 _ANSWERED: Final = frozenset(
     {
         "model_name", "model", "model_provider", "id", "finish_reason", "stop_reason", "done_reason", "stopReason",
@@ -360,32 +324,24 @@ _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
 """Prefixes of the ids that LangChain gives to messages without an id from the service."""
 
 
-def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
-    """Return model, provider and parameters. `metadata` is the run's, `parameters` its `invocation_params`."""
+def request_attributes(metadata: Object, given: Object) -> dict[str, Any]:
+    """Return model, provider and parameters. `metadata` is the run's, `given` its `invocation_params`."""
     provider = string(metadata.get("ls_provider"))
+    own = {name: value for key, name in _SETTINGS.items() if (value := metadata.get(key)) is not None}
+    named = (metadata.get("ls_model_name"), *(given.get(key) for key in ("model", "model_name", "model_id")))
+    model = next((name for value in named if (name := string(value)) is not None), None)
     return {
         names.PROVIDER: provider_name(provider) if provider else None,
-        names.REQUEST_MODEL: _model(metadata, parameters),
-        names.TEMPERATURE: _first(number, metadata.get("ls_temperature"), parameters.get("temperature")),
-        names.MAX_TOKENS: _first(
-            integer,
-            metadata.get("ls_max_tokens"),
-            *(parameters.get(key) for key in ("max_tokens", "max_completion_tokens", "max_output_tokens")),
-        ),
-        names.TOP_P: number(parameters.get("top_p")),
-        names.TOP_K: number(parameters.get("top_k")),
-        names.SEED: integer(parameters.get("seed")),
-        names.FREQUENCY_PENALTY: number(parameters.get("frequency_penalty")),
-        names.PRESENCE_PENALTY: number(parameters.get("presence_penalty")),
-        names.STOP_SEQUENCES: strings(metadata.get("ls_stop")) or strings(parameters.get("stop")),
-        names.REASONING_LEVEL: string(parameters.get("reasoning_effort"))
-        or string(obj(parameters.get("reasoning")).get("effort")),
+        names.REASONING_LEVEL: string(given.get("reasoning_effort"))
+        or string(obj(given.get("reasoning")).get("effort")),
+        **PARAMETERS.read({**given, **own, "model": None}),
+        names.REQUEST_MODEL: model,
     }
 
 
-def tool_definitions(parameters: Object) -> list[Part]:
+def tool_definitions(given: Object) -> list[Part]:
     """Return the tools that the model may call, each flat, for any provider's format."""
-    return [_definition(tool) for tool in objects(parameters.get("tools"))]
+    return [_definition(tool) for tool in objects(given.get("tools"))]
 
 
 def answer_attributes(result: Any) -> dict[str, Any]:
@@ -429,10 +385,9 @@ def _rest(said: Object) -> dict[str, Any]:
     return found
 
 
-def more_parameters(parameters: Object) -> Content:
+def more_parameters(given: Object) -> Content:
     """Return the parameters without an attribute, such as the tool that must be called, or the schema of the answer."""
-    left = rest(parameters, _READ)
-    return {MODEL_PARAMETERS: left} if left else {}
+    return parameters(given, _READ)
 
 
 def finish_reason(generation: Any) -> str | None:
@@ -446,24 +401,11 @@ def finish_reason(generation: Any) -> str | None:
     return "stop" if obj(getattr(message, "response_metadata", None)).get("status") == "completed" else None
 
 
-def _model(metadata: Object, parameters: Object) -> str | None:
-    given = (metadata.get("ls_model_name"), *(parameters.get(key) for key in ("model", "model_name", "model_id")))
-    return next((name for value in given if (name := string(value)) is not None), None)
-
-
-def _first(kind: Any, *values: Any) -> Any:
-    return next((found for value in values if (found := kind(value)) is not None), None)
-
-
 def _definition(tool: Object) -> Part:
     function = obj(tool.get("function")) or tool
-    found: Part = {"type": "function", "name": string(function.get("name")) or string(tool.get("type")) or ""}
-    if function.get("description") is not None:
-        found["description"] = function["description"]
     schema = next((function[key] for key in ("parameters", "input_schema") if function.get(key) is not None), None)
-    if schema is not None:
-        found["parameters"] = schema
-    return found
+    name = string(function.get("name")) or string(tool.get("type"))
+    return tool_part(function, "function", name, schema, "type", "parameters", "input_schema")
 
 
 def _generations(result: Any) -> list[Any]:
@@ -494,22 +436,22 @@ def _usage(generations: list[Any], output: Object) -> dict[str, Any]:
         if number(usage.get("total_cost")) == 0:
             return {CACHED: True}
         if usage:
-            read, written = obj(usage.get("input_token_details")), obj(usage.get("output_token_details"))
-            return {
-                names.INPUT_TOKENS: integer(usage.get("input_tokens")),
-                names.OUTPUT_TOKENS: integer(usage.get("output_tokens")),
-                names.CACHE_READ_TOKENS: _some(read.get("cache_read")),
-                names.CACHE_WRITE_TOKENS: _some(read.get("cache_creation")),
-                names.AUDIO_INPUT_TOKENS: _some(read.get("audio")),
-                names.REASONING_TOKENS: _some(written.get("reasoning")),
-                names.AUDIO_OUTPUT_TOKENS: _some(written.get("audio")),
-            }
-    usage = obj(output.get("token_usage")) or obj(output.get("usage"))
-    return {
-        names.INPUT_TOKENS: _first(integer, usage.get("prompt_tokens"), usage.get("input_tokens")),
-        names.OUTPUT_TOKENS: _first(integer, usage.get("completion_tokens"), usage.get("output_tokens")),
+            return _COUNTS.read(usage)
+    return usage_attributes(obj(output.get("token_usage")) or obj(output.get("usage")))
+
+
+_COUNTS: Final = Table(
+    {
+        "input_tokens": (names.INPUT_TOKENS, integer),
+        "output_tokens": (names.OUTPUT_TOKENS, integer),
+        "input_token_details": {
+            "cache_read": (names.CACHE_READ_TOKENS, counted),
+            "cache_creation": (names.CACHE_WRITE_TOKENS, counted),
+            "audio": (names.AUDIO_INPUT_TOKENS, counted),
+        },
+        "output_token_details": {
+            "reasoning": (names.REASONING_TOKENS, counted),
+            "audio": (names.AUDIO_OUTPUT_TOKENS, counted),
+        },
     }
-
-
-def _some(value: Any) -> int | None:
-    return integer(value) or None
+)

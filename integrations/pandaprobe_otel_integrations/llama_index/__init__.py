@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY, Rival, known_rivals
 from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
@@ -47,21 +46,6 @@ def _takes_context(tool: Any) -> bool:
     return bool(getattr(tool, "requires_context", False))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Registration:
-    """Our handler in the dispatcher, which has no API to remove a handler."""
-
-    handler: RunHandler
-    dispatcher: Any
-
-    def undo(self) -> None:
-        """Remove the handler."""
-        for name in ("span_handlers", "event_handlers"):
-            setattr(
-                self.dispatcher, name, [each for each in getattr(self.dispatcher, name) if each is not self.handler]
-            )
-
-
 class LlamaIndexInstrumentor(Integration):
     """Agents, workflows, query and chat engines, retrievers, embeddings, tools and model calls, streamed or not.
 
@@ -77,11 +61,14 @@ class LlamaIndexInstrumentor(Integration):
         if module.__name__ == TOOLS:
             yield from hook_tools(module)
             return
-        handler: Any = RunHandler(
-            lambda: self._recorder if self._open else None,
-            claims_only=lambda: self._active_rival() is not None,
-        )
+        handler: Any = RunHandler(self._recorder_if_on, claims_only=self._leaves_it_to_others)
         dispatcher = module.root_dispatcher
         dispatcher.add_span_handler(handler)
         dispatcher.add_event_handler(handler)
-        yield _Registration(handler=handler, dispatcher=dispatcher)
+
+        def undo() -> None:
+            """Remove the handler from the dispatcher, which has no API for this."""
+            for name in ("span_handlers", "event_handlers"):
+                setattr(dispatcher, name, [each for each in getattr(dispatcher, name) if each is not handler])
+
+        yield Undo(undo)

@@ -262,10 +262,7 @@ class RunHandler(RunRecorder):
         said = encoded({names.INPUT_MESSAGES: asked or messages_of(event.messages)})
         given = {names.TOOL_DEFINITIONS: tool_definitions(more), **parameters_of(obj(event.model_dict), more)}
         run.span.set_attributes(said | encoded(given))
-        for agent in _agents_above(run):
-            if agent.span is not None and not agent.answers:
-                agent.answers = True
-                agent.span.set_attributes(said)
+        self._record_agents(run, said)
 
     def _record_answer(self, run: Run, response: Any) -> None:
         recorder = self._recorder()
@@ -275,10 +272,8 @@ class RunHandler(RunRecorder):
         if not recorder.with_content:
             return
         said = encoded({names.OUTPUT_MESSAGES: answer_of(response)})
-        run.span.set_attributes(encoded(rest_of_answer(response)))
-        for each in (run, *_agents_above(run)):
-            if each.span is not None:
-                each.span.set_attributes(said)
+        run.span.set_attributes(said | encoded(rest_of_answer(response)))
+        self._record_agents(run, said)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
@@ -357,17 +352,6 @@ def _set_stopped(run: Run | None, outcome: str | None) -> None:
     while run is not None and run.stopped != outcome:
         run.stopped = outcome
         run = run.parent
-
-
-def _agents_above(run: Run) -> list[Run]:
-    """Return the agents above a model call, innermost first: the call's answer is also the answer of each of them."""
-    found: list[Run] = []
-    above = run.parent
-    while above is not None and (above.is_agent or above.span is None):
-        if above.is_agent:
-            found.append(above)
-        above = above.parent
-    return found
 
 
 def _is_plumbing(method: str, parent: Run | None) -> bool:

@@ -9,11 +9,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.capture.tool_answers import Form, is_replaying
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangSmithTracing, known_rivals
 from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
@@ -71,21 +70,6 @@ _MODELS: Final = {
 """The SDK's models, by their modules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Registration:
-    """Our processor in the SDK, which has no API to remove a processor."""
-
-    processor: RunProcessor
-    provider: Any
-
-    def undo(self) -> None:
-        """Ignore new traces from now on. The processor stays until its open spans have ended."""
-        self.processor.close()
-        present = _processors(self.provider)
-        if self.processor in present and self.processor.is_idle:
-            self.provider.set_processors([each for each in present if each is not self.processor])
-
-
 def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
     """Return the provider's processors; `unknown` if it does not keep them as the SDK does."""
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
@@ -119,8 +103,6 @@ class OpenAIAgentsInstrumentor(Integration):
     hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
     repeated_by = ("logfire.openai_agents",)
     rivals = known_rivals("openai_agents", _LangSmithProcessor())
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of new traces; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "agents.run":
@@ -137,13 +119,19 @@ class OpenAIAgentsInstrumentor(Integration):
 
     def _hook_traces(self, module: ModuleType) -> Iterable[Undoable]:
         processor = RunProcessor(
-            lambda: self._recorder if self._open else None,
-            claims_only=lambda: self._active_rival() is not None,
-            values=lambda: self.values,
+            self._recorder_if_on, claims_only=self._leaves_it_to_others, values=lambda: self.values
         )
         provider = module.get_trace_provider()
         provider.register_processor(processor)
-        yield _Registration(processor=processor, provider=provider)
+
+        def undo() -> None:
+            """Ignore new traces from now on. The processor stays until its open spans have ended."""
+            processor.close()
+            present = _processors(provider)
+            if processor in present and processor.is_idle:
+                provider.set_processors([each for each in present if each is not processor])
+
+        yield Undo(undo)
 
         def creating(original: OriginalCall) -> Any:
             """Add our processor again after an app or vendor has replaced the processors.
@@ -155,10 +143,6 @@ class OpenAIAgentsInstrumentor(Integration):
             return original()
 
         yield patch(type(provider), "create_trace", creating)
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        self.values = None
-        super()._uninstrument(**kwargs)
 
 
 class OpenAIAgentsAdapter(Adapter):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.trace import Span
 
-from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
+from pandaprobe_otel.capture.trace_context import TraceValues, trace_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
@@ -64,7 +64,6 @@ _STEPS: Final = frozenset({"task", "turn"})
 """The SDK's own loop, which gets no span; its usage is that of the model calls below."""
 _BODIES: Final = frozenset({"function", "guardrail", "custom"})
 """Spans around code of the app that start and end in one task: spans of this code belong below them."""
-_ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 
 class RunProcessor(RunRecorder):
@@ -135,11 +134,8 @@ class RunProcessor(RunRecorder):
         recorder = self._active_recorder()
         if recorder is None or self._claims_only() or trace.trace_id in self.runs:
             return
-        base = get_current()
-        said = trace_values(session=None, user=None, tags=None, metadata=obj(getattr(trace, "metadata", None)))
-        for values in (self._values(), said):
-            if values is not None:
-                base = with_values(values, base)
+        metadata = obj(getattr(trace, "metadata", None))
+        base = self._root(get_current(), trace_values(session=None, user=None, tags=None, metadata=metadata))
         attributes = {
             **agent(None),
             names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
@@ -208,19 +204,6 @@ class RunProcessor(RunRecorder):
         elif not self._record_raised(run) and kind == "function" and data.input is not None and data.output is None:
             # It waits for an approval, unless a model call follows: then the tool has returned None.
             run.stopped = ours.INTERRUPTED
-
-    def _record_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
-        above = run.parent
-        while above is not None and above.is_agent:
-            if above.span is not None:
-                if names.INPUT_MESSAGES in attributes and not above.answers:
-                    above.answers = True
-                    asked = {name: attributes[name] for name in _ASKED if name in attributes}
-                    above.span.set_attributes(asked)
-                if names.OUTPUT_MESSAGES in attributes:
-                    above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
-            above = above.parent
 
     def _record_raised(self, run: Run) -> bool:
         """Record the exception that passes through the block about to end, and return whether there is one.
