@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,7 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
@@ -30,100 +29,6 @@ from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ende
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["SmolagentsInstrumentor"]
-
-
-# -- the app's own model classes, whose methods are hooked when an agent with one runs for the first time --------------
-
-_METHODS: Final = ("generate", "generate_stream")
-_LIBRARY: Final = "smolagents."
-
-
-class OwnModels:
-    """The hooks on these classes, which are removed together."""
-
-    def __init__(self, wrapper: Wrapper) -> None:
-        self._wrapper = wrapper
-        self._lock = threading.Lock()
-        self._hooked: dict[type[Any], list[Patch]] = {}
-        self._is_off = False
-
-    def hook(self, model: Any) -> None:
-        """Hook the methods of this model's class that do not come from smolagents."""
-        owners = [
-            owner
-            for owner in type(model).__mro__
-            if not f"{owner.__module__}.".startswith(_LIBRARY) and any(name in owner.__dict__ for name in _METHODS)
-        ]
-        for owner in owners[:1]:  # methods of its base classes are part of its call
-            if owner not in self._hooked:
-                self._add(owner)
-
-    def _add(self, owner: type[Any]) -> None:
-        with self._lock:
-            if not self._is_off and owner not in self._hooked:
-                self._hooked[owner] = [patch(owner, name, self._wrapper) for name in _METHODS if name in owner.__dict__]
-
-    def undo(self) -> None:
-        """Remove the hooks."""
-        with self._lock:
-            self._is_off = True
-            hooked, self._hooked = self._hooked, {}
-        for each in (one for patches in hooked.values() for one in patches):
-            each.undo()
-
-
-# -- A span that is made only at its end, if nobody else has made one for the same call --------------------------------
-
-
-class LateSpan(NonRecordingSpan):
-    """A buffer for attributes of the span that `start` makes."""
-
-    def __init__(self, start: Callable[[], Span], watch: CallWatch) -> None:
-        super().__init__(INVALID_SPAN_CONTEXT)
-        self._start = start
-        self._watch = watch
-        self._told: list[Callable[[Span], object]] = []
-        self._is_open = True
-
-    def is_recording(self) -> bool:
-        """Return whether it accepts attributes: until its end."""
-        return self._is_open
-
-    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Keep the attributes."""
-        self._told.append(lambda span: span.set_attributes(attributes))
-
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Keep the attribute."""
-        self._told.append(lambda span: span.set_attribute(key, value))
-
-    def set_status(self, status: Any, description: str | None = None) -> None:
-        """Keep the status."""
-        self._told.append(lambda span: span.set_status(status, description))
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Any = None,
-        timestamp: int | None = None,
-        escaped: bool = False,
-    ) -> None:
-        """Keep the exception."""
-        self._told.append(lambda span: span.record_exception(exception, attributes, timestamp, escaped))
-
-    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """Keep the event."""
-        self._told.append(lambda span: span.add_event(name, attributes, timestamp))
-
-    def end(self, end_time: int | None = None) -> None:
-        """Make the span, unless another one exists."""
-        if self._watch.is_recorded or not self._is_open:
-            return
-        self._is_open = False
-        span = self._start()
-        for tell in self._told:
-            tell(span)
-        span.end(end_time)
 
 
 # -- messages of smolagents' models in the form of the conventions -----------------------------------------------------
@@ -256,9 +161,7 @@ class ModelScope(_Scope):
         self._pieces: list[Any] = []
 
     def produced(self, item: Any, /) -> None:
-        """Record a piece of the answer."""
-        if not self._pieces:
-            guarded(self.span.set_attribute, names.STREAM, True)
+        """Keep a piece of the answer."""
         self._pieces.append(item)
 
     def _record(self, value: Any) -> None:
@@ -273,12 +176,37 @@ class ModelScope(_Scope):
         super()._record_error(error)
 
     def _record_pieces(self) -> None:
+        self.span.set_attribute(names.STREAM, True)
         models: Any = import_module("smolagents.models")  # loaded: its generator was read
         self._record_message(models.agglomerate_stream_deltas(self._pieces))
 
     def _record_message(self, message: Any) -> None:
         self.span.set_attributes(usage_of(message))
         self.write(lambda: {names.OUTPUT_MESSAGES: answer_of(message)})
+
+
+class OwnModelScope(ModelScope):
+    """A call of the app's own model class, whose span is made at its end if nobody else has made one for the call."""
+
+    def __init__(self, recorder: Recorder, start: Callable[[], Span], watch: CallWatch) -> None:
+        super().__init__(recorder, INVALID_SPAN, with_watch(watch))
+        self._start = start
+        self._watch = watch
+
+    def returned(self, value: Any, /) -> None:
+        """Record the call, unless another span has."""
+        if self._makes_span():
+            super().returned(value)
+
+    def raised(self, error: BaseException, /) -> None:
+        """Record the failed call, unless another span has."""
+        if self._makes_span():
+            super().raised(error)
+
+    def _makes_span(self) -> bool:
+        if self.span is INVALID_SPAN and not self._watch.is_recorded:
+            self.span = self._start()
+        return self.span is not INVALID_SPAN
 
 
 # -- spans around the agents, tools and models of smolagents, all of which run in the caller's thread ------------------
@@ -315,7 +243,7 @@ def _given(original: OriginalCall) -> dict[str, Any]:
     return {**given, **{key: value for key, value in original.kwargs.items() if key != "sanitize_inputs_outputs"}}
 
 
-def begin_own_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
+def begin_own_model(recorder: Recorder, original: OriginalCall) -> OwnModelScope:
     """Open the span of a call of the app's own model class, unless the client that it uses makes one."""
     watch, context, begun_ns = CallWatch(), get_current(), time_ns()
     name, attributes = _described(recorder, original)
@@ -325,7 +253,7 @@ def begin_own_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
             f"chat {name}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=begun_ns
         )
 
-    return ModelScope(recorder, LateSpan(start, watch), with_watch(watch))
+    return OwnModelScope(recorder, start, watch)
 
 
 def begin_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
@@ -352,6 +280,9 @@ def _described(recorder: Recorder, original: OriginalCall) -> tuple[str, dict[st
 _MODELS: Final = ("InferenceClientModel", "TransformersModel", "VLLMModel", "MLXModel")
 """Models whose client no integration of ours records. For all others, the client makes the span of the call."""
 
+_METHODS: Final = ("generate", "generate_stream")
+_LIBRARY: Final = "smolagents."
+
 Begin = Callable[[Recorder, OriginalCall], SpanScope]
 
 
@@ -373,25 +304,36 @@ class SmolagentsInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "smolagents.agents":
-            own = OwnModels(self._around(begin_own_model))
-            yield own
-            yield patch(module.MultiStepAgent, "run", self._around(begin_agent, own))
+            yield patch(module.MultiStepAgent, "run", self._around(begin_agent, self._hook_own))
         elif module.__name__ == "smolagents.tools":
             yield patch(module.Tool, "__call__", self._around(begin_tool))
         elif module.__name__ == "smolagents.models":
             for owner in (getattr(module, name) for name in _MODELS):
-                for method in ("generate", "generate_stream"):
+                for method in _METHODS:
                     if method in owner.__dict__:
                         yield patch(owner, method, self._around(begin_model))
         else:
             yield replace(module, "ThreadPoolExecutor", ContextExecutor)
 
-    def _around(self, begin: Begin, own: OwnModels | None = None) -> Wrapper:
+    def _hook_own(self, agent: Any) -> None:
+        """Hook the class of an agent's model, if it is the app's own."""
+        owners = [
+            owner
+            for owner in type(getattr(agent, "model", None)).__mro__
+            if not f"{owner.__module__}.".startswith(_LIBRARY) and any(name in owner.__dict__ for name in _METHODS)
+        ]
+        with self._lock:
+            for owner in owners[:1]:  # methods of its base classes are part of its call
+                if self._open and not any(isinstance(each, Patch) and each.owner is owner for each in self._patches):
+                    around = self._around(begin_own_model)
+                    self._patches += [patch(owner, name, around) for name in _METHODS if name in owner.__dict__]
+
+    def _around(self, begin: Begin, prepare: Callable[[Any], object] | None = None) -> Wrapper:
         def wrapper(original: OriginalCall) -> Any:
             if not self._lets_through(original.owner):
                 return original()
-            if own is not None:
-                guarded(own.hook, getattr(original.owner, "model", None))
+            if prepare is not None:
+                guarded(prepare, original.owner)
             scope = guarded(begin, self._recorder, original)
             return original() if scope is None else call_inside(scope, original)
 
