@@ -157,36 +157,6 @@ def test_a_tool_that_stops_the_agent(ask: Ask, traces: SentTraces, model: StartM
     assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "OK"), ("LLM", "OK"), ("TOOL", "OK")]
 
 
-@sync_ways
-def test_errors_of_tool_and_model(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A failed tool is no error of the run, a refused call is, and so is an exception that reaches the app."""
-
-    class Halt(BaseException):
-        pass
-
-    def halting(city: str) -> str:
-        """Tell the weather in a city."""
-        raise Halt(city)
-
-    halting.__name__ = "weather"
-    endpoint = model(weather_model)
-    ask(forecaster(endpoint), "Weather in Atlantis?")
-    ask(forecaster(endpoint), "Weather in Nowhere?")
-    with pytest.raises(Halt, match="Oslo"):
-        ask(forecaster(endpoint, halting), "Weather in Oslo?")
-
-    failed, refused, halted = traces.new(3)
-    tool = failed.only("TOOL")
-    assert (tool["status"], "no station in Atlantis" in tool["error"], failed.root["status"]) == ("ERROR", True, "OK")
-    assert [span["status"] for span in refused.spans] == ["ERROR", "ERROR"]
-    assert "There is no Nowhere." in refused.root["error"]
-    assert [(span["kind"], span["status"]) for span in halted.spans] == [
-        ("AGENT", "ERROR"),
-        ("LLM", "OK"),
-        ("TOOL", "ERROR"),
-    ]
-
-
 def delegating(task: str) -> Any:
     """Return a model that gives this task to the team's member as the leader, and answers as the member."""
 

@@ -189,21 +189,6 @@ def test_a_streamed_answer_has_the_time_of_its_first_token(traces: SentTraces, m
         assert span["started_at"] < span["completion_start_time"] <= span["ended_at"]
 
 
-def test_a_tool_that_raises(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app unchanged, and every span that it passes is ended with that error."""
-    with pytest.raises(LookupError, match="no station in Atlantis"):
-        forecaster(openai_chat(model(weather_model))).invoke(given("Weather in Atlantis?"))
-
-    traces.one().is_like(f"""
-        trace forecaster | ERROR | Weather in Atlantis? > call weather
-        AGENT forecaster | u > - !no station in Atlantis
-          CHAIN model | u > c
-            LLM chat gpt-5-mini @gpt-5-mini | su > c
-          CHAIN tools | {TOOLS_ARE_GIVEN} > - !no station in Atlantis
-            TOOL weather | {{"city":"Atlantis"}} > - !no station in Atlantis
-    """)
-
-
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
     """The tool's span has an error and the text given to the model; the agent's span has no error."""
 

@@ -26,7 +26,6 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, instrumented_with
 from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall, text_of
-from planting import Planted
 from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model
 
@@ -308,23 +307,6 @@ def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True)
     """Set what Semantic Kernel reads from environment variables at its import."""
     for module in (agent_spans, function_spans, *([model_spans] if models else [])):
         monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics_sensitive", True)
-
-
-@ways
-async def test_planted_values_are_recorded(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions, input, function arguments, function result and answer appear in the trace."""
-    planted = Planted()
-
-    def look_up(city: str, unit: str) -> str:
-        """Look a city up."""
-        return planted.look_up(city, unit)
-
-    endpoint = model(lambda messages: planted.script(messages, tool="Station-look_up"))
-    agent = forecaster(endpoint, look_up)
-    agent.instructions = planted["the instructions"]
-    await ask(agent, planted["the question"])
-
-    assert planted.missing_in(traces.one().body) == []
 
 
 @dataclass
