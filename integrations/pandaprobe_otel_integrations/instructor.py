@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span
 
-from pandaprobe_otel.capture.wrapping import wrap
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
@@ -19,7 +18,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
-from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside, read_inside
+from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_inside
 from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
 
 __all__ = ["InstructorInstrumentor"]
@@ -143,5 +142,5 @@ class InstructorInstrumentor(Integration):
 
 
 async def _awaited(scope: Extraction, original: OriginalCall) -> Any:
-    result = await wrap(original.function, lambda args, kwargs: scope)(*original.args, **original.kwargs)
+    result = await await_inside(scope, original)
     return read_inside(scope, result) if isasyncgen(result) else result
