@@ -32,6 +32,12 @@ __all__ = ["BudgetExceeded", "Used", "budget"]
 _KEY: Final = "pandaprobe-budget"
 _HOOKS: Final = "pandaprobe_otel_integrations._budgets"
 """Module that every integration of a client loads."""
+_COUNTS: Final = {
+    "gen_ai.usage.input_tokens": "prompt_tokens",
+    "gen_ai.usage.output_tokens": "completion_tokens",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read_tokens",
+    "gen_ai.usage.cache_creation.input_tokens": "cache_creation_tokens",
+}
 _MOST_SESSIONS: Final = 10_000
 """Sessions whose use is remembered; the oldest are forgotten."""
 
@@ -84,7 +90,7 @@ class _Spending:
     """Use of a budget. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._began = time.monotonic()
         self._amounts: dict[str, Any] = {"usd": 0.0, "tokens": 0, "calls": 0, "unknown": 0}
         self._span_name = ""
@@ -92,7 +98,7 @@ class _Spending:
     def used(self) -> Used:
         """Return the use so far."""
         with self._lock:
-            return self._now()
+            return Used(**self._amounts, seconds=time.monotonic() - self._began)
 
     def reserve(self, bounds: Mapping[str, float]) -> BudgetExceeded | None:
         """Count a call; return the refusal instead if a bound is reached."""
@@ -100,37 +106,24 @@ class _Spending:
         with self._lock:
             for bound, limit in bounds.items():
                 if (time.monotonic() - self._began if bound == "seconds" else amounts[bound]) >= limit:
-                    return BudgetExceeded(bound, limit, self._now(), self._span_name)
+                    return BudgetExceeded(bound, limit, self.used(), self._span_name)
             amounts["calls"] += 1
             amounts["unknown"] += 1
             return None
 
-    def give_back(self) -> None:
-        """Take back a counted call, which another budget has refused."""
-        with self._lock:
-            self._amounts["calls"] -= 1
-            self._amounts["unknown"] -= 1
-
-    def settle(self, span_name: str, tokens: int, usd: float | None, *, is_known: bool) -> None:
-        """Count what a call has used."""
+    def add(self, unknown: int, *, calls: int = 0, tokens: int = 0, usd: float = 0.0, span_name: str = "") -> None:
+        """Count what a call has used, or take back a counted call, which another budget has refused."""
         amounts = self._amounts
         with self._lock:
-            self._span_name = span_name
+            self._span_name = span_name or self._span_name
+            amounts["calls"] += calls
             amounts["tokens"] += tokens
-            amounts["usd"] += usd or 0.0
-            amounts["unknown"] = max(amounts["unknown"] - is_known, 0)
-
-    def _now(self) -> Used:
-        return Used(**self._amounts, seconds=time.monotonic() - self._began)
+            amounts["usd"] += usd
+            amounts["unknown"] = max(amounts["unknown"] + unknown, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The bounds of a block, and what they bound: the use of the block, or that of its session."""
-
-    bounds: Mapping[str, float]
-    spending: _Spending
-
+Hold = tuple[Mapping[str, float], _Spending]
+"""The bounds of a block, and what they bound: the use of the block, or that of its session."""
 
 _sessions: Final[OrderedDict[str, _Spending]] = OrderedDict()
 _sessions_lock: Final = threading.Lock()
@@ -163,7 +156,7 @@ class BudgetBlock(ContextualBlock["BudgetBlock"]):
                 "with a key or PANDAPROBE_LOCAL."
             )
         self._spending = spending = _Spending() if self._session is None else _of_session(self._session)
-        return set_value(_KEY, (*holds_in(context), Hold(self._bounds, spending)), context)
+        return set_value(_KEY, (*holds_in(context), (self._bounds, spending)), context)
 
 
 def _of_session(session: str) -> _Spending:
@@ -219,21 +212,25 @@ def holds_in(context: Context) -> tuple[Hold, ...]:
 
 def refusal_in(holds: Sequence[Hold]) -> BudgetExceeded | None:
     """Count a model call in all budgets. Return the exception to raise if one of them refuses it."""
-    for place, hold in enumerate(holds):
-        if (refused := hold.spending.reserve(hold.bounds)) is not None:
-            for counted in holds[:place]:
-                counted.spending.give_back()
+    for place, (bounds, spending) in enumerate(holds):
+        if (refused := spending.reserve(bounds)) is not None:
+            for _, counted in holds[:place]:
+                counted.add(-1, calls=-1)
             return refused
     return None
 
 
-def settle(
-    holds: Sequence[Hold], span_name: str, provider: str | None, model: str | None, usage: Mapping[str, int]
-) -> None:
-    """Count what a call has used in all budgets. `usage`: token counts by PandaProbe's names."""
+def settle(holds: Sequence[Hold], span_name: str, attributes: Mapping[str, Any]) -> None:
+    """Count the tokens that the attributes of an answered call state, in all budgets."""
+    usage = {name: attributes[key] for key, name in _COUNTS.items() if isinstance(attributes.get(key), int)}
+    if not usage:
+        return
+    model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model")
+    priced = None
+    if model and any(["usd" in bounds for bounds, _ in holds]):  # noqa: C419 - a generator takes twice the time
+        priced = listed_price(model, attributes.get("gen_ai.provider.name"), usage, time.time_ns())
     tokens = usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
-    is_priced = model is not None and any("usd" in hold.bounds for hold in holds)
-    priced = listed_price(model, provider, usage, time.time_ns()) if is_priced and model is not None else None
-    usd = None if priced is None else priced.amounts["total"]
-    for hold in holds:
-        hold.spending.settle(span_name, tokens, usd, is_known=usd is not None or "usd" not in hold.bounds)
+    usd = 0.0 if priced is None else priced.amounts["total"]
+    for bounds, spending in holds:
+        is_unknown = priced is None and "usd" in bounds
+        spending.add(0 if is_unknown else -1, tokens=tokens, usd=usd, span_name=span_name)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import Any, Final
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.budgets import BudgetExceeded, Hold, holds_in, refusal_in, settle
+from pandaprobe_otel.budgets import BudgetExceeded, holds_in, refusal_in
 from pandaprobe_otel_integrations._guard import guarded
 
 _inside: Final[ContextVar[bool]] = ContextVar("pandaprobe_budgeted", default=False)
 """True while a counted call is being made, so that a client inside another one does not count it again."""
-_COUNTS: Final = {
-    "gen_ai.usage.input_tokens": "prompt_tokens",
-    "gen_ai.usage.output_tokens": "completion_tokens",
-    "gen_ai.usage.cache_read.input_tokens": "cache_read_tokens",
-    "gen_ai.usage.cache_creation.input_tokens": "cache_creation_tokens",
-}
 
 
 def is_counting() -> bool:
@@ -40,14 +34,6 @@ def permitted(original: Callable[[], Any], find: Callable[[], object]) -> Callab
         return original
     refusal = guarded(refusal_in, holds_in(get_current()))
     return lambda: _raise(refusal) if refusal is not None else _counted(original)
-
-
-def used(holds: Sequence[Hold], span_name: str, attributes: Mapping[str, Any]) -> None:
-    """Count the tokens that the attributes of an answered call state."""
-    usage = {name: attributes[key] for key, name in _COUNTS.items() if isinstance(attributes.get(key), int)}
-    if usage:
-        model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model")
-        settle(holds, span_name, attributes.get("gen_ai.provider.name"), model, usage)
 
 
 def _raise(refusal: BudgetExceeded) -> Any:

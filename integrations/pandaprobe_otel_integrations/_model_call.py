@@ -22,9 +22,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pandaprobe_otel.budgets import holds_in
+from pandaprobe_otel.budgets import holds_in, settle
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
-from pandaprobe_otel_integrations._budgets import used
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
@@ -269,7 +268,7 @@ class ModelCall:
         if self._holds:
             holds, self._holds = self._holds, ()
             told = {_REQUEST_MODEL: self._model, **self._place, **attributes}
-            guarded(used, holds, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
+            guarded(settle, holds, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
         tells = answer.is_whole or answer.failure is not None
         self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
         if not self._model and _RESPONSE_MODEL in attributes:

@@ -90,14 +90,13 @@ class Probe:
         model call states its tokens, the share cannot be checked; the assertion then fails.
         """
         __tracebackhide__ = True
-        from pandaprobe_otel.traces.prompt_cache import cache_share, cache_uses
+        from pandaprobe_otel.traces.prompt_cache import cache_faults, cache_share
 
-        uses = cache_uses(self.traces)
-        share = cache_share(uses)
+        share = cache_share(self.traces)
         if share is None:
             raise AssertionError(f"prompt cache: no model call states its tokens\n\n{self.tree}")
         if share < min:
-            faults = "".join(f"\n  {use}" for use in uses if use.is_fault)
+            faults = "".join(f"\n  {fault}" for fault in cache_faults(self.traces))
             wanted = f"prompt cache: {share:.0%} of the prompt tokens, at least {min:.0%} wanted"
             raise AssertionError(f"{wanted}{faults}\n\n{self.tree}")
         return share

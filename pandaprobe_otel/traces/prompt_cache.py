@@ -9,19 +9,15 @@ are told apart from changes that nobody intended.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pandaprobe_otel.traces.conversation import Message, as_messages, shared_start
 from pandaprobe_otel.traces.json_shapes import compact_json, items, members
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.traces.text import one_line
-
-Verdict = Literal["first", "read", "changed", "missed", "compacted", "expired", "other model", "too short"]
 
 SHORTEST_PROMPT: Final = 1024
 """Tokens below which no provider caches a prompt."""
@@ -29,6 +25,7 @@ LIFETIME_US: Final = 300_000_000
 """Microseconds for which a cached prompt is kept after its last use, by default at Anthropic, at least at OpenAI."""
 _COMPARED: Final = 50
 """Earlier calls that a call may continue."""
+_SYSTEM: Final = ("system", "developer")
 _SAME_SYSTEM: Final = 0.6
 """Share of common words from which two system prompts are versions of one."""
 _COMPACTED: Final = 0.7
@@ -41,8 +38,8 @@ _CONTINUED: Final = (True, 1.0, True)
 """Rank of a call whose model, messages and system prompt are all in the later one: no other can have a higher one."""
 _AROUND: Final = 30
 _SHOWN: Final = 100
-_WORDS: Final = 300
-"""Words in which the end of the first change is looked for: it takes quadratic time."""
+_WORDS: Final = 20
+"""Most words of a change."""
 
 _MONTH: Final = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TIMES: Final = re.compile(
@@ -78,66 +75,65 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheUse:
-    """One model call and what it could read from the prompt cache.
+class CacheFault:
+    """A model call that missed the prompt cache although nobody intended it.
 
     Attributes:
         span: The call.
-        earlier: The call that it continues; None for the first one of a conversation.
-        verdict: `first`; `read`: the beginning was unchanged; `changed`: `change` made the cache useless from there on;
-            `missed`: unchanged, but not read; `compacted`, `expired`, `other model`, `too short`: nothing to read, for
-            a reason that is not a fault.
-        prompt_tokens: Tokens of the request; None if the span states none.
-        cached_tokens: Those that were read from the cache.
+        earlier: The call that it continues.
         lost_tokens: Tokens that were paid in full although the earlier call had sent them.
-        change: The first difference, for `changed`.
+        change: The first difference from the earlier request; None: it begins as that one does, but was not read.
     """
 
     span: SpanRecord
-    earlier: SpanRecord | None
-    verdict: Verdict
-    prompt_tokens: int | None
-    cached_tokens: int
-    lost_tokens: int = 0
-    change: Change | None = None
-
-    @property
-    def is_fault(self) -> bool:
-        """True if the cache was missed without an intention."""
-        return self.verdict in ("changed", "missed")
+    earlier: SpanRecord
+    lost_tokens: int
+    change: Change | None
 
     def __str__(self) -> str:
         why = self.change or "the request begins as before: is caching enabled?"
-        cost = f"{self.lost_tokens:,} of {self.prompt_tokens or 0:,} prompt tokens paid again"
+        cost = f"{self.lost_tokens:,} of {prompt_tokens(self.span) or 0:,} prompt tokens paid again"
         return f"{one_line(self.span.name)} [{self.span.number}]: {cost}; {why}"
 
 
-def cache_uses(traces: Iterable[TraceRecord], *, newest: int | None = None) -> list[CacheUse]:
-    """Return the use of the prompt cache by each model call of the traces, or by the newest of them."""
-    spans = [span for trace in traces for span in trace.spans if span.kind == "LLM"]
-    spans.sort(key=lambda span: span.begin_us)
-    calls: list[_Call] = []
-    latest: dict[str | None, _Call] = {}
-    for span in spans if newest is None else spans[-newest:]:
-        agent = next((above.name for above in span.above if above.kind == "AGENT"), None)
-        calls.append(_Call(span, agent, latest.get(agent)))
-        latest[agent] = calls[-1]
-    return [_use(call, _continued(call, calls[max(at - _COMPARED, 0) : at])) for at, call in enumerate(calls)]
-
-
-def cache_faults(traces: Sequence[TraceRecord]) -> list[CacheUse]:
+def cache_faults(traces: Iterable[TraceRecord]) -> list[CacheFault]:
     """Return the calls that missed the prompt cache without an intention, the most expensive first.
 
     Only the newest 100 calls are compared, since the histories of all are as long as the square of their number.
     """
-    return sorted((use for use in cache_uses(traces, newest=_SHOWN) if use.is_fault), key=lambda use: -use.lost_tokens)
+    calls: list[_Call] = []
+    faults: list[CacheFault | None] = []
+    latest: dict[str | None, _Call] = {}
+    for span in _model_calls(traces)[-_SHOWN:]:
+        agent = next((above.name for above in span.above if above.kind == "AGENT"), None)
+        call = latest[agent] = _Call(span, agent, latest.get(agent))
+        earlier = _continued(call, calls[-_COMPARED:])
+        faults.append(None if earlier is None else _fault(earlier, call))
+        calls.append(call)
+    return sorted(filter(None, faults), key=lambda fault: -fault.lost_tokens)
 
 
-def cache_share(uses: Iterable[CacheUse]) -> float | None:
+def cache_share(traces: Iterable[TraceRecord]) -> float | None:
     """Return the share of prompt tokens that were read from the cache. None: no call states its tokens."""
-    known = [use for use in uses if use.prompt_tokens]
-    total = sum(use.prompt_tokens or 0 for use in known)
-    return sum(use.cached_tokens for use in known) / total if total else None
+    calls = [call for call in _model_calls(traces) if prompt_tokens(call)]
+    total = sum(prompt_tokens(call) or 0 for call in calls)
+    return sum(map(cached_tokens, calls)) / total if total else None
+
+
+def _model_calls(traces: Iterable[TraceRecord]) -> list[SpanRecord]:
+    calls = [span for trace in traces for span in trace.spans if span.kind == "LLM"]
+    return sorted(calls, key=lambda span: span.begin_us)
+
+
+def prompt_tokens(span: SpanRecord) -> int | None:
+    """Return the tokens of a call's request; None if the span states none."""
+    return None if span.usage is None else span.usage[0]
+
+
+def cached_tokens(span: SpanRecord) -> int:
+    """Return the tokens that a call read from the cache."""
+    cached = members(span.body.get("token_usage")).get("cache_read_tokens")
+    return cached if isinstance(cached, int) else 0
 
 
 class _Call:
@@ -147,58 +143,30 @@ class _Call:
         """Read a call. It mostly repeats the messages of the call `before` it, which are read once."""
         self.span = span
         self.agent = agent
-        usage = members(span.body.get("token_usage"))
-        self.prompt_tokens = span.usage[0] if span.usage is not None else None
-        cached = usage.get("cache_read_tokens")
-        self.cached_tokens = cached if isinstance(cached, int) else 0
+        self.tools = items(span.metadata.get("tools"))
+        self.prompt_tokens, self.cached_tokens = prompt_tokens(span), cached_tokens(span)
         self._given = items(members(span.input).get("messages"))
         known = 0 if before is None else shared_start(before._given, self._given)
-        repeated = (before.all_messages[:known], before._texts[:known]) if before is not None else ((), ())
         fresh = as_messages({"messages": self._given[known:]} if known else span.input, "user")
-        read = [replace(one, reasoning=()) if one.reasoning else one for one in fresh]
-        texts = [f"{message.role}: {_content_of(message)}" for message in read]
-        self.all_messages: tuple[Message, ...] = (*repeated[0], *read)
-        self._texts: tuple[str, ...] = (*repeated[1], *texts)
+        self._read: list[tuple[str, str]] = [] if before is None else before._read[:known]
+        self._read += [(message.role, _content_of(message)) for message in fresh]
+        self.system_count = [*(role in _SYSTEM for role, _ in self._read), False].index(False)
+        self.system = "\n".join(text for _, text in self._read[: self.system_count])
+        self.messages = self._read[self.system_count :]
 
     @cached_property
-    def tools(self) -> Sequence[Any]:
-        return items(self.span.metadata.get("tools"))
-
-    @cached_property
-    def system_count(self) -> int:
-        roles = [message.role in ("system", "developer") for message in self.all_messages]
-        return [*roles, False].index(False)
-
-    @cached_property
-    def system(self) -> str:
-        return "\n".join(map(_content_of, self.all_messages[: self.system_count]))
-
-    @cached_property
-    def messages(self) -> tuple[Message, ...]:
-        return self.all_messages[self.system_count :]
-
-    @cached_property
-    def texts(self) -> tuple[str, ...]:
-        return self._texts[self.system_count :]
-
-    @cached_property
-    def counted(self) -> Counter[str]:
-        return Counter(self.texts)
+    def known(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.messages)
 
     @cached_property
     def words(self) -> frozenset[str]:
         return frozenset(self.system.split())
 
     @cached_property
-    def lengths(self) -> tuple[int, int, list[int]]:
-        """Characters of the tools, the system prompt and each message."""
+    def lengths(self) -> list[int]:
+        """Characters of the tools, of the system prompt, and of each message."""
         tools = len(compact_json(self.tools)) if self.tools else 0
-        return tools, len(self.system), [len(text) + 1 for text in self.texts]
-
-    @property
-    def length(self) -> int:
-        tools, system, messages = self.lengths
-        return tools + system + sum(messages)
+        return [tools, len(self.system), *(len(role) + len(text) for role, text in self.messages)]
 
 
 def _content_of(message: Message) -> str:
@@ -218,11 +186,11 @@ def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
     for other in reversed(earlier):
         if other.agent != call.agent or other.span.end_us > call.span.begin_us:  # in parallel: nothing is cached yet
             continue
-        common = sum(text in call.counted for text in other.texts)
-        same_system = other.system == call.system or _similarity(other.words, call.words) >= _SAME_SYSTEM
-        if not same_system and common < 2:
+        common = sum(message in call.known for message in other.messages)
+        alike = len(other.words & call.words) >= _SAME_SYSTEM * len(other.words | call.words)
+        if not alike and common < 2:
             continue
-        rank = (other.span.model == call.span.model, common / max(len(other.messages), 1), same_system)
+        rank = (other.span.model == call.span.model, common / max(len(other.messages), 1), alike)
         if best is None or rank > best[0]:
             best = rank, other
         if rank == _CONTINUED:
@@ -230,73 +198,51 @@ def _continued(call: _Call, earlier: Sequence[_Call]) -> _Call | None:
     return None if best is None else best[1]
 
 
-def _similarity(left: frozenset[str], right: frozenset[str]) -> float:
-    return len(left & right) / len(left | right) if left or right else 0.0
-
-
-def _use(call: _Call, earlier: _Call | None) -> CacheUse:
-    tokens, cached = call.prompt_tokens, call.cached_tokens
-    use = CacheUse(span=call.span, earlier=None, verdict="first", prompt_tokens=tokens, cached_tokens=cached)
-    if earlier is None:
-        return use
-    use = replace(use, earlier=earlier.span)
-    if earlier.span.model != call.span.model:
-        return replace(use, verdict="other model")
+def _fault(earlier: _Call, call: _Call) -> CacheFault | None:
+    """Return the fault of a call that continues an earlier one; None if the cache was read, or missed for a reason."""
+    if earlier.span.model != call.span.model or call.span.begin_us - earlier.span.end_us > LIFETIME_US:
+        return None
     change, kept = _compared(earlier, call)
-    sent = earlier.prompt_tokens if earlier.prompt_tokens is not None else earlier.length // 4
+    sent = earlier.prompt_tokens if earlier.prompt_tokens is not None else sum(earlier.lengths) // 4
     reach = min(sent, call.prompt_tokens if call.prompt_tokens is not None else sent)
-    lost = max(reach - call.cached_tokens, 0)
-    if reach < SHORTEST_PROMPT:
-        return replace(use, verdict="too short")
     unchanged = int(sent * kept)
+    if reach < SHORTEST_PROMPT:
+        return None
     if call.prompt_tokens is not None and call.cached_tokens >= reach * (1 - _NEGLIGIBLE):
-        return replace(use, verdict="read")
-    is_new = call.counted.keys().isdisjoint(earlier.counted)
-    if change is not None and 1 - kept > _NEGLIGIBLE and not (is_new and change.region.startswith("message")):
-        if _is_compacted(earlier, call):
-            return replace(use, verdict="compacted")
-        if _gap(earlier, call) > LIFETIME_US:
-            return replace(use, verdict="expired")
-        return replace(use, verdict="changed", lost_tokens=lost, change=change)
-    if call.prompt_tokens is None or unchanged < SHORTEST_PROMPT or call.cached_tokens >= unchanged * _READ:
-        return replace(use, verdict="read" if unchanged >= SHORTEST_PROMPT else "too short")
-    if _gap(earlier, call) > LIFETIME_US:
-        return replace(use, verdict="expired")
-    return replace(use, verdict="missed", lost_tokens=max(min(unchanged, reach) - call.cached_tokens, 0))
-
-
-def _gap(earlier: _Call, call: _Call) -> int:
-    return call.span.begin_us - earlier.span.end_us
-
-
-def _is_compacted(earlier: _Call, call: _Call) -> bool:
-    """Return whether the history became much shorter: most of its messages are gone, or a summary replaces them."""
-    before, now = sum(earlier.lengths[2]), sum(call.lengths[2])
-    return now < before * _COMPACTED and earlier.system == call.system
+        return None
+    is_new = change is not None and change.region.startswith("message") and call.known.isdisjoint(earlier.known)
+    if change is None or is_new or 1 - kept <= _NEGLIGIBLE:
+        if call.prompt_tokens is None or unchanged < SHORTEST_PROMPT or call.cached_tokens >= unchanged * _READ:
+            return None
+        change, reach = None, min(unchanged, reach)
+    elif sum(call.lengths[2:]) < _COMPACTED * sum(earlier.lengths[2:]) and earlier.system == call.system:
+        return None
+    lost = max(reach - call.cached_tokens, 0)
+    return CacheFault(span=call.span, earlier=earlier.span, lost_tokens=lost, change=change)
 
 
 def _compared(earlier: _Call, call: _Call) -> tuple[Change | None, float]:
     """Return the first change, and the share of the earlier request before it."""
-    tools, system, messages = earlier.lengths
-    whole = max(earlier.length, 1)
     if (change := _changed_tools(earlier.tools, call.tools)) is not None:
         return change, 0.0
-    if earlier.system != call.system:
-        at = _common(earlier.system, call.system)
-        return _changed_text("system prompt", earlier.system, call.system), (tools + at) / whole
-    for number, (old, new) in enumerate(zip(earlier.texts, call.texts, strict=False)):
+    pairs = [(("", earlier.system), ("", call.system)), *zip(earlier.messages, call.messages, strict=False)]
+    for at, (old, new) in enumerate(pairs):
         if old != new:
-            kept = tools + system + sum(messages[:number]) + _common(old, new)
-            return _changed_message(earlier, call, number), kept / whole
+            kept = sum(earlier.lengths[: at + 1]) + _common(old[1], new[1])
+            if at == 0:
+                change = _changed_text("system prompt", old[1], new[1])
+            else:
+                change = _changed_message(earlier, call, at - 1)
+            return change, kept / max(sum(earlier.lengths), 1)
     return None, 1.0  # a request that is shorter than the earlier one repeats its beginning
 
 
 def _changed_tools(old: Sequence[Any], new: Sequence[Any]) -> Change | None:
     if old == new or not (old and new):  # a call without tools may be one whose tools were not recorded
         return None
-    before, now = map(_named, (old, new))
+    before, now = ({_tool_name(tool): compact_json(tool) for tool in tools} for tools in (old, new))
     if before == now:
-        return Change(region="tools", cause="reordered", old=", ".join(_order(old)), new=", ".join(_order(new)))
+        return Change(region="tools", cause="reordered", old=", ".join(before), new=", ".join(now))
     for name in now:
         if before.get(name, now[name]) != now[name]:
             return _changed_text(f"tools: {name}", before[name], now[name])
@@ -305,28 +251,20 @@ def _changed_tools(old: Sequence[Any], new: Sequence[Any]) -> Change | None:
     return Change(region="tools", cause=cause, old=", ".join(gone), new=", ".join(added))
 
 
-def _order(tools: Sequence[Any]) -> list[str]:
-    return [_tool_name(tool) for tool in tools]
-
-
-def _named(tools: Sequence[Any]) -> Mapping[str, str]:
-    return {_tool_name(tool): compact_json(tool) for tool in tools}
-
-
 def _tool_name(tool: Any) -> str:
     record = members(tool)
     return str(members(record.get("function")).get("name") or record.get("name") or compact_json(tool))
 
 
 def _changed_message(earlier: _Call, call: _Call, at: int) -> Change:
-    old, new = earlier.texts, call.texts
-    number = at + 1 + call.system_count
-    region = f"message {number} ({call.messages[at].role})"
-    if old[at : at + 2] == new[at + 1 : at + 3]:
-        return Change(region=region, cause="inserted", old="", new=new[at])
-    if old[at + 1 : at + 3] == new[at : at + 2] and len(old) > at + 1:
-        return Change(region=f"message {number} ({earlier.messages[at].role})", cause="removed", old=old[at], new="")
-    return _changed_text(region, old[at], new[at])
+    old, new = earlier.messages[at : at + 3], call.messages[at : at + 3]
+    is_removed = old[1:] == new[:2] and len(old) > 1
+    region = f"message {at + 1 + call.system_count} ({(old if is_removed else new)[0][0]})"
+    if old[:2] == new[1:]:
+        return Change(region=region, cause="inserted", old="", new=new[0][1])
+    if is_removed:
+        return Change(region=region, cause="removed", old=old[0][1], new="")
+    return _changed_text(region, old[0][1], new[0][1])
 
 
 def _changed_text(region: str, old: str, new: str) -> Change:
@@ -334,13 +272,12 @@ def _changed_text(region: str, old: str, new: str) -> Change:
     start = _common(old, new)
     while start and not old[start - 1].isspace():  # the whole word
         start -= 1
-    before, now = old[start:].split()[:_WORDS], new[start:].split()[:_WORDS]
-    codes = SequenceMatcher(None, before, now, autojunk=False).get_opcodes()
-    _, a, b, c, d = next((code for code in codes if code[0] != "equal"), ("", 0, len(before), 0, len(now)))
     lead = old[max(start - _AROUND, 0) : start]
+    before, now = (text[start:].split(None, _WORDS + 3) for text in (old, new))
+    end = next((at for at in range(1, _WORDS) if before[at : at + 2] == now[at : at + 2]), _WORDS)
     near = lead.split()[-2:]  # a date is several words, of which one changes
-    cause = _cause(" ".join([*near, *before[a : b + 2]]), " ".join([*near, *now[c : d + 2]]))
-    return Change(region=region, cause=cause, old=lead + " ".join(before[a:b]), new=lead + " ".join(now[c:d]))
+    cause = _cause(*(" ".join([*near, *words[: end + 2]]) for words in (before, now)))
+    return Change(region=region, cause=cause, old=lead + " ".join(before[:end]), new=lead + " ".join(now[:end]))
 
 
 def _cause(old: str, new: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from command_line import clean_environment, run_here
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.traces.prompt_cache import cache_faults, cache_share, cache_uses
+from pandaprobe_otel.traces.prompt_cache import CacheFault, Change, cache_faults, cache_share
 from pandaprobe_otel.traces.records import TraceRecord
 
 Messages = list[dict[str, Any]]
@@ -95,6 +95,11 @@ def started(seed: int = 0, turns: int = 3) -> Session:
     return session
 
 
+def last_fault(session: Session) -> CacheFault:
+    """Return the fault of the session's last call."""
+    return next(fault for fault in cache_faults(session.traces) if fault.span.id == session.spans[-1]["span_id"])
+
+
 # --- breaks ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,12 +175,10 @@ def test_a_break_is_named_with_its_place_and_price(change: Callable[[Session], N
     session = started(seed)
     change(session)
 
-    last = cache_uses(session.traces)[-1]
+    last = last_fault(session)
 
-    assert last.is_fault, last
     found = None if last.change is None else (last.change.region, last.change.cause)
     assert found == BREAKS[change]
-    assert last.earlier is not None
     assert last.earlier.usage is not None
     assert 0.8 * last.earlier.usage[0] < last.lost_tokens <= last.earlier.usage[0]
     assert f"{last.lost_tokens:,} of" in str(last)
@@ -186,9 +189,7 @@ def test_the_excerpts_show_the_changed_words() -> None:
     session = started()
     _a_time_in_the_system_prompt(session)
 
-    change = cache_uses(session.traces)[-1].change
-
-    assert change is not None
+    assert isinstance(change := last_fault(session).change, Change)
     assert (change.old, change.new) == ("It is 2026-11-02 09:01.", "It is 2026-11-02 09:02.")
 
 
@@ -213,9 +214,7 @@ def test_the_kind_of_the_changed_words_is_named(old: str, new: str, cause: str) 
     for words in (old, new):
         session.call(session.turn(), system=f"Note: {words}; {session.system}")
 
-    change = cache_uses(session.traces)[-1].change
-
-    assert change is not None
+    assert isinstance(change := last_fault(session).change, Change)
     assert change.cause == cause
 
 
@@ -248,7 +247,7 @@ def _another_model(session: Session) -> None:
 def _compaction(session: Session) -> None:
     session.turn()
     session.history = [{"role": "user", "content": "Summary so far: " + session.words(9)}, *session.history[-3:]]
-    session.call(list(session.history), cached=0.6)
+    session.call(list(session.history))
 
 
 def _expiry(session: Session) -> None:
@@ -297,25 +296,13 @@ def test_a_conversation_without_a_break_raises_no_alarm(going_on: Callable[[Sess
     assert cache_faults(session.traces) == []
 
 
-@pytest.mark.parametrize(
-    ("going_on", "verdict"), [(_another_model, "other model"), (_compaction, "compacted"), (_expiry, "expired")]
-)
-def test_an_intended_miss_has_its_own_verdict(going_on: Callable[[Session], None], verdict: str) -> None:
-    """A miss that is meant is named as well."""
-    session = started()
-    going_on(session)
-    session.spans[-1]["token_usage"].pop("cache_read_tokens")
-
-    assert cache_uses(session.traces)[-1].verdict == verdict
-
-
 def test_the_share_is_of_all_prompt_tokens() -> None:
     """The share is that of the tokens; without any count there is none."""
     session = Session()
     session.call(session.turn(), cached=0.0)
     session.call(session.turn(0), cached=1.0)
 
-    share = cache_share(cache_uses(session.traces))
+    share = cache_share(session.traces)
 
     assert share is not None
     assert 0.4 < share < 0.6
@@ -330,18 +317,20 @@ def test_calls_of_later_traces_continue_those_of_earlier_ones() -> None:
 
     faults = cache_faults(traces)
 
-    assert {fault.earlier.id for fault in faults if fault.earlier is not None} == {"m2", "m3"}
+    assert {fault.earlier.id for fault in faults} == {"m2", "m3"}
 
 
 def test_a_repeated_history_is_read_once() -> None:
-    """Twice as many calls, whose histories have four times as many messages, take at most three times as long."""
+    """Of a long conversation, the newest 100 calls are compared; twice as many messages take at most three times as
+    long.
+    """
     taken: list[float] = []
     for turns in (250, 500):
         session = Session()
         for _ in range(turns):
             session.call(session.turn(words=3))
         begun = time.process_time()
-        assert len(cache_uses(session.traces)) == turns
+        assert len(cache_faults(session.traces)) == 99
         taken.append(time.process_time() - begun)
     assert taken[1] < max(3 * taken[0], 0.75), taken
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pandaprobe_otel.traces.conversation import ToolCall, as_messages
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
-from pandaprobe_otel.traces.prompt_cache import CacheUse, cache_faults
+from pandaprobe_otel.traces.prompt_cache import CacheFault, cache_faults
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _BOTTLENECKS = 5
@@ -36,7 +36,7 @@ class Facts:
     first_token_ms: float | None
     errors: Sequence[SpanRecord]
     bottlenecks: Sequence[Bottleneck]
-    cache_faults: Sequence[CacheUse]
+    cache_faults: Sequence[CacheFault]
 
 
 def facts_of(record: TraceRecord) -> Facts:
