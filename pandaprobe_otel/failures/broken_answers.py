@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from pandaprobe_otel.failures.finding import FailureKind, Finding
+from pandaprobe_otel.traces.conversation import as_messages
 from pandaprobe_otel.traces.json_shapes import items, members
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
@@ -44,7 +45,8 @@ def answers(trace: TraceRecord) -> Iterator[Finding]:
         reasons = _reasons(step)
         is_cut = not reasons.isdisjoint(CUT)
         if is_cut:
-            yield _of_call(FailureKind.TRUNCATED, step, "Answer cut off")
+            end = " ".join(_text(step)[-160:].split())
+            yield Finding.of(FailureKind.TRUNCATED, step, f"Answer cut off in {step.role}", end, call=step.role)
         if not reasons.isdisjoint(_FILTERED):
             yield refusal_of(step, "filter")
         elif "refusal" in reasons or _refuses(step):
@@ -72,7 +74,8 @@ def is_filtered(error: str) -> bool:
 
 def refusal_of(step: SpanRecord, who: str) -> Finding:
     """Return the finding of a refusal, either by the `model` or by a `filter`."""
-    return _of_call(FailureKind.REFUSED, step, f"Refused by the {who}", ("by", who))
+    title = f"Refused by the {who} in {step.role}"
+    return Finding.of(FailureKind.REFUSED, step, title, _text(step).strip()[:160], call=step.role, by=who)
 
 
 def fault_of_json(text: str, *, is_cut: bool) -> str | None:
@@ -92,13 +95,10 @@ def fault_of_json(text: str, *, is_cut: bool) -> str | None:
     return "cut" if end >= len(text) else "syntax"
 
 
-def requested_tools(step: SpanRecord) -> Iterator[tuple[str, Any]]:
-    """Yield the calls that a model requested: names of tools, and their arguments as the model wrote them."""
-    for message in items(members(step.output).get("messages")):
-        for call in items(members(message).get("tool_calls")):
-            function = members(members(call).get("function"))
-            if isinstance(name := function.get("name"), str) and name:
-                yield name, function.get("arguments")
+def requested_tools(step: SpanRecord) -> list[str]:
+    """Return the names of the tools that a model requested."""
+    names = (call.name for message in as_messages(step.output, "assistant") for call in message.calls)
+    return [name for name in names if name != "?"]
 
 
 def _reasons(step: SpanRecord) -> frozenset[str]:
@@ -129,29 +129,12 @@ def _text(step: SpanRecord) -> str:
 
 
 def _answers_of(step: SpanRecord) -> Iterator[str]:
-    output = step.output
-    if isinstance(output, str):
-        yield output
-    for message in items(members(output).get("messages")):
-        if not members(message).get("tool_calls"):
-            yield "".join(_texts(members(message).get("content")))
-
-
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    for part in items(content):
-        if isinstance(text := members(part).get("text"), str):
-            yield text
+    return (message.text for message in as_messages(step.output, "assistant") if not message.calls)
 
 
 def _refuses(step: SpanRecord) -> bool:
-    for message in items(members(step.output).get("messages")):
-        if members(message).get("refusal"):
-            return True
-        if any(members(part).get("type") == "refusal" for part in items(members(message).get("content"))):
-            return True
-    return _REFUSAL.match(_text(step)[:_READ]) is not None
+    extra = (part for message in as_messages(step.output, "assistant") for part in message.extra)
+    return any(members(part).get("refusal") for part in extra) or _REFUSAL.match(_text(step)[:_READ]) is not None
 
 
 def _wants_json(step: SpanRecord) -> bool:
@@ -165,11 +148,5 @@ def _wants_json(step: SpanRecord) -> bool:
 
 
 def _broken(step: SpanRecord, fault: str) -> Finding:
-    return _of_call(FailureKind.BROKEN_JSON, step, f"Broken JSON ({fault})", ("fault", fault))
-
-
-def _of_call(kind: FailureKind, step: SpanRecord, title: str, *parts: tuple[str, str]) -> Finding:
-    text = " ".join(_text(step)[-160:].split()) if kind is FailureKind.TRUNCATED else _text(step).strip()[:160]
-    return Finding(
-        kind=kind, parts=(("call", step.role), *parts), title=f"{title} in {step.role}", span_id=step.id, text=text
-    )
+    title = f"Broken JSON ({fault}) in {step.role}"
+    return Finding.of(FailureKind.BROKEN_JSON, step, title, _text(step).strip()[:160], call=step.role, fault=fault)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pandaprobe_otel.failures.broken_answers import requested_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
@@ -29,8 +28,8 @@ _READ: Final = 1000
 def unknown_tools(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each tool that a model requested but was not offered."""
     for step in trace.spans:
-        if step.kind == "LLM" and (asked := list(requested_tools(step))) and (offered := offered_tools(step)):
-            for name, _ in asked:
+        if step.kind == "LLM" and (asked := requested_tools(step)) and (offered := offered_tools(step)):
+            for name in asked:
                 if name not in offered:
                     yield _unknown(step, name, f"the model asked for {name}, which it was not offered")
 
@@ -69,16 +68,12 @@ def loops(trace: TraceRecord) -> Iterator[Finding]:
     for calls in by_agent.values():
         if len(calls) < TIMES:
             continue
-        keys = [(step.role, _arguments(step)) for step in calls]
-        for start, length, times in cycles(keys):
-            names = _turned([key[0] for key in keys[start : start + length]])
-            yield Finding(
-                kind=FailureKind.LOOP,
-                parts=(("tools", " → ".join(names)),),
-                title=f"Loop of {' → '.join(names)}",
-                span_id=calls[start + length].id,
-                text=f"{times} times {' → '.join(key[0] for key in keys[start : start + length])}",
-            )
+        for start, length, times in cycles([(step.role, step.signature[2]) for step in calls]):
+            names = [step.role for step in calls[start : start + length]]
+            # The rotation that begins with the smallest name, so that equal cycles have one form.
+            tools = " → ".join(min([*names[at:], *names[:at]] for at in range(length)))
+            text = f"{times} times {' → '.join(names)}"
+            yield Finding.of(FailureKind.LOOP, calls[start + length], f"Loop of {tools}", text, tools=tools)
 
 
 def cycles(keys: Sequence[Hashable]) -> Iterator[tuple[int, int, int]]:
@@ -117,13 +112,9 @@ def circular_hand_offs(trace: TraceRecord) -> Iterator[Finding]:
 
 
 def _hand_off(one: SpanRecord, other: SpanRecord) -> Finding:
-    return Finding(
-        kind=FailureKind.HAND_OFF,
-        parts=(("agents", f"{one.role} → {other.role} → {one.role}"),),
-        title=f"{one.role} and {other.role} hand over in a circle",
-        span_id=other.id,
-        text=f"{one.role} → {other.role} → {one.role}",
-    )
+    agents = f"{one.role} → {other.role} → {one.role}"
+    title = f"{one.role} and {other.role} hand over in a circle"
+    return Finding.of(FailureKind.HAND_OFF, other, title, agents, agents=agents)
 
 
 def _hands_over(trace: TraceRecord, agent: SpanRecord) -> bool:
@@ -131,7 +122,7 @@ def _hands_over(trace: TraceRecord, agent: SpanRecord) -> bool:
     answer.
     """
     for step in trace.spans:
-        if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in requested_tools(step)):
+        if step.kind == "LLM" and any(map(_HAND_OVER.match, requested_tools(step))):
             pass
         elif not (step.kind in ("TOOL", "CHAIN", "OTHER") and _HAND_OVER.match(step.role)):
             continue
@@ -141,26 +132,4 @@ def _hands_over(trace: TraceRecord, agent: SpanRecord) -> bool:
 
 
 def _unknown(step: SpanRecord, name: str, text: str) -> Finding:
-    return Finding(
-        kind=FailureKind.UNKNOWN_TOOL,
-        parts=(("tool", name),),
-        title=f"Unknown tool {name}",
-        span_id=step.id,
-        text=text,
-    )
-
-
-def _arguments(step: SpanRecord) -> str:
-    given: Any = step.body.get("input")
-    if isinstance(given, str):
-        return given
-    try:
-        return json.dumps(given, sort_keys=True, default=str)
-    except (TypeError, ValueError, RecursionError):
-        return str(id(given))
-
-
-def _turned(names: Sequence[str]) -> list[str]:
-    """Return a cycle rotated to begin with its smallest name, so that equal cycles have one form."""
-    turns = [[*names[at:], *names[:at]] for at in range(len(names))]
-    return min(turns)
+    return Finding.of(FailureKind.UNKNOWN_TOOL, step, f"Unknown tool {name}", text, tool=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel.failures.broken_answers import answers
@@ -30,10 +30,8 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
     read = TraceRecord(trace)
     found = [finding for rule in _RULES for finding in rule(read)]
     found += judged(read, scores)
-    if not found:
-        return []
-    found = _marked(read, found)
     place = {step.id: at for at, step in enumerate(read.spans)}
+    found = [replace(one, marked=_mark_of(read, one)) for one in found]
     found.sort(key=lambda one: (one.recovered, RANK[one.kind], place.get(one.span_id or "", len(place))))
     unique: dict[str, Finding] = {}
     for finding in found:
@@ -41,20 +39,11 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
     return list(unique.values())
 
 
-def _marked(trace: TraceRecord, found: list[Finding]) -> list[Finding]:
-    """Give findings the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
-    of_all = _mark(trace.metadata)
-    marks = {step.id: mark for step in trace.spans if (mark := _mark(step.metadata)) is not None}
-    if of_all is None and not marks:
-        return found
-    steps = {step.id: step for step in trace.spans}
-
-    def mark_of(span_id: str | None) -> str | None:
-        step = steps.get(span_id or "")
-        around = () if step is None else (step, *step.above)
-        return of_all or next((marks[one.id] for one in around if one.id in marks), None)
-
-    return [replace(one, marked=mark_of(one.span_id)) for one in found]
+def _mark_of(trace: TraceRecord, finding: Finding) -> str | None:
+    """Return the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
+    step = trace.by_id.get(finding.span_id or "")
+    holders = [trace, *(() if step is None else (step, *step.above))]
+    return next(filter(None, (_mark(holder.metadata) for holder in holders)), None)
 
 
 def _mark(metadata: Mapping[str, Any]) -> str | None:
@@ -62,29 +51,8 @@ def _mark(metadata: Mapping[str, Any]) -> str | None:
     return mark[:_MAX_MARK] if isinstance(mark, str) and mark else None
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A trace of a group, with its finding."""
-
-    trace: Mapping[str, Any]
-    finding: Finding
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Traces that failed alike, in their original order."""
-
-    members: Sequence[Member]
-
-    @property
-    def first(self) -> Finding:
-        """Finding that names the group."""
-        return self.members[0].finding
-
-    @property
-    def fingerprint(self) -> str:
-        """The group's identity."""
-        return self.first.fingerprint
+Group = Sequence[tuple[Mapping[str, Any], Finding]]
+"""Traces that failed alike, in their original order, each with its finding. The first finding names the group."""
 
 
 def group_failures(traces: Iterable[Mapping[str, Any]]) -> list[Group]:
@@ -92,9 +60,9 @@ def group_failures(traces: Iterable[Mapping[str, Any]]) -> list[Group]:
 
     Recovered failures do not count.
     """
-    members: dict[str, list[Member]] = {}
+    groups: dict[str, list[tuple[Mapping[str, Any], Finding]]] = {}
     for trace in traces:
         for finding in find_failures(trace):
             if not finding.recovered:
-                members.setdefault(finding.fingerprint, []).append(Member(trace, finding))
-    return sorted(map(Group, members.values()), key=lambda group: -len(group.members))
+                groups.setdefault(finding.fingerprint, []).append((trace, finding))
+    return sorted(groups.values(), key=len, reverse=True)

@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.traces.records import SpanRecord
 
 RULES: Final = 1
 """Version of the rules. It is part of each fingerprint, so that new rules never regroup findings of older ones."""
@@ -84,6 +87,12 @@ class Finding:
     text: str = ""
     recovered: bool = False
     marked: str | None = None
+
+    @classmethod
+    def of(cls, kind: FailureKind, span: SpanRecord | None, title: str, text: str, /, **parts: str) -> Self:
+        """Return the finding at a span, or at the whole trace."""
+        span_id = None if span is None else span.id
+        return cls(kind=kind, parts=tuple(parts.items()), title=title, span_id=span_id, text=text)
 
     @property
     def fingerprint(self) -> str:

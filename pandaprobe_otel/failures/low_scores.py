@@ -33,12 +33,9 @@ def judged(trace: TraceRecord, scores: Iterable[Mapping[str, Any]]) -> Iterator[
         about = _named_in(reason, _tools(trace)) or sorted(
             {step.role for step in trace.spans if step.kind == "RETRIEVER"}
         )
-        yield Finding(
-            kind=FailureKind.JUDGED,
-            parts=(("metric", metric), ("about", ", ".join(about))),
-            title=f"{metric} is low" + (f": {', '.join(about)}" if about else ""),
-            text=f"{score['value']}: {' '.join(reason.split())}"[:160],
-        )
+        title = f"{metric} is low" + (f": {', '.join(about)}" if about else "")
+        text = f"{score['value']}: {' '.join(reason.split())}"[:160]
+        yield Finding.of(FailureKind.JUDGED, None, title, text, metric=metric, about=", ".join(about))
 
 
 def _tools(trace: TraceRecord) -> set[str]:
@@ -48,7 +45,7 @@ def _tools(trace: TraceRecord) -> set[str]:
             names.add(step.role)
         elif step.kind == "LLM":
             names |= offered_tools(step)
-            names.update(name for name, _ in requested_tools(step))
+            names.update(requested_tools(step))
     return names
 
 

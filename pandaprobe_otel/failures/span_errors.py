@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from pandaprobe_otel.failures.broken_answers import broken_answer, is_filtered, refusal_of
 from pandaprobe_otel.failures.calls import unknown_tool_of
@@ -30,7 +30,8 @@ def failed_spans(trace: TraceRecord) -> Iterator[Finding]:
     failed = [step for step in trace.spans if _has_failed(step)]
     if not failed:
         if trace.failed:
-            yield _failed_trace(trace)
+            parts = {"kind": "trace", "name": trace.name, "type": "", "message": ""}
+            yield Finding.of(FailureKind.EXCEPTION, None, f"{trace.name or 'Trace'} failed", "", **parts)
         return
     latest = {(step.kind, step.role): step.begin_us for step in trace.spans if not _has_failed(step)}
     found: list[Finding] = []
@@ -61,57 +62,29 @@ def _was_made_good(trace: TraceRecord, step: SpanRecord) -> bool:
 
 def _finding(trace: TraceRecord, step: SpanRecord) -> Finding:
     kind, message = _type_and_message(step)
+    text = _shown(step.error_text)
     if not step.failed or _is_timeout(kind, step.error_text):
-        return _timeout(step)
+        return Finding.of(FailureKind.TIMEOUT, step, f"Timeout in {step.role}", text, kind=step.kind, name=step.role)
     if step.kind == "LLM" and is_filtered(step.error_text):
         return refusal_of(step, "filter")
     if (broken := broken_answer(trace, step, kind or "")) is not None:
         return broken
     if (unknown := unknown_tool_of(step)) is not None:
         return unknown
-    fault = bad_argument(step.error_text) if step.kind == "TOOL" else None
-    if fault is not None:
-        named = f"{fault.field} " if fault.field else ""
-        return Finding(
-            kind=FailureKind.BAD_ARGUMENTS,
-            parts=(("tool", step.role), ("argument", fault.field), ("fault", fault.fault)),
-            title=f"{step.role}: {named}{fault.fault}",
-            span_id=step.id,
-            text=_shown(step.error_text),
-        )
+    if step.kind == "TOOL" and (bad := bad_argument(step.error_text)) is not None:
+        field, fault = bad
+        title = f"{step.role}: {f'{field} ' if field else ''}{fault}"
+        return Finding.of(FailureKind.BAD_ARGUMENTS, step, title, text, tool=step.role, argument=field, fault=fault)
     template = template_of(message, known=(*step.models, *_values_of_the_run(trace)))
-    return Finding(
-        kind=FailureKind.EXCEPTION,
-        parts=(("kind", step.kind), ("name", step.role), ("type", kind or ""), ("message", template)),
-        title=f"{kind or template or 'Error'} in {step.role}",
-        span_id=step.id,
-        text=_shown(step.error_text),
-    )
+    title = f"{kind or template or 'Error'} in {step.role}"
+    parts = {"kind": step.kind, "name": step.role, "type": kind or "", "message": template}
+    return Finding.of(FailureKind.EXCEPTION, step, title, text, **parts)
 
 
 def _values_of_the_run(trace: TraceRecord) -> Iterator[str]:
     """Yield values of this run that error messages may repeat."""
     values = (trace.body.get(name) for name in ("trace_id", "session_id", "user_id", "release"))
     yield from (value for value in values if isinstance(value, str))
-
-
-def _timeout(step: SpanRecord) -> Finding:
-    return Finding(
-        kind=FailureKind.TIMEOUT,
-        parts=(("kind", step.kind), ("name", step.role)),
-        title=f"Timeout in {step.role}",
-        span_id=step.id,
-        text=_shown(step.error_text),
-    )
-
-
-def _failed_trace(trace: TraceRecord) -> Finding:
-    """Yield a finding for a trace that failed without a failed span."""
-    return Finding(
-        kind=FailureKind.EXCEPTION,
-        parts=(("kind", "trace"), ("name", trace.name), ("type", ""), ("message", "")),
-        title=f"{trace.name or 'TraceRecord'} failed",
-    )
 
 
 def _type_and_message(step: SpanRecord) -> tuple[str | None, str]:
@@ -168,22 +141,15 @@ _MAX_TEXT: Final = 4000
 _INDEX: Final = re.compile(r"\d+")
 
 
-class BadArgument(NamedTuple):
-    """A fault of one argument: `missing`, `type` or `unexpected`."""
-
-    field: str
-    fault: str
-
-
-def bad_argument(text: str) -> BadArgument | None:
-    """Return the first fault of arguments in an error's text; None if there is none."""
+def bad_argument(text: str) -> tuple[str, str] | None:
+    """Return an argument and its fault (`missing`, `type` or `unexpected`) in an error's text; None without one."""
     text = text[:_MAX_TEXT]
     found = _PYDANTIC.search(text)
     if found is not None:
-        return BadArgument(_plain(found["field"]), _PYDANTIC_FAULTS.get(found["type"], "type"))
+        return _plain(found["field"]), _PYDANTIC_FAULTS.get(found["type"], "type")
     for fault, pattern in _FAULTS:
         if (match := pattern.search(text)) is not None:
-            return BadArgument(_plain(match[1] if match.re.groups else ""), fault)
+            return _plain(match[1] if match.re.groups else ""), fault
     return None
 
 

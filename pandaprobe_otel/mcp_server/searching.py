@@ -160,24 +160,25 @@ def _filter_of(term: Query, now: datetime) -> tuple[str, Any]:
 
 
 def _record(group: Group, start: datetime, end: datetime) -> dict[str, Any]:
-    moments = sorted(_started(member.trace) for member in group.members)
-    newest = max(group.members, key=lambda member: _started(member.trace))
+    moments = sorted(_started(trace) for trace, _ in group)
+    newest, found = max(group, key=lambda member: _started(member[0]))
+    first = group[0][1]
     width = max((end - start) / _COLUMNS, timedelta(microseconds=1))
     trend = [0] * _COLUMNS
     for moment in moments:
         trend[min(max(int((moment - start) / width), 0), _COLUMNS - 1)] += 1
     return {
-        "fingerprint": group.fingerprint,
-        "name": group.first.title,
-        "kind": group.first.kind.value,
-        "count": len(group.members),
+        "fingerprint": first.fingerprint,
+        "name": first.title,
+        "kind": first.kind.value,
+        "count": len(group),
         "trend": trend,
         "first_seen": moments[0].isoformat(),
         "last_seen": moments[-1].isoformat(),
-        "releases": sorted({str(member.trace["release"]) for member in group.members if member.trace.get("release")}),
-        "parts": dict(group.first.parts),
-        "why": group.first.why,
-        "example": {"trace_id": str(newest.trace["trace_id"]), "text": newest.finding.text},
+        "releases": sorted({str(trace["release"]) for trace, _ in group if trace.get("release")}),
+        "parts": dict(first.parts),
+        "why": first.why,
+        "example": {"trace_id": str(newest["trace_id"]), "text": found.text},
     }
 
 
