@@ -35,7 +35,7 @@ def report(*values: float | None) -> Report:
         found = Finding.ERROR if value is None else Finding.SCORED
         judgement = Judgement(finding=found, value=value, reason="said")
         known = Evidence(runs=((judgement,),), repetition=Repetition())
-        cases.append(CaseResult(id=f"c{number}", results=(MetricResult.of("tone", known, 0.5),)))
+        cases.append(CaseResult(id=f"c{number}", results=(MetricResult(metric="tone", threshold=0.5, evidence=known),)))
     return Report(name="shop", created_at="now", cases=tuple(cases))
 
 

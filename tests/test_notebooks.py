@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -12,7 +11,8 @@ import pytest
 
 from pandaprobe_otel.api import RunResult
 from pandaprobe_otel.api.models import EvalRun, Page, Session, Trace, TraceListItem, TraceScore
-from pandaprobe_otel.evals import CaseResult, MetricResult, Outcome, Report
+from pandaprobe_otel.evals import CaseResult, Judgement, MetricResult, Report
+from pandaprobe_otel.evals.verdicts import Evidence, Repetition
 from pandaprobe_otel.traces.records import TraceRecord
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
@@ -104,10 +104,11 @@ def result_of(content: str, **fields: Any) -> RunResult:
 
 def report_of(content: str) -> Report:
     """Return a report with a case that failed and one that passed."""
-    failed = MetricResult(
-        metric=content, finding="scored", value=0.2, threshold=0.5, outcome=Outcome.FAILED, text=f"{content}: 0.20"
+    judged = ((Judgement.scored(value),) for value in (0.2, 0.9))
+    failed, passed = (
+        MetricResult(metric=content, threshold=0.5, evidence=Evidence(runs=(one,), repetition=Repetition()))
+        for one in judged
     )
-    passed = replace(failed, value=0.9, outcome=Outcome.PASSED)
     cases = (
         CaseResult(id=content, input=content, output=content, expected=content, results=(failed,)),
         CaseResult(id="good", input=content, results=(passed,)),

@@ -36,7 +36,6 @@ from pandaprobe_otel.cli.options import format_option, print_json
 @click.option(
     "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="Kappa that the whole 95 % interval must reach."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws for the interval.")
 @click.option(
     "--max-evals",
     type=click.IntRange(0),
@@ -70,7 +69,6 @@ def agreement(output_format: str, **options: Any) -> int:
             thresholds=thresholds,
             repeat=options["repeat"],
             min_kappa=options["min_kappa"],
-            seed=options["seed"],
             max_evaluations=options["max_evals"],
             say=progress,
         )

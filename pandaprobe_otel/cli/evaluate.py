@@ -231,7 +231,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.cache import Caches
+    from pandaprobe_otel.evals.cache import JudgementCache
     from pandaprobe_otel.evals.demand import Demand
     from pandaprobe_otel.evals.experiment import judge_stored
     from pandaprobe_otel.evals.judging import Allowance, Judging
@@ -246,7 +246,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     file, same = options["cache"], ("allow_vacuous", "model")
     judging = Judging(
         allowance=Allowance(options["max_evals"]),
-        caches=Caches(None if file is None else Path(file), refresh=options["refresh"]),
+        cache=JudgementCache(None if file is None else Path(file), refresh=options["refresh"]),
         timeout_s=options["wait_timeout"],
     )
     with Client() as client:

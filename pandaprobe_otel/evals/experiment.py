@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.errors import ConfigError, NotFound, WaitTimeout
-from pandaprobe_otel.evals.cache import Caches
+from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD, Demand
 from pandaprobe_otel.evals.judging import Allowance, Judgements, Judging, errors
@@ -113,7 +113,7 @@ def evaluate(
     judging = Judging(
         judge=LocalJudge(judge) if isinstance(judge, str) else judge,
         allowance=Allowance(max_evaluations),
-        caches=Caches(None if cache is None else Path(cache), refresh=refresh),
+        cache=JudgementCache(None if cache is None else Path(cache), refresh=refresh),
         timeout_s=timeout,
     )
     trial = Trial(
@@ -121,7 +121,7 @@ def evaluate(
         personas={case.id: task.persona(case.input) for case in cases} if isinstance(task, Simulation) else {},
         title=name or str(getattr(task, "__name__", "evaluation")),
         scorers=scorers,
-        cache=judging.caches.of(""),
+        cache=judging.cache,
         demand=demand,
     )
     handle = _open() if names and judging.judge is None else None
@@ -145,7 +145,7 @@ def evaluate(
             cases=tuple(case_result(done[case.id], found, demand) for case in cases if case.id in done),
             notes=notes,
             pass_rate=pass_rate,
-            cache=judging.caches.uses,
+            cache=judging.cache.uses,
             trace_url=_trace_url(),
         )
 
@@ -273,7 +273,7 @@ def judge_stored(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result([run], found, wanted) for run, wanted in runs.values()),
         pass_rate=pass_rate,
-        cache=judging.caches.uses,
+        cache=judging.cache.uses,
         trace_url=trace_template(client.credentials.endpoint, named=Config.resolve().trace_url),
     )
 

@@ -7,9 +7,9 @@ import math
 import random
 import statistics
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, Final, cast
@@ -169,56 +169,33 @@ def load_labelled(dataset: Dataset) -> tuple[Labelled, ...]:
     for number, item in enumerate(items, 1):
         if not isinstance(item, Mapping) or "label" not in item or not ("trace" in item or "output" in item):
             raise ValueError(f"case {number} needs 'label' and either 'input' with 'output', or 'trace'")
-    shown = [{"input": None, **cast("Mapping[str, Any]", item)} for item in items]
-    return tuple(_labelled(number, case) for number, case in enumerate(load_cases(shown), 1))
+    found: list[Labelled] = []
+    for number, case in enumerate(load_cases([{"input": None, **item} for item in items]), 1):
+        try:
+            found.append(_labelled(case))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"case {number} cannot be read: {type(error).__name__}: {error}") from None
+    return tuple(found)
 
 
-def _labelled(number: int, case: Case) -> Labelled:
-    try:
-        return _read_case(case)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"case {number} cannot be read: {type(error).__name__}: {error}") from None
-
-
-def _read_case(case: Case) -> Labelled:
+def _labelled(case: Case) -> Labelled:
     fields = dict(case.metadata)
     label, output, trace = fields.pop("label"), fields.pop("output", None), fields.pop("trace", None)
-    record = TraceRecord(_read(trace) if trace is not None else _body(case.input, output))
-    case = Case(
-        id=case.id,
-        input=case.input if case.input is not None else record.input,
-        expected=case.expected,
-        metadata=fields,
-    )
+    body: Any = json.loads(trace) if isinstance(trace, str) else trace
+    now = datetime.now(UTC).isoformat()
+    if body is None:
+        answer = {"name": "labelled", "input": case.input, "output": output, "started_at": now, "ended_at": now}
+        span = {"span_id": "0" * 15 + "1", "parent_span_id": None, "kind": "AGENT", "status": "OK", **answer}
+        body = {**answer, "spans": [span]}
+    spans = list(body.get("spans") or ())
+    started = min((str(span["started_at"]) for span in spans), default=now)
+    whole = {"trace_id": str(uuid.uuid4()), "name": "labelled", "started_at": started, **body, "spans": spans}
+    run = TaskRun.of_traces(case.id, [record := TraceRecord(whole)])
+    shown = replace(case, input=record.input if case.input is None else case.input, metadata=fields)
     return Labelled(
-        run=TaskRun(
-            case=case,
-            output=output if output is not None else record.output,
-            error=None,
-            seconds=record.seconds,
-            trace_id=record.trace_id,
-            traces=(record,),
-        ),
+        run=replace(run, case=shown, output=record.output if output is None else output),
         label=json.loads(label) if isinstance(label, str) and label.startswith("{") else label,
     )
-
-
-def _read(trace: Any) -> Mapping[str, Any]:
-    body: Any = json.loads(trace) if isinstance(trace, str) else trace
-    spans: Sequence[Mapping[str, Any]] = body.get("spans") or ()
-    started = min((str(span["started_at"]) for span in spans), default=_now())
-    return {"trace_id": str(uuid.uuid4()), "name": "labelled", "started_at": started, **body, "spans": list(spans)}
-
-
-def _body(given: Any, answered: Any) -> Mapping[str, Any]:
-    now = _now()
-    said = {"name": "labelled", "input": given, "output": answered, "started_at": now, "ended_at": now}
-    span = {"span_id": "0" * 15 + "1", "parent_span_id": None, "kind": "AGENT", "status": "OK", **said}
-    return {"trace_id": str(uuid.uuid4()), **said, "spans": [span]}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
 
 
 _AT_ONCE: Final = 4
@@ -226,19 +203,15 @@ _AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledAnswers:
-    """A labelled case, with the judge's answers that have a score."""
+    """A labelled case, with the scores that the judge gave."""
 
     id: str
     label: bool
     values: tuple[float, ...]
+    share: float
+    """Share of the answers that are a yes; 0 without any."""
     reason: str
-    """Reason of the last answer."""
-    threshold: float
-
-    @property
-    def share(self) -> float:
-        """Share of the answers that are a yes."""
-        return sum(value >= self.threshold for value in self.values) / len(self.values)
+    """Reason of the last answer with a score, or else why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,13 +221,18 @@ class JudgeQuality:
     metric: str
     threshold: float
     repeat: int
-    answers: tuple[LabelledAnswers, ...]
-    unanswered: Mapping[str, str]
-    """Cases without any score, with the reason."""
-    unanswered_labels: tuple[bool, ...] = ()
-    """Labels of the cases without any score."""
+    cases: tuple[LabelledAnswers, ...]
     min_kappa: float | None = None
-    seed: int = 0
+
+    @property
+    def answers(self) -> tuple[LabelledAnswers, ...]:
+        """Cases with a score."""
+        return tuple(one for one in self.cases if one.values)
+
+    @property
+    def unanswered(self) -> Mapping[str, str]:
+        """Cases without any score, with the reason."""
+        return {one.id: one.reason for one in self.cases if not one.values}
 
     @cached_property
     def agreement(self) -> Agreement:
@@ -262,7 +240,7 @@ class JudgeQuality:
         return self._agreement()
 
     def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
-        return agreement([*((one.label, one.share) for one in self.answers), *missing], seed=self.seed)
+        return agreement([*((one.label, one.share) for one in self.answers), *missing])
 
     @property
     def deviation(self) -> float | None:
@@ -286,8 +264,9 @@ class JudgeQuality:
             return Outcome.NO_EVIDENCE
         if self.min_kappa is None:
             return Outcome.PASSED
-        worst = self._agreement(*((label, float(not label)) for label in self.unanswered_labels))
-        best = self._agreement(*((label, float(label)) for label in self.unanswered_labels))
+        missing = [one.label for one in self.cases if not one.values]
+        worst = self._agreement(*((label, float(not label)) for label in missing))
+        best = self._agreement(*((label, float(label)) for label in missing))
         if worst.low >= self.min_kappa:
             return Outcome.PASSED
         return Outcome.FAILED if best.high < self.min_kappa else Outcome.NO_EVIDENCE
@@ -306,7 +285,7 @@ class JudgeQuality:
             "outcome": self.outcome,
             "threshold": self.threshold,
             "cases": found.cases,
-            "unanswered": dict(self.unanswered),
+            "unanswered": self.unanswered,
             "kappa": found.kappa,
             "interval": [found.low, found.high],
             "lack": found.lack,
@@ -331,7 +310,6 @@ def measure_judge(
     thresholds: Mapping[str, float] | None = None,
     repeat: int = 1,
     min_kappa: float | None = None,
-    seed: int = 0,
     max_evaluations: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[JudgeQuality]:
@@ -340,7 +318,6 @@ def measure_judge(
     dataset: see `load_labelled`.
     metrics: names of metrics of traces, which need a `judge`, and scorers.
     thresholds: by metric (default 0.5): the lowest score that counts as a yes.
-    seed: the seed of the draws for the interval.
     min_kappa: the required kappa.
     max_evaluations: ask nothing if the judge would be asked more often.
 
@@ -372,7 +349,7 @@ def measure_judge(
     found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
     if names and judge is not None:
         found |= _by_judge(judge, names, cases, repeat, show)
-    return [_quality(name, cases, found[name], limits[name], repeat, min_kappa, seed) for name in limits]
+    return [_quality(name, cases, found[name], limits[name], repeat, min_kappa) for name in limits]
 
 
 _Answers = list[list[Judgement]]
@@ -406,37 +383,14 @@ def _quality(
     threshold: float,
     repeat: int,
     min_kappa: float | None,
-    seed: int,
 ) -> JudgeQuality:
-    answered: list[LabelledAnswers] = []
-    unanswered: dict[str, str] = {}
-    silent: list[bool] = []
-    for case, label, answers in _with_labels(metric, threshold, cases, found):
-        values = [one.value for one in answers if one.finding is Finding.SCORED and one.value is not None]
-        if not values:
-            unanswered[case.run.case.id] = answers[-1].reason
-            silent.append(label)
-            continue
-        reason = next(one.reason for one in reversed(answers) if one.finding is Finding.SCORED)
-        answered.append(
-            LabelledAnswers(id=case.run.case.id, label=label, values=tuple(values), reason=reason, threshold=threshold)
-        )
-    return JudgeQuality(
-        metric=metric,
-        threshold=threshold,
-        repeat=repeat,
-        answers=tuple(answered),
-        unanswered=unanswered,
-        unanswered_labels=tuple(silent),
-        min_kappa=min_kappa,
-        seed=seed,
-    )
-
-
-def _with_labels(
-    metric: str, threshold: float, cases: Sequence[Labelled], found: _Answers
-) -> Iterator[tuple[Labelled, bool, list[Judgement]]]:
+    made: list[LabelledAnswers] = []
     for case, answers in zip(cases, found, strict=True):
-        label = case.is_good(metric, threshold)
-        if label is not None:
-            yield case, label, answers
+        if (label := case.is_good(metric, threshold)) is None:
+            continue
+        known = [one for one in answers if one.finding is Finding.SCORED]
+        values = tuple(one.value for one in known if one.value is not None)
+        share = sum(value >= threshold for value in values) / max(len(values), 1)
+        reason = (known or answers)[-1].reason
+        made.append(LabelledAnswers(id=case.run.case.id, label=label, values=values, share=share, reason=reason))
+    return JudgeQuality(metric=metric, threshold=threshold, repeat=repeat, cases=tuple(made), min_kappa=min_kappa)

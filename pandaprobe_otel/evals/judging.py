@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.evals.cache import Caches, JudgementCache
+from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.progress import Show, Tally
 from pandaprobe_otel.evals.verdicts import Finding, Judgement
 from pandaprobe_otel.traces.records import TraceRecord
@@ -142,7 +142,7 @@ class Judging:
 
     judge: LocalJudge | None = None
     allowance: Allowance = field(default_factory=Allowance)
-    caches: Caches = field(default_factory=lambda: Caches(None))
+    cache: JudgementCache = field(default_factory=JudgementCache)
     timeout_s: float = 600.0
     """Longest wait for traces to become readable, and for a run of evaluations."""
 
@@ -187,13 +187,13 @@ class Judging:
             with connect() as client:
                 within_s = self.timeout_s if delivered else min(self.timeout_s, _UNDELIVERED_WITHIN_S)
                 source = ServerJudge(client=client, timeout_s=self.timeout_s, visible_within_s=within_s)
-                cache = self.caches.of(client.credentials.endpoint)
-                return Bench(source, self.allowance, cache, say, show).judge(questions)
+                name = client.credentials.endpoint
+                return Bench(source, self.allowance, self.cache, name, say, show).judge(questions)
         from pandaprobe_otel.evals.local_judge import ModelJudge, send_scores
 
         with closing(self.judge.open()) as opened:
-            cache = self.caches.of(self.judge.name)
-            found = Bench(ModelJudge(opened), self.allowance, cache, say, show).judge(questions)
+            bench = Bench(ModelJudge(opened), self.allowance, self.cache, self.judge.name, say, show)
+            found = bench.judge(questions)
         of_sessions = {question.target for question in questions if question.session}
         send_scores({key: one for key, one in found.items() if key[0] not in of_sessions})
         return found
@@ -221,7 +221,8 @@ class Bench:
 
     source: Source
     allowance: Allowance = field(default_factory=Allowance)
-    cache: JudgementCache | None = None
+    cache: JudgementCache = field(default_factory=JudgementCache)
+    judge_name: str = ""
     say: Callable[[str], None] = lambda line: None
     show: Show = lambda tally: None
 
@@ -273,23 +274,23 @@ class Bench:
             except PandaProbeError as error:
                 answers = errors(part.questions, f"{type(error).__name__}: {error}")
             found |= answers
-            for cache, content, question, metric in self._cached(part.questions):
-                cache.put(content, metric, group.model, answers[question.target, metric])
+            for judge, content, question, metric in self._kept(part.questions):
+                self.cache.put(judge, content, metric, answers[question.target, metric])
         return found
 
     def _from_cache(self, questions: Sequence[Question]) -> Judgements:
         found = {
-            (question.target, metric): cache.get(content, metric, question.model)
-            for cache, content, question, metric in self._cached(questions)
+            (question.target, metric): self.cache.get(judge, content, metric)
+            for judge, content, question, metric in self._kept(questions)
         }
         return {key: judgement for key, judgement in found.items() if judgement is not None}
 
-    def _cached(self, questions: Iterable[Question]) -> Iterator[tuple[JudgementCache, str, Question, str]]:
-        if (cache := self.cache) is None:
-            return
+    def _kept(self, questions: Iterable[Question]) -> Iterator[tuple[str, str, Question, str]]:
+        """Yield the judge, the content, the question and the metric of each answer that the cache may have."""
         for question in questions:
             if question.content is not None:
-                yield from ((cache, question.content, question, metric) for metric in question.metrics)
+                judge = f"{self.judge_name} {question.model or ''}".strip()
+                yield from ((judge, question.content, question, metric) for metric in question.metrics)
 
 
 def errors(questions: Iterable[Question], reason: str) -> Judgements:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -29,53 +29,42 @@ REPEAT: Final = "repeat"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricResult:
-    """Verdict of a metric on a case. `finding` is scored, vacuous or error."""
+    """Verdict of a metric on a case: its evidence, and the threshold."""
 
     metric: str
-    finding: str
-    value: float | None
     threshold: float
-    outcome: Outcome
-    text: str
-    """The verdict and its reason on one line."""
-    evidence: Evidence | None = field(default=None, repr=False)
-    """Judgements behind the verdict. None: they are not known, so other thresholds cannot be applied."""
+    evidence: Evidence = field(repr=False)
+
+    @property
+    def finding(self) -> str:
+        """Kind of the judgement that explains the verdict: scored, vacuous or error."""
+        shown = self.evidence.worst(self.evidence.example(self.threshold), self.threshold)
+        return Finding.ERROR if shown is None else shown.finding
+
+    @property
+    def value(self) -> float | None:
+        """Score, the mean if there are several runs; None without one."""
+        return self.evidence.value(self.threshold)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Passed, failed, or no evidence."""
+        return self.evidence.outcome(self.threshold)
+
+    @property
+    def text(self) -> str:
+        """Verdict and its reason, on one line."""
+        return self.evidence.text(self.metric, self.threshold)
 
     @property
     def passed(self) -> bool:
         """Return whether the verdict is passed, with evidence."""
         return self.outcome is Outcome.PASSED
 
-    @classmethod
-    def of(cls, metric: str, evidence: Evidence, threshold: float) -> Self:
-        """Return the verdict on the evidence."""
-        shown = evidence.worst(evidence.example(threshold), threshold)
-        return cls(
-            metric=metric,
-            finding=Finding.ERROR.value if shown is None else shown.finding.value,
-            value=evidence.value(threshold),
-            threshold=threshold,
-            outcome=evidence.outcome(threshold),
-            text=evidence.text(metric, threshold),
-            evidence=evidence,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**self.row(), "evidence": None if self.evidence is None else self.evidence.to_dict()}
-
     def row(self) -> dict[str, Any]:
         """Return the verdict without its evidence, as flat values."""
         names = ("metric", "finding", "value", "threshold", "outcome", "text")
         return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read the result of `to_dict`."""
-        fields: dict[str, Any] = {**plain, "outcome": Outcome(plain["outcome"])}
-        if (evidence := fields.get("evidence")) is not None:
-            fields["evidence"] = Evidence.from_dict(evidence)
-        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +124,7 @@ class CaseResult:
             "error": self.error,
             "checked": self.checked,
             "seconds": self.seconds,
-            "results": [result.to_dict() for result in self.results],
+            "results": [{**result.row(), "evidence": asdict(result.evidence)} for result in self.results],
             **json.loads(encode(content, _MAX_BYTES)),
         }
 
@@ -250,7 +239,7 @@ class Report:
         cases: list[CaseResult] = []
         for body in plain["cases"]:
             fields = {name: value for name, value in body.items() if name != "outcome"}
-            fields["results"] = tuple(MetricResult.from_dict(result) for result in body["results"])
+            fields["results"] = tuple(map(_result, body["results"]))
             fields["traces"] = tuple(body["traces"])
             cases.append(CaseResult(**fields))
         return cls(
@@ -260,7 +249,10 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
-            cache=tuple(map(CacheUse.from_dict, plain.get("caches", ()))),
+            cache=tuple(
+                CacheUse(**{name: use[name] for name in ("judge", "known", "wanted")})
+                for use in plain.get("caches", ())
+            ),
             trace_url=plain.get("trace_url"),
         )
 
@@ -313,6 +305,11 @@ class EvaluationStopped(KeyboardInterrupt):
         self.report = report
 
 
+def _result(plain: Mapping[str, Any]) -> MetricResult:
+    evidence = Evidence.from_dict(plain["evidence"])
+    return MetricResult(metric=plain["metric"], threshold=plain["threshold"], evidence=evidence)
+
+
 def _compared(comparison: Comparison) -> dict[str, Any]:
     return {"regressions": [change.metric for change in comparison.regressions], "comparison": str(comparison)}
 
@@ -351,35 +348,29 @@ def gated(
     thresholds: thresholds by metric; "" stands for all others. Repetitions of a test are not a metric and count as
     before.
 
-    Raises ValueError for a metric that the run does not have, and for a report that has only verdicts, no judgements.
+    Raises ValueError for a metric that the run does not have.
     """
     thresholds = thresholds or {}
     known = [metric for metric in report.metrics if metric != REPEAT]
     unknown = [name for name in (*metrics, *thresholds) if name and name not in known]
     if unknown and known:  # If every task failed, the report names no metric.
         raise ValueError(f"{unknown[0]} is not a metric of this run; its metrics are {', '.join(known)}")
-    chosen = {
-        metric: thresholds.get(metric, thresholds.get("")) for metric in known if not metrics or metric in metrics
-    }
+    chosen = metrics or known
+
+    def decided(result: MetricResult) -> MetricResult:
+        if result.metric == REPEAT:
+            return result
+        threshold = thresholds.get(result.metric, thresholds.get("", result.threshold))
+        vacuous = result.evidence.allow_vacuous or allow_vacuous
+        return replace(result, threshold=threshold, evidence=replace(result.evidence, allow_vacuous=vacuous))
+
+    def case(one: CaseResult) -> CaseResult:
+        kept = (result for result in one.results if result.metric in (REPEAT, *chosen))
+        return replace(one, results=tuple(map(decided, kept)))
+
     return replace(
         report,
-        cases=tuple(_case(case, chosen, allow_vacuous=allow_vacuous) for case in report.cases),
+        cases=tuple(map(case, report.cases)),
         pass_rate=report.pass_rate if pass_rate is None else pass_rate,
         comparison=None,
     )
-
-
-def _case(case: CaseResult, chosen: Mapping[str, float | None], *, allow_vacuous: bool) -> CaseResult:
-    kept = [result for result in case.results if result.metric == REPEAT or result.metric in chosen]
-    decided = [_decided(result, chosen.get(result.metric), allow_vacuous=allow_vacuous) for result in kept]
-    return replace(case, results=tuple(decided))
-
-
-def _decided(result: MetricResult, threshold: float | None, *, allow_vacuous: bool) -> MetricResult:
-    wanted = result.threshold if threshold is None else threshold
-    if result.metric == REPEAT or (wanted == result.threshold and not allow_vacuous):
-        return result
-    if result.evidence is None:
-        raise ValueError(f"the report has no judgements of {result.metric}: run the evaluation again")
-    evidence = replace(result.evidence, allow_vacuous=result.evidence.allow_vacuous or allow_vacuous)
-    return MetricResult.of(result.metric, evidence, wanted)

@@ -214,10 +214,13 @@ def comment(report: Report, *, key: str, before: Report | None = None, links: Ma
         *_not_passed(report, _MOST_ROWS),
         *list(_notes(report))[:_MOST_ROWS],
     ]
-    written = marker(key) + "\n"
+    written, rest = f"{marker(key)}\n", ""
     for part in markdown(_title(report), blocks, most_rows=_MOST_ROWS):
-        written += f"{part if len(written) + len(part) < _ROOM else _NO_ROOM}\n\n"
-    return written.rstrip() + "\n"
+        if len(written) + len(part) < _ROOM:
+            written += f"{part}\n\n"
+        else:
+            rest = f"{_NO_ROOM}\n"
+    return written.rstrip() + f"\n\n{rest}".rstrip() + "\n"
 
 
 def marker(key: str) -> str:

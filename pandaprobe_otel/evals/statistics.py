@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 _Z_95: Final = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
@@ -56,13 +56,6 @@ def rate(passed: int, total: int, unknown: int = 0) -> Rate:
 def needed(min_pass: float, total: int) -> int:
     """Return how many of `total` must pass for a share of at least `min_pass`."""
     return min(math.ceil(min_pass * total - 1e-9), total)
-
-
-def decided(*, passed: int, failed: int, total: int, needed: int) -> Literal["reached", "out of reach"] | None:
-    """Return whether the outcome of `total` repetitions is decided, regardless of the remaining ones."""
-    if passed >= needed:
-        return "reached"
-    return "out of reach" if failed > total - needed else None
 
 
 def chance_of_drop(differences: Sequence[float]) -> float:

@@ -95,8 +95,7 @@ class RecordedTest:
 
     def story(self, result: MetricResult, trace_url: str | None) -> str:
         """Return the explanation of a verdict, for the reader of a failure: each run that has not passed."""
-        if (evidence := result.evidence) is None:
-            return result.text
+        evidence = result.evidence
         outcomes = evidence.of_runs(result.threshold)
         shown = [number for number, outcome in enumerate(outcomes) if outcome is not Outcome.PASSED] or [0]
         parts = [evidence.repetition.text(outcomes)] if evidence.repetition.repeat > 1 else []
@@ -331,7 +330,7 @@ class Suite:
             cases=tuple(self._cases),
             notes=(*self._lines, *self._undelivered),
             complete=complete,
-            cache=self.connection.judging.caches.uses,
+            cache=self.connection.judging.cache.uses,
             trace_url=self._trace_url,
         )
         for path in self._reports:
@@ -378,7 +377,7 @@ class Suite:
         """Show all verdicts, including passed ones, and what was skipped."""
         verdicts = [(case.id, result) for case in self._cases for result in case.results]
         lines = [f"{_MARK[result.outcome]}  {nodeid}  {result.text}" for nodeid, result in verdicts]
-        lines += [*self._lines, *map(str, self.connection.judging.caches.uses), *self._undelivered]
+        lines += [*self._lines, *map(str, self.connection.judging.cache.uses), *self._undelivered]
         if lines:
             terminalreporter.section("pandaprobe")
             for line in lines:

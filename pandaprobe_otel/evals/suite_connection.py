@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.cache import Caches
+from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Allowance, Judging
 
@@ -37,7 +37,7 @@ class Connection:
         self.judging = Judging(
             judge=_judge_of(settings) if mode == "eval" else None,
             allowance=Allowance(_number(settings, "max-evals", int)),
-            caches=Caches(None if file is None else Path(file), refresh=is_set(settings, "refresh")),
+            cache=JudgementCache(None if file is None else Path(file), refresh=is_set(settings, "refresh")),
             timeout_s=_number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S,
         )
         self._mode = _mode_of_sending(mode, self.judging.judge)

@@ -19,7 +19,7 @@ from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult
 from pandaprobe_otel.evals.simulation import PersonaError, Simulation, failure_text, text_of_error
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.verdicts import Evidence, Judgement, Outcome, Repetition, enough
+from pandaprobe_otel.evals.verdicts import Evidence, Judgement, Outcome, Repetition
 from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
@@ -110,7 +110,11 @@ def case_result(runs: Sequence[TaskRun], found: Judgements, demand: Demand, *, i
     outcomes = [known.of_runs(limits[metric]) for metric, known in evidence.items()]
     by_run = zip(runs, *outcomes, strict=True)
     shown = next((run for run, *each in by_run if run.error or {*each} - {Outcome.PASSED}), runs[-1])
-    results = [] if error else [MetricResult.of(name, known, limits[name]) for name, known in evidence.items()]
+    results = (
+        []
+        if error
+        else [MetricResult(metric=name, threshold=limits[name], evidence=known) for name, known in evidence.items()]
+    )
     if is_test and repetition.repeat > 1:
         results.insert(0, _repeated(runs, repetition))
     return CaseResult(
@@ -127,15 +131,9 @@ def case_result(runs: Sequence[TaskRun], found: Judgements, demand: Demand, *, i
 
 
 def _repeated(runs: Sequence[TaskRun], repetition: Repetition) -> MetricResult:
-    outcomes = [Outcome.PASSED if run.error is None else Outcome.FAILED for run in runs]
-    return MetricResult(
-        metric=REPEAT,
-        finding="scored",
-        value=outcomes.count(Outcome.PASSED) / len(runs),
-        threshold=repetition.min_pass,
-        outcome=enough(outcomes, repetition.needed),
-        text=repetition.text(outcomes),
-    )
+    judged = tuple((Judgement.scored(run.error is None, run.error or ""),) for run in runs)
+    evidence = Evidence(runs=judged, repetition=repetition)
+    return MetricResult(metric=REPEAT, threshold=repetition.min_pass or 1.0, evidence=evidence)
 
 
 def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, demand: Demand) -> Evidence:
@@ -255,12 +253,11 @@ def scored(scorer: Scorer, run: TaskRun, cache: JudgementCache | None = None, na
     With a cache, the judgement is cached if the scorer names its judge and its question.
     """
     asker: object = scorer
-    asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
+    asked = asker.asks(run) if cache and cache.path and isinstance(asker, Asking) else None
     if cache is not None and asked is not None:
-        judge, content = asked
-        if (known := cache.get(content, name, judge)) is not None:
+        if (known := cache.get(*asked, name)) is not None:
             return known
-        cache.put(content, name, judge, found := scored(scorer, run))
+        cache.put(*asked, name, found := scored(scorer, run))
         return found
     try:
         returned = _waited(scorer(run))
@@ -293,7 +290,7 @@ class Trial:
     """For a task that is a simulation: the simulated user of each case."""
     title: str
     scorers: Mapping[str, Scorer]
-    cache: JudgementCache | None
+    cache: JudgementCache
     """Earlier answers to scorers that call a model."""
     demand: Demand
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum, StrEnum
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pandaprobe_otel.evals.statistics import decided, needed, rate
+from pandaprobe_otel.evals.statistics import needed, rate
 from pandaprobe_otel.traces.text import plain_text
 
 
@@ -44,7 +44,7 @@ def enough(outcomes: Iterable[Outcome], needed: int, *, missing: int = 0) -> Out
     return Outcome.NO_EVIDENCE if passed + unknown + missing >= needed else Outcome.FAILED
 
 
-class Finding(Enum):
+class Finding(StrEnum):
     """Kind of answer about a target and a metric."""
 
     SCORED = "scored"
@@ -134,7 +134,9 @@ class Repetition:
 
     def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:
         """Return whether the remaining runs cannot change the result."""
-        return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
+        if passed >= self.needed:
+            return "reached"
+        return "out of reach" if failed > self.repeat - self.needed else None
 
     def text(self, outcomes: Sequence[Outcome]) -> str:
         """Return the rate of these runs on one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
@@ -211,16 +213,9 @@ class Evidence:
         reason = f"run {number + 1} failed" if one is None else one.text(metric, threshold)
         return reason if self.repetition.repeat == 1 else f"{self.repetition.text(self.of_runs(threshold))}, {reason}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        runs = [
-            None if run is None else [{**asdict(one), "finding": one.finding.value} for one in run] for run in self.runs
-        ]
-        return {"runs": runs, "repetition": asdict(self.repetition), "allow_vacuous": self.allow_vacuous}
-
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read the result of `to_dict`."""
+        """Read plain values, as `dataclasses.asdict` makes them."""
         return cls(
             runs=tuple(None if run is None else tuple(map(_judgement, run)) for run in plain["runs"]),
             repetition=Repetition(**plain["repetition"]),

@@ -301,8 +301,8 @@ def test_unchanged_content_is_judged_once(project_client: Client, server: LocalS
     lines: list[str] = []
 
     def judged(posed: Question, judge: str = "here") -> tuple[float | None, bool]:
-        source, cache = ServerJudge(client=project_client), JudgementCache(file, judge=judge)
-        bench = Bench(source, cache=cache, say=lines.append)
+        source, cache = ServerJudge(client=project_client), JudgementCache(file)
+        bench = Bench(source, cache=cache, judge_name=judge, say=lines.append)
         judgement = bench.judge([posed])[posed.target, "task_completion"]
         return judgement.value, judgement.cached
 

@@ -228,7 +228,7 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
         "look<up>(number='A-17')",
         "no <b>order</b>",
         "<img src=x>",
-        "m 0.2: @anna",
+        "m 0.20 < 0.50: @anna",
         "ValueError",
         "a note",
         "only: tone",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.evals import CaseResult, MetricResult, Outcome, Report
+from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.verdicts import Evidence, Finding, Judgement, Repetition
 
 BEGAN: Final = "2026-01-01T00:00:00Z"
 TRACE: Final[dict[str, Any]] = {
@@ -32,11 +33,9 @@ TRACE: Final[dict[str, Any]] = {
 
 def score(value: float | None, metric: str = "m", reason: str = "said", finding: str = "scored") -> MetricResult:
     """Return a score with a threshold of 0.5; None stands for a metric that was not judged."""
-    outcome = Outcome.NO_EVIDENCE
-    if value is not None and finding == "scored":
-        outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
-    text = f"{metric} {value}: {reason}"
-    return MetricResult(metric=metric, finding=finding, value=value, threshold=0.5, outcome=outcome, text=text)
+    judgement = Judgement(finding=Finding(finding if value is not None else "error"), value=value, reason=reason)
+    evidence = Evidence(runs=((judgement,),), repetition=Repetition())
+    return MetricResult(metric=metric, threshold=0.5, evidence=evidence)
 
 
 def case(name: str, *values: float | None, reason: str = "said", **fields: Any) -> CaseResult:

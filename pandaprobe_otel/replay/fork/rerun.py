@@ -26,7 +26,7 @@ from pandaprobe_otel.replay.replayed_run import RecordedCall
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
-    from pandaprobe_otel.evals.report import CaseResult, Report
+    from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
     from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
     from pandaprobe_otel.evals.verdicts import Judgement
@@ -162,20 +162,15 @@ def no_failure(run: TaskRun) -> Judgement:
 
 def _together(name: str, cases: Sequence[CaseResult]) -> CaseResult:
     """Return the forks of one recorded run as one case."""
-    from pandaprobe_otel.evals.report import MetricResult
     from pandaprobe_otel.evals.verdicts import Evidence, Repetition
 
     error = next((case.error for case in cases if case.error is not None), None)
     shown = next((case for case in cases if not case.passed), cases[0])
     results: list[MetricResult] = []
     for number, one in enumerate(() if error is not None else cases[0].results):
-        known = [case.results[number].evidence for case in cases]
-        evidence = Evidence(
-            runs=tuple(run for each in known if each is not None for run in each.runs),
-            repetition=Repetition(repeat=len(cases)),
-            allow_vacuous=False,
-        )
-        results.append(MetricResult.of(one.metric, evidence, one.threshold))
+        runs = tuple(run for case in cases for run in case.results[number].evidence.runs)
+        evidence = Evidence(runs=runs, repetition=Repetition(repeat=len(cases)))
+        results.append(replace(one, evidence=evidence))
     traces = tuple(trace for case in cases for trace in case.traces)
     return replace(shown, id=name, error=error, results=tuple(results), traces=traces)
 
