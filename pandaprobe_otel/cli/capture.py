@@ -141,7 +141,7 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
 
 def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
     """Return the low scores of a monitor by trace, with the latest score of each name."""
-    from pandaprobe_otel.failures.low_scores import is_low
+    from pandaprobe_otel.failures.find import is_low
 
     found: dict[str, dict[str, Any]] = {}
     for run in client.monitors.iter_runs(monitor):

@@ -231,10 +231,9 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.demand import Demand
     from pandaprobe_otel.evals.experiment import judge_stored
-    from pandaprobe_otel.evals.judging import Allowance, Judging
+    from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judging
+    from pandaprobe_otel.evals.verdicts import Demand
 
     if misplaced := [name for name, default in _OF_TASKS.items() if options[name] != default]:
         raise click.UsageError(
@@ -361,9 +360,8 @@ def _concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCo
     Invalid options are refused before the report is made. After Ctrl-C, the report covers the cases so far, and
     replaces the file of an earlier run.
     """
-    from pandaprobe_otel.evals.github import add_summary, error_commands
     from pandaprobe_otel.evals.report import EvaluationStopped, check_form
-    from pandaprobe_otel.evals.report_blocks import report_text
+    from pandaprobe_otel.evals.report_blocks import add_summary, error_commands, report_text
 
     for path in options["reports"]:
         usable(partial(check_form, path))

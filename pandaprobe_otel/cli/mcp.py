@@ -81,7 +81,7 @@ def mcp(connect: Callable[..., Any], output_format: str, **options: Any) -> None
 def _serve(server: MCPServer, host: str, port: int, token: str | None) -> None:
     import uvicorn
 
-    from pandaprobe_otel.mcp_server.serving import http_app, is_loopback
+    from pandaprobe_otel.mcp_server.server import http_app, is_loopback
 
     if not is_loopback(host) and not token:
         raise click.UsageError(f"other machines can reach {host}: set --token or PANDAPROBE_MCP_TOKEN")

@@ -76,8 +76,8 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     evidence. With several traces, thresholds do not count: 1 means that a metric is significantly worse or a rerun
     failed.
     """
-    from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
     from pandaprobe_otel.evals.report_blocks import comparison_page
+    from pandaprobe_otel.evals.verdicts import DEFAULT_THRESHOLD
     from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
     from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun_each
     from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one

@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Session, Trace, TraceListItem
-    from pandaprobe_otel.compact.fences import Fence
+    from pandaprobe_otel.compact.values import Fence, Shown
 
 _BUDGET: Final = click.IntRange(800, 20_000)  # as in `compact.overview`, which loads more than a help text needs
 
@@ -180,9 +179,9 @@ def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, outp
     _show_text(compared(before, after, budget, _fence()), output_format)
 
 
-def _show_text(made: Any, output_format: str) -> None:
+def _show_text(made: Shown, output_format: str) -> None:
     if output_format == "json":
-        print_json(asdict(made))
+        print_json({"text": made.text, **made.numbers})
     else:
         click.echo(made.text)
 
@@ -194,7 +193,7 @@ def _without_secrets(trace: Trace) -> Any:
 
 
 def _fence() -> Fence:
-    from pandaprobe_otel.compact.fences import Fence
+    from pandaprobe_otel.compact.values import Fence
 
     return Fence(secrets.token_hex(4))
 

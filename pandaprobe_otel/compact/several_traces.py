@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.compact.fences import Fence, inert, inert_trace
-from pandaprobe_otel.compact.overview import cursor_at, head_of, start_at
-from pandaprobe_otel.compact.span_lines import seconds_text
-from pandaprobe_otel.compact.values import clipped, last_of, one_line, tokens_in, tokens_of
+from pandaprobe_otel.compact.overview import cursor_at, head_of, seconds_text, start_at
+from pandaprobe_otel.compact.values import (
+    Fence,
+    Shown,
+    clipped,
+    inert,
+    inert_trace,
+    last_of,
+    one_line,
+    tokens_in,
+    tokens_of,
+)
 from pandaprobe_otel.traces.comparison import SpanPair, first_difference, paired_spans
 from pandaprobe_otel.traces.conversation import shared_start
 from pandaprobe_otel.traces.records import TraceRecord
@@ -20,20 +27,9 @@ _LEAST: Final = 120
 _MOST: Final = 600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turns:
-    """Turns as text. `next` continues with those that did not fit."""
-
-    text: str
-    turns: int
-    shown: int
-    failed: tuple[str, ...]
-    next: str | None
-
-
 def turns_text(
     session_id: str, traces: Sequence[Mapping[str, Any]], budget: int, fence: Fence, *, cursor: str | None = None
-) -> Turns:
+) -> Shown:
     """Return the traces of a session in order, in at most `budget` tokens. Raises StaleCursor."""
     start = start_at(cursor, len(traces), "turns") - 1
     frame = (f"{len(traces)} turns", fence.begin, fence.end, 'next: cursor="123456.123456"')
@@ -51,13 +47,9 @@ def turns_text(
         at += 1
     following = cursor_at(at + 1, len(traces)) if at < len(traces) else None
     note = [f'next: cursor="{following}"'] if following else []
-    return Turns(
-        text="\n".join([f"{len(traces)} turns", fence.around("\n".join([name, *lines])), *note]),
-        turns=len(traces),
-        shown=at - start,
-        failed=tuple(str(one["trace_id"]) for one in traces if _is_failed(one))[:50],
-        next=following,
-    )
+    failed = [str(one["trace_id"]) for one in traces if _is_failed(one)][:50]
+    text = "\n".join([f"{len(traces)} turns", fence.around("\n".join([name, *lines])), *note])
+    return Shown(text, {"turns": len(traces), "shown": at - start, "failed": failed, "next": following})
 
 
 def _turn(number: int, trace: TraceRecord, tokens: int) -> str:
@@ -85,16 +77,7 @@ _FIRST: Final = 0.5
 _LINE: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Comparison of two traces, as text. `first_difference` is kind and name of the span at which they diverge."""
-
-    text: str
-    differing: int
-    first_difference: tuple[str, str] | None
-
-
-def compared(a: Mapping[str, Any], b: Mapping[str, Any], budget: int, fence: Fence) -> Compared:
+def compared(a: Mapping[str, Any], b: Mapping[str, Any], budget: int, fence: Fence) -> Shown:
     """Return the differences of trace b from trace a, in at most `budget` tokens."""
     left, right = inert_trace(a), inert_trace(b)
     pairs = paired_spans(left, right)
@@ -106,11 +89,7 @@ def compared(a: Mapping[str, Any], b: Mapping[str, Any], budget: int, fence: Fen
     room -= tokens_of(lines)
     lines += _spans(pairs, room)
     inside = "\n".join(lines) or "no difference"
-    return Compared(
-        text="\n".join([*frame, fence.around(inside)]),
-        differing=len(differing),
-        first_difference=None if first is None else (first.span.kind, first.span.name),
-    )
+    return Shown("\n".join([*frame, fence.around(inside)]), {"differing": len(differing)})
 
 
 def _first(pair: SpanPair, tokens: int) -> Iterator[str]:

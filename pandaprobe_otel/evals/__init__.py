@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge as LocalJudge
     from pandaprobe_otel.evals.model_metrics import Criterion as Criterion
     from pandaprobe_otel.evals.model_metrics import Groundedness as Groundedness
-    from pandaprobe_otel.evals.personas import Conversation as Conversation
-    from pandaprobe_otel.evals.personas import End as End
-    from pandaprobe_otel.evals.personas import Ended as Ended
-    from pandaprobe_otel.evals.personas import ModelPersona as ModelPersona
-    from pandaprobe_otel.evals.personas import Persona as Persona
-    from pandaprobe_otel.evals.personas import ScriptedPersona as ScriptedPersona
-    from pandaprobe_otel.evals.personas import goal_reached as goal_reached
     from pandaprobe_otel.evals.probe import Probe as Probe
     from pandaprobe_otel.evals.report import CaseResult as CaseResult
     from pandaprobe_otel.evals.report import EvaluationStopped as EvaluationStopped
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
     from pandaprobe_otel.evals.report_comparison import Comparison as Comparison
+    from pandaprobe_otel.evals.simulation import Conversation as Conversation
+    from pandaprobe_otel.evals.simulation import End as End
+    from pandaprobe_otel.evals.simulation import Ended as Ended
+    from pandaprobe_otel.evals.simulation import ModelPersona as ModelPersona
+    from pandaprobe_otel.evals.simulation import Persona as Persona
     from pandaprobe_otel.evals.simulation import PersonaError as PersonaError
+    from pandaprobe_otel.evals.simulation import ScriptedPersona as ScriptedPersona
     from pandaprobe_otel.evals.simulation import Simulation as Simulation
+    from pandaprobe_otel.evals.simulation import goal_reached as goal_reached
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
     from pandaprobe_otel.evals.task_runs import Scorer as Scorer
     from pandaprobe_otel.evals.task_runs import TaskRun as TaskRun
@@ -45,57 +45,19 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.verdicts import Outcome as Outcome
 
 _HOMES = {
-    "checks": (
-        "ExactMatch",
-        "MatchesSchema",
-        "ToolCall",
-        "ToolUse",
-    ),
-    "report_comparison": ("Comparison",),
-    "dataset": (
-        "Case",
-        "load_cases",
-    ),
-    "experiment": ("evaluate",),
-    "judge_quality": (
-        "Agreement",
-        "JudgeQuality",
-        "measure_judge",
-    ),
-    "local_judge": ("LocalJudge",),
-    "model_metrics": (
-        "Criterion",
-        "Groundedness",
-    ),
-    "personas": (
-        "Conversation",
-        "End",
-        "Ended",
-        "ModelPersona",
-        "Persona",
-        "ScriptedPersona",
-        "goal_reached",
-    ),
-    "probe": ("Probe",),
-    "report": (
-        "CaseResult",
-        "EvaluationStopped",
-        "MetricResult",
-        "Report",
-    ),
-    "simulation": (
-        "PersonaError",
-        "Simulation",
-    ),
-    "span_set": ("SpanSet",),
-    "task_runs": (
-        "Scorer",
-        "TaskRun",
-    ),
-    "verdicts": (
-        "Judgement",
-        "Outcome",
-    ),
+    "checks": "ExactMatch MatchesSchema ToolCall ToolUse",
+    "dataset": "Case load_cases",
+    "experiment": "evaluate",
+    "judge_quality": "Agreement JudgeQuality measure_judge",
+    "local_judge": "LocalJudge",
+    "model_metrics": "Criterion Groundedness",
+    "probe": "Probe",
+    "report": "CaseResult EvaluationStopped MetricResult Report",
+    "report_comparison": "Comparison",
+    "simulation": "Conversation End Ended ModelPersona Persona PersonaError ScriptedPersona Simulation goal_reached",
+    "span_set": "SpanSet",
+    "task_runs": "Scorer TaskRun",
+    "verdicts": "Judgement Outcome",
 }
 
 __all__ = [
@@ -135,4 +97,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
-    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+    __getattr__, __dir__ = lazy_names(__name__, {home: names.split() for home, names in _HOMES.items()})

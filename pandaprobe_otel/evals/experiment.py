@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.errors import ConfigError, NotFound, WaitTimeout
-from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
-from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD, Demand
-from pandaprobe_otel.evals.judging import Allowance, Judgements, Judging, errors
+from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judgements, Judging, errors
 from pandaprobe_otel.evals.local_judge import LocalJudge, send_scores
 from pandaprobe_otel.evals.progress import shown
 from pandaprobe_otel.evals.report import EvaluationStopped, Report
@@ -34,7 +32,7 @@ from pandaprobe_otel.evals.task_runs import (
     run_cases,
     sorted_metrics,
 )
-from pandaprobe_otel.evals.verdicts import Repetition, share, whole
+from pandaprobe_otel.evals.verdicts import DEFAULT_THRESHOLD, Demand, Repetition, share, whole
 from pandaprobe_otel.reporting.trace_links import trace_template
 from pandaprobe_otel.traces.records import TraceRecord
 

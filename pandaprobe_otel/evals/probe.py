@@ -13,9 +13,9 @@ from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome
 from pandaprobe_otel.traces.text import tree_text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.demand import Metrics
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
+    from pandaprobe_otel.evals.verdicts import Metrics
     from pandaprobe_otel.traces.records import TraceRecord
 
 

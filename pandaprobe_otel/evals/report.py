@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.evals.cache import CacheUse
+from pandaprobe_otel.evals.judging import CacheUse
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
 from pandaprobe_otel.evals.verdicts import Evidence, Finding, Outcome, all_of, enough
 from pandaprobe_otel.mapping.clean import encode

@@ -13,17 +13,16 @@ from typing import Any, Final, Literal, Self, TypeVar
 import pytest
 
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.evals.demand import Demand, Metrics, parse_metrics
-from pandaprobe_otel.evals.github import add_summary, error_commands
 from pandaprobe_otel.evals.judging import Judgements, UnknownMetric
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult, Report, check_form
+from pandaprobe_otel.evals.report_blocks import add_summary, error_commands
 from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.task_runs import TaskRun, case_result, count_runs, questions_of, targets_of
-from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome
+from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, Metrics, Outcome, parse_metrics
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import tree_text

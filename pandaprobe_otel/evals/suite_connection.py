@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.cache import JudgementCache
-from pandaprobe_otel.evals.instrumentation import instrumentation
-from pandaprobe_otel.evals.judging import Allowance, Judging
+from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judging
+from pandaprobe_otel.evals.recorder import instrumentation
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

@@ -11,21 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgements, Question
-from pandaprobe_otel.evals.personas import Conversation
 from pandaprobe_otel.evals.progress import Show, Tally, all_at_once
-from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.recorder import RECORDER, Recording, instrumentation
 from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult
-from pandaprobe_otel.evals.simulation import PersonaError, Simulation, failure_text, text_of_error
+from pandaprobe_otel.evals.simulation import Conversation, PersonaError, Simulation, failure_text, text_of_error
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.verdicts import Evidence, Judgement, Outcome, Repetition
 from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.demand import Demand
-    from pandaprobe_otel.evals.personas import Persona
+    from pandaprobe_otel.evals.judging import JudgementCache
+    from pandaprobe_otel.evals.simulation import Persona
+    from pandaprobe_otel.evals.verdicts import Demand
 
 _NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 _UNJUDGED: Final = Judgement.error("it was not judged")

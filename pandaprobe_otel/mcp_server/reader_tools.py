@@ -10,16 +10,21 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
-from pandaprobe_otel.compact.fences import inert_trace
-from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, StaleCursor, overview, part_of
+from pandaprobe_otel.compact.overview import (
+    LEAST_BUDGET,
+    MOST_BUDGET,
+    StaleCursor,
+    kind_of,
+    overview,
+    part_of,
+    seconds_text,
+    suspects,
+)
 from pandaprobe_otel.compact.several_traces import compared, turns_text
-from pandaprobe_otel.compact.span_lines import kind_of, seconds_text
-from pandaprobe_otel.compact.suspects import suspects
-from pandaprobe_otel.compact.values import clipped, one_line, text_of
+from pandaprobe_otel.compact.values import clipped, inert_trace, one_line, text_of
 from pandaprobe_otel.errors import NotFound
-from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.searching import Sort
-from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
+from pandaprobe_otel.mcp_server.trace_reader import Reading, answer, link_to
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]
@@ -60,21 +65,19 @@ class ReaderTools:
             made = overview(body, budget, fence, scores=self._reading.scores(trace_id))
         else:
             made = part_of(body, part, budget, fence, cursor=cursor)
-        numbers = {"spans": made.spans, "shown": made.shown, "failed": list(made.failed), "next": made.next}
-        return answer(made.text, numbers, links=[link_to(str(body["trace_id"]))])
+        return answer(made.text, made.numbers, links=[link_to(str(body["trace_id"]))])
 
     def compare_traces(self, a: str, b: str, budget: Budget = 1500) -> CallToolResult:
         """Show where two traces diverge, e.g. a failed one and a good one of the same question."""
         made = compared(self._reading.body(a), self._reading.body(b), budget, self._reading.fence())
-        return answer(made.text, {"differing": made.differing}, links=[link_to(a), link_to(b)])
+        return answer(made.text, made.numbers, links=[link_to(a), link_to(b)])
 
     def get_session(self, session_id: str, budget: Budget = 2000, cursor: str | None = None) -> CallToolResult:
         """Show the turns of a session in order: input, output and failures of each."""
         session = self._reading.client.sessions.get(session_id)
         traces = [self._reading.shown(trace) for trace in session.traces]
         made = turns_text(session_id, traces, budget, self._reading.fence(), cursor=cursor)
-        numbers = {"turns": made.turns, "shown": made.shown, "failed": list(made.failed), "next": made.next}
-        return answer(made.text, numbers)
+        return answer(made.text, made.numbers)
 
     def find_failures(self, query: str = "after:7d", limit: Limit = 10, cursor: str | None = None) -> CallToolResult:
         """Group the failures of traces that match a query, by cause, with an example to look at."""

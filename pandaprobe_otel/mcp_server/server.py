@@ -1,24 +1,28 @@
-"""The server, with the allowed tools and with instructions that name only these."""
+"""The server with the allowed tools and instructions that name only these, and its access over HTTP."""
 
 from __future__ import annotations
 
 import functools
 import json
+import secrets
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, ToolAnnotations
 
-from pandaprobe_otel.compact.fences import inert_value
+from pandaprobe_otel.compact.values import inert_value
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.mcp_server.fenced_answers import answer, refusal
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
-from pandaprobe_otel.mcp_server.refusals import Refused, told
-from pandaprobe_otel.mcp_server.trace_reader import TRACE_URI, Reading
+from pandaprobe_otel.mcp_server.trace_reader import TRACE_URI, Reading, Refused, answer, refusal, told
 from pandaprobe_otel.mcp_server.writer_tools import ServerOptions, WriterTools
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 Tool = Callable[..., CallToolResult]
 
@@ -128,3 +132,42 @@ def _doctor(reading: Reading, options: ServerOptions) -> CallToolResult:
         "problems": problems,
     }
     return answer("\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None), facts)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def http_app(server: MCPServer, host: str, token: str | None) -> ASGIApp:
+    """Return the server as an app. With a token, requests without it are refused before they are read.
+
+    Without a token, the SDK answers only requests whose Host and Origin are this machine.
+    """
+    security = None if is_loopback(host) else TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app: Any = server.streamable_http_app(host=host, transport_security=security)
+    return app if token is None else _Guarded(app, token)
+
+
+class _Guarded:
+    """An app that requires the token."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._wanted = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if not secrets.compare_digest(given, self._wanted):
+                from starlette.responses import PlainTextResponse
+
+                response = PlainTextResponse(
+                    "a token is required: Authorization: Bearer TOKEN", 401, headers={"www-authenticate": "Bearer"}
+                )
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -12,9 +12,7 @@ from typing import Any
 from mcp.types import CallToolResult
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mcp_server.fenced_answers import answer
-from pandaprobe_otel.mcp_server.refusals import Refused
-from pandaprobe_otel.mcp_server.trace_reader import Reading
+from pandaprobe_otel.mcp_server.trace_reader import Reading, Refused, answer
 from pandaprobe_otel.replay.capture.pytest_file import path_of_cassette
 from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace
 from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture

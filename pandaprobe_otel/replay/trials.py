@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.evals.instrumentation import instrumentation
+from pandaprobe_otel.evals.recorder import instrumentation
 from pandaprobe_otel.replay import fault
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.divergence import Divergence

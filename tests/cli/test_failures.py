@@ -13,8 +13,7 @@ import pytest
 from command_line import clean_environment, run_here
 from failed_traces import FAILURES, body, failed_tool
 from local_http import http_of
-from pandaprobe_otel.failures.finding import FailureKind
-from pandaprobe_otel.failures.next_steps import next_steps
+from pandaprobe_otel.failures.finding import FailureKind, next_steps
 from pandaprobe_otel.local import LocalServer
 from scripted_api import ScriptedApi
 from stored_traces import identity

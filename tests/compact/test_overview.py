@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.compact.fences import Fence, inert, inert_trace
-from pandaprobe_otel.compact.overview import Compact, NoPart, StaleCursor, overview, part_of
+from pandaprobe_otel.compact.overview import NoPart, StaleCursor, overview, part_of, suspects
 from pandaprobe_otel.compact.several_traces import compared, turns_text
-from pandaprobe_otel.compact.suspects import suspects
-from pandaprobe_otel.compact.values import clipped, tokens_in
+from pandaprobe_otel.compact.values import Fence, Shown, clipped, inert, inert_trace, tokens_in
 from planted_traces import WORDS, trace_of
 from rings import IN_FULL
 from vocabularies import most_tokens
@@ -38,7 +36,7 @@ ODD_TEXTS = st.one_of(
 )
 
 
-def _is_sound(made: Compact, budget: int) -> None:
+def _is_sound(made: Shown, budget: int) -> None:
     """Check the budget and the fence of an overview."""
     assert tokens_in(made.text) <= budget
     lines = made.text.split("\n")
@@ -54,10 +52,10 @@ def _any_trace(count: int, places: list[float], text: str, name: str, chain: boo
     made = overview(trace, budget, FENCE)
 
     _is_sound(made, budget)
-    assert made.spans == count
-    assert bool(made.failed) == bool(failing)
-    if made.failed:
-        first = made.failed[0]
+    assert made.numbers["spans"] == count
+    assert bool(made.numbers["failed"]) == bool(failing)
+    if made.numbers["failed"]:
+        first = made.numbers["failed"][0]
         block = rf"FAILED #{first} .*?\n  path: .*?#{first} .*?\n(  alike.*\n)?  error: .+\n  input: .+\n"
         assert re.search(block, made.text), made.text
 
@@ -108,14 +106,14 @@ def test_five_hundred_spans_in_two_thousand_tokens(chain: bool, place: int) -> N
 
     _is_sound(made, 2000)
     _has_the_failure(made, trace, place)
-    (failed,) = made.failed
+    (failed,) = made.numbers["failed"]
     assert re.search(rf"\n *#{failed - 1} ", made.text), made.text
-    assert made.next == "1.500"
+    assert made.numbers["next"] == "1.500"
 
 
-def _has_the_failure(made: Compact, trace: dict[str, Any], place: int) -> None:
+def _has_the_failure(made: Shown, trace: dict[str, Any], place: int) -> None:
     """Check that the overview has the failed span with its error, input and path, and in the tree."""
-    (failed,) = made.failed
+    (failed,) = made.numbers["failed"]
     assert re.search(rf"\nFAILED #{failed} \w+ {trace['spans'][place]['name']} ", made.text), made.text
     assert re.search(rf"\n  path: {_path(trace, place)}\n", made.text), made.text
     assert re.search(rf"\n  error: PlantedError: it broke \w+ {place}⏎", made.text), made.text
@@ -135,19 +133,19 @@ def test_hundreds_of_failures_are_grouped_and_counted() -> None:
     made = overview(different, 2000, FENCE)
     _is_sound(made, 2000)
     assert "FAILED as well: #" in made.text
-    assert len(made.failed) == 50
+    assert len(made.numbers["failed"]) == 50
 
 
 def test_small_traces_are_shown_whole_and_errors_where_they_began() -> None:
     """With enough room no value is cut; an error that was passed on is shown at its origin, with its type."""
     made = overview(trace_of(12, failing={5}), 4000, FENCE)
-    assert (made.shown, made.next) == (12, None)
+    assert (made.numbers["shown"], made.numbers["next"]) == (12, None)
     assert "…" not in made.text
 
     trace = trace_of(6, failing={0, 1, 2, 3}, chain=True)
     trace["spans"][3] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
     made = overview(trace, 2000, FENCE)
-    assert made.failed == (4,)
+    assert made.numbers["failed"] == [4]
     assert made.text.count("FAILED") == 1
     assert "4 errors" in made.text
     assert "  error: json.JSONDecodeError: Expecting value\n" in made.text
@@ -240,7 +238,7 @@ def test_a_long_value_is_read_to_its_end() -> None:
     while part is not None:
         made = part_of(trace, part, 1500, FENCE)
         assert tokens_in(made.text) <= 1500
-        read, part = read + _inside(made.text), made.next
+        read, part = read + _inside(made.text), made.numbers["next"]
 
     assert read == long
 
@@ -248,12 +246,12 @@ def test_a_long_value_is_read_to_its_end() -> None:
 def test_the_whole_tree_is_read_by_its_cursors() -> None:
     """The cursors lead through all spans in order, each once; after a change of the trace the cursor is stale."""
     trace = trace_of(120)
-    cursor, numbers = overview(trace, 800, FENCE).next, list[int]()
+    cursor, numbers = overview(trace, 800, FENCE).numbers["next"], list[int]()
     while cursor is not None:
         made = part_of(trace, "tree", 1500, FENCE, cursor=cursor)
         assert tokens_in(made.text) <= 1500
         numbers += [int(found) for found in re.findall(r"^ *#(\d+) ", _inside(made.text), re.MULTILINE)]
-        cursor = made.next
+        cursor = made.numbers["next"]
 
     assert numbers == list(range(1, 121))
     with pytest.raises(StaleCursor, match="leave it out"):
@@ -282,11 +280,11 @@ def test_two_traces_part_where_they_first_differ() -> None:
     made = compared(a, b, 1500, FENCE)
 
     assert tokens_in(made.text) <= 1500
-    assert made.differing == 1
-    assert made.first_difference == (a["spans"][30]["kind"], "step 3")
+    assert made.numbers["differing"] == 1
+    assert f"first difference: {a['spans'][30]['kind']} step 3\n" in made.text
     assert 'yesterday"' in made.text
     assert 'today"' in made.text
-    assert compared(a, a, 1500, FENCE).first_difference is None
+    assert "\nno difference\n" in compared(a, a, 1500, FENCE).text
 
 
 def test_a_comparison_of_hundreds_of_differences_fits() -> None:
@@ -303,13 +301,13 @@ def test_the_turns_of_a_session() -> None:
     first = turns_text("s-1", traces, 1000, FENCE)
 
     assert tokens_in(first.text) <= 1000
-    assert first.failed == (traces[1]["trace_id"],)
+    assert first.numbers["failed"] == [traces[1]["trace_id"]]
     assert "failed: #3" in first.text
-    assert 0 < first.shown < 40
-    rest = turns_text("s-1", traces, 20_000, FENCE, cursor=first.next)
-    assert (first.shown + rest.shown, rest.next) == (40, None)
+    assert 0 < first.numbers["shown"] < 40
+    rest = turns_text("s-1", traces, 20_000, FENCE, cursor=first.numbers["next"])
+    assert (first.numbers["shown"] + rest.numbers["shown"], rest.numbers["next"]) == (40, None)
     with pytest.raises(StaleCursor):
-        turns_text("s-1", traces[:-1], 1000, FENCE, cursor=first.next)
+        turns_text("s-1", traces[:-1], 1000, FENCE, cursor=first.numbers["next"])
 
 
 def _signs(trace: dict[str, Any], **scores: object) -> str:

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel import agent
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
-from pandaprobe_otel.evals.cache import JudgementCache
-from pandaprobe_otel.evals.judging import Bench, Question, ServerJudge
+from pandaprobe_otel.evals.judging import Bench, JudgementCache, Question, ServerJudge
 from pandaprobe_otel.evals.report_blocks import report_page
 from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from made_reports import TRACE, case, report, score
 from pandaprobe_otel.evals import Report
-from pandaprobe_otel.evals.github import add_summary
-from pandaprobe_otel.evals.report_blocks import comment, marker
+from pandaprobe_otel.evals.report_blocks import add_summary, comment, marker
 from pandaprobe_otel.traces.blocks import code
 
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.report import gated
 from pandaprobe_otel.evals.task_runs import case_result
-from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition
+from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, Repetition
 from pandaprobe_otel.local import LocalServer
 from suites import RunCommand, RunSuite
 

@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.demand import Demand
-from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Judgements
 from pandaprobe_otel.evals.report import gated
-from pandaprobe_otel.evals.report_blocks import comment, report_page, report_text
+from pandaprobe_otel.evals.report_blocks import comment, error_commands, report_page, report_text
 from pandaprobe_otel.evals.suite import RecordedTest, outcome_reports
 from pandaprobe_otel.evals.task_runs import case_result
-from pandaprobe_otel.evals.verdicts import Finding, Judgement, Repetition
+from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, Repetition
 
 METRICS = ("m", "n")
 YES, NO, EMPTY, PART, UNKNOWN = (

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from failed_traces import FAILURES, agents, body, failed_tool, said, score, searches
 from pandaprobe_otel.failures.find import find_failures
-from pandaprobe_otel.failures.finding import RANK, Finding
-from pandaprobe_otel.failures.next_steps import NextSteps, next_steps
+from pandaprobe_otel.failures.finding import RANK, Finding, NextSteps, next_steps
 from pandaprobe_otel.failures.template import MAX_LENGTH, template_of
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder

@@ -83,8 +83,7 @@ def serve(client: SearchingClient) -> Iterator[Callable[..., str]]:
     """Yield a function that serves MCP over HTTP until the test ends, with the given options, and returns its URL."""
     import uvicorn
 
-    from pandaprobe_otel.mcp_server.server import server_of
-    from pandaprobe_otel.mcp_server.serving import http_app
+    from pandaprobe_otel.mcp_server.server import http_app, server_of
     from pandaprobe_otel.mcp_server.trace_reader import Reading
 
     with ExitStack() as running:

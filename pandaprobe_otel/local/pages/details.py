@@ -12,8 +12,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from pandaprobe_otel.failures.finding import FailureKind
-from pandaprobe_otel.failures.next_steps import next_steps
+from pandaprobe_otel.failures.finding import FailureKind, next_steps
 from pandaprobe_otel.judge.metrics import TRACE_METRICS
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.document import ScoredTrace, html_document

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.failures.find import find_failures
+from pandaprobe_otel.failures.find import find_failures, is_low
 from pandaprobe_otel.failures.finding import MARKED, RULE_OF, FailureKind
-from pandaprobe_otel.failures.low_scores import is_low
 from pandaprobe_otel.local.payloads import dumps, loads, plain
 from pandaprobe_otel.local.search.language import All
 from pandaprobe_otel.local.store.database import Database
