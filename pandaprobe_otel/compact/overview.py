@@ -29,6 +29,7 @@ from pandaprobe_otel.replay.capture.findings import findings
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.traces.prompt_cache import cache_faults
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
+from pandaprobe_otel.traces.text import duration
 
 KINDS: Final = ("llm", "tool", "agent", "retriever", "chain", "embedding")
 
@@ -42,16 +43,6 @@ def kind_of(span: SpanRecord) -> str:
 def path_of(span: SpanRecord) -> list[SpanRecord]:
     """Return the spans from the root to a span, including it."""
     return [span, *span.above][::-1]
-
-
-def duration_text(span: SpanRecord) -> str:
-    """Return the duration of a span: `12ms`, `3.0s`; `running` without an end."""
-    return "running" if span.duration_ms is None else seconds_text(span.duration_ms / 1000)
-
-
-def seconds_text(seconds: float) -> str:
-    """Return seconds as `12ms` or `3.0s`."""
-    return f"{seconds * 1000:.0f}ms" if abs(seconds) < 1 else f"{seconds:.1f}s"
 
 
 def usage_text(span: SpanRecord) -> str:
@@ -95,7 +86,7 @@ def span_line(span: SpanRecord) -> str:
     parts = [f"#{span.number} {name_of(span)}"]
     if span.model and span.model not in span.name:
         parts.append(clipped(one_line(str(span.model)), _MODEL))
-    parts.append(duration_text(span))
+    parts.append(duration(span.duration_ms))
     if usage := usage_text(span):
         parts.append(usage)
     if span.failed:
@@ -252,7 +243,7 @@ def _lines(trace: TraceRecord, groups: Sequence[Sequence[SpanRecord]], in_full: 
 
 def _head(group: Sequence[SpanRecord]) -> list[str]:
     span = group[0]
-    lines = [f"FAILED #{span.number} {name_of(span)} {duration_text(span)}", f"  path: {path_text(span)}"]
+    lines = [f"FAILED #{span.number} {name_of(span)} {duration(span.duration_ms)}", f"  path: {path_text(span)}"]
     if len(group) > 1:
         lines.append(f"  alike: {len(group) - 1} more, {some_ranges(one.number for one in group[1:])}")
     return lines
@@ -411,7 +402,7 @@ def head_of(trace: TraceRecord) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(map(kind_of, trace.tree)).most_common())
     errors = len([span for span in trace.tree if span.failed])
     parts = [
-        f"trace {trace.trace_id} {trace.body.get('status')} {seconds_text(trace.seconds)}",
+        f"trace {trace.trace_id} {trace.body.get('status')} {duration(trace.duration_ms)}",
         f"{len(trace.tree)} spans ({kinds})" if kinds else "no spans",
         f"{trace.body.get('total_tokens') or 0} tokens",
         f"{errors} {'error' if errors == 1 else 'errors'}",

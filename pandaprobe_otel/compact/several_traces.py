@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.compact.overview import cursor_at, head_of, seconds_text, start_at
+from pandaprobe_otel.compact.overview import cursor_at, head_of, start_at
 from pandaprobe_otel.compact.values import (
     Fence,
     Shown,
@@ -20,7 +20,7 @@ from pandaprobe_otel.compact.values import (
 from pandaprobe_otel.traces.comparison import SpanPair, first_difference, paired_spans
 from pandaprobe_otel.traces.conversation import shared_start
 from pandaprobe_otel.traces.records import TraceRecord
-from pandaprobe_otel.traces.text import json_text, span_line
+from pandaprobe_otel.traces.text import duration, json_text, span_line
 
 _LEAST: Final = 120
 """Minimum number of tokens of a turn. Turns that do not fit are in the next answer."""
@@ -54,7 +54,7 @@ def turns_text(
 
 def _turn(number: int, trace: TraceRecord, tokens: int) -> str:
     failed = f" · failed: {', '.join(_failed(trace))}" if trace.origins else ""
-    head = f"{number}. {trace.trace_id} {trace.body.get('status')} {seconds_text(trace.seconds)}{failed}"
+    head = f"{number}. {trace.trace_id} {trace.body.get('status')} {duration(trace.duration_ms)}{failed}"
     left = max(tokens - tokens_in(head) - 8, 24)
     asked = clipped(one_line(last_of(trace.body.get("input"), "user")), left * 2 // 5)
     answered = clipped(one_line(last_of(trace.body.get("output"), "assistant")), left - tokens_in(asked))

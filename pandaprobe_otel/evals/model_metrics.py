@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from pandaprobe_otel.evals.local_judge import LocalJudge, Model, ask_for
 from pandaprobe_otel.evals.verdicts import Judgement
-from pandaprobe_otel.mapping.clean import encode
+from pandaprobe_otel.traces.text import whole_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.task_runs import TaskRun
@@ -137,6 +136,5 @@ def prompt(question: str, data: Mapping[str, Any]) -> str:
 
 
 def _marked(name: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(json.loads(encode(value)), ensure_ascii=False, indent=1)
-    inside = text.replace(f"</{name}>", f"<\\/{name}>")
+    inside = whole_text(value, 1).replace(f"</{name}>", f"<\\/{name}>")
     return f"<{name}>\n{inside}\n</{name}>"

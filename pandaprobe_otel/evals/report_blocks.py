@@ -333,7 +333,7 @@ def comparison_page(before: Report, after: Report, comparison: Comparison) -> st
 
 
 def _sums(before: Report, after: Report) -> list[Block]:
-    rows = [[text(cell) for cell in (one.name, one.before, one.after, one.change)] for one in sums(before, after)]
+    rows = [list(map(text, row)) for row in sums(before, after)]
     return [Table(["sum", "before", "now", "change"], rows)] if rows else []
 
 

@@ -177,16 +177,6 @@ def _by_id(report: Report) -> dict[str, CaseResult]:
     return {case.id: case for case in report.cases}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SumLine:
-    """A total of both runs, as text. `change` is empty if one run does not know it."""
-
-    name: str
-    before: str
-    after: str
-    change: str
-
-
 _SUMS: Final[tuple[tuple[str, Callable[[CaseResult], float | None], str], ...]] = (
     ("tokens", lambda case: case.tokens, "{:,.0f}"),
     ("cost", lambda case: case.cost, "${:,.4f}"),
@@ -194,12 +184,15 @@ _SUMS: Final[tuple[tuple[str, Callable[[CaseResult], float | None], str], ...]] 
 )
 
 
-def sums(before: Report, after: Report) -> list[SumLine]:
-    """Return the totals of both runs over their common cases, so that they are comparable."""
+def sums(before: Report, after: Report) -> list[list[str]]:
+    """Return the totals of both runs over their common cases, so that they are comparable: name, before, now, change.
+
+    The change is empty if one run does not know the total.
+    """
     shared = {case.id for case in before.cases} & {case.id for case in after.cases}
     old, new = ([case for case in report.cases if case.id in shared] for report in (before, after))
-    lines = [_line(name, _total(map(value, old)), _total(map(value, new)), form) for name, value, form in _SUMS]
-    return [line for line in lines if line.before or line.after]
+    rows = [[name, *_compared(_total(map(value, old)), _total(map(value, new)), form)] for name, value, form in _SUMS]
+    return [row for row in rows if row[1] or row[2]]
 
 
 def _total(values: Iterable[float | None]) -> float | None:
@@ -207,16 +200,11 @@ def _total(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _line(name: str, before: float | None, after: float | None, form: str) -> SumLine:
+def _compared(before: float | None, after: float | None, form: str) -> list[str]:
     change = ""
     if before is not None and after is not None:
         change = "none" if before == after else "new" if before == 0 else f"{(after - before) / before:+.0%}"
-    return SumLine(
-        name=name,
-        before="" if before is None else form.format(before),
-        after="" if after is None else form.format(after),
-        change=change,
-    )
+    return [*("" if total is None else form.format(total) for total in (before, after)), change]
 
 
 Kind = Literal["lost", "won", "different", "same", "new", "gone"]
@@ -259,7 +247,7 @@ class CasePair:
 
 def paired(before: Report, after: Report) -> list[CasePair]:
     """Return all cases of both reports, starting with those of the later one, in its order."""
-    old, new = ({case.id: case for case in report.cases} for report in (before, after))
+    old, new = _by_id(before), _by_id(after)
     names = [*new, *(name for name in old if name not in new)]
     return [_pair(name, old.get(name), new.get(name)) for name in names]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import random
 import re
 import uuid
@@ -24,8 +23,8 @@ from pandaprobe_otel.evals.local_judge import LocalJudge, Model, ask_for
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import Budget
 from pandaprobe_otel.evals.verdicts import Judgement, whole
-from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.traces.records import TraceRecord
+from pandaprobe_otel.traces.text import whole_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api.models import Session
@@ -84,7 +83,7 @@ class Conversation:
     @property
     def text(self) -> str:
         """The whole conversation, as text."""
-        return "\n".join(f"{message['role']}: {text_of(message['content'])}" for message in self.messages)
+        return "\n".join(f"{message['role']}: {whole_text(message['content'])}" for message in self.messages)
 
     def end(self, ended: Ended, reason: str) -> None:
         """Set the reason for the end, with details."""
@@ -93,11 +92,6 @@ class Conversation:
     def to_list(self) -> list[dict[str, Any]]:
         """Return the messages for reports, with the reason for the end as a last entry."""
         return [*self.messages, {"role": "end", "content": f"{self.ended}: {self.reason}"}]
-
-
-def text_of(value: Any) -> str:
-    """Return the messages as text."""
-    return value if isinstance(value, str) else json.dumps(json.loads(encode(value)), ensure_ascii=False)
 
 
 def goal_reached(run: TaskRun) -> Judgement:
@@ -252,9 +246,9 @@ def _is_choice(given: Any) -> bool:
 def is_reached(until: Until, conversation: Conversation) -> bool:
     """Return whether the agent's last answer reaches the user's goal."""
     if isinstance(until, str):
-        return until.casefold() in text_of(conversation.last).casefold()
+        return until.casefold() in whole_text(conversation.last).casefold()
     if isinstance(until, re.Pattern):
-        return until.search(text_of(conversation.last)) is not None
+        return until.search(whole_text(conversation.last)) is not None
     return bool(until(conversation))
 
 
@@ -264,7 +258,7 @@ def messages_of_user(session: Session) -> list[str]:
     Raises ValueError for a session without any user message.
     """
     traces = [TraceRecord(trace.model_dump(mode="json")) for trace in session.traces]
-    if not (said := [text_of(trace.input) for trace in traces if trace.input not in (None, "")]):
+    if not (said := [whole_text(trace.input) for trace in traces if trace.input not in (None, "")]):
         raise ValueError(f"session {session.session_id} has no user message")
     return said
 

@@ -17,7 +17,6 @@ from pandaprobe_otel.compact.overview import (
     kind_of,
     overview,
     part_of,
-    seconds_text,
     suspects,
 )
 from pandaprobe_otel.compact.several_traces import compared, turns_text
@@ -25,6 +24,7 @@ from pandaprobe_otel.compact.values import clipped, inert_trace, one_line, text_
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.mcp_server.searching import Sort
 from pandaprobe_otel.mcp_server.trace_reader import Reading, answer, link_to
+from pandaprobe_otel.traces.text import duration
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]
@@ -159,8 +159,8 @@ class ReaderTools:
             return None
 
     def _row(self, row: TraceListItem, *, is_checked: bool) -> str:
-        taken = "running" if row.latency_ms is None else seconds_text(row.latency_ms / 1000)
-        parts = [f"{row.trace_id} {row.status} {row.started_at:%Y-%m-%dT%H:%M:%SZ} {taken} {row.total_tokens}t"]
+        began, taken = f"{row.started_at:%Y-%m-%dT%H:%M:%SZ}", duration(row.latency_ms)
+        parts = [f"{row.trace_id} {row.status} {began} {taken} {row.total_tokens}t"]
         parts.append(clipped(one_line(self._reading.scrubber.text(row.name)), 20))
         if is_checked:
             parts += self._signs(str(row.trace_id))

@@ -6,7 +6,6 @@ dark themes without knowing which is in use.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.clean import encode
-from pandaprobe_otel.traces.text import plain_text
+from pandaprobe_otel.traces.text import plain_text, whole_text
 
 COLOURS: Final[Mapping[str, str]] = {
     "good": "#1f9d63",
@@ -126,7 +124,7 @@ def payload(name: str, value: Any, *, most: int | None = None) -> list[Payload]:
     """Return a value under its name, cut to `most` characters; nothing for None."""
     if value is None:
         return []
-    shown = value if isinstance(value, str) else json.dumps(json.loads(encode(value)), indent=1, ensure_ascii=False)
+    shown = whole_text(value, 1)
     cut = f" … {len(shown) - most:,} more characters" if most is not None and len(shown) > most else ""
     return [Payload(name, [quoted(shown[:most] + cut)])]
 

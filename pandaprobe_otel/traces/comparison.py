@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final, Literal
@@ -65,9 +65,9 @@ class TextDiff:
 def paired_spans(before: TraceRecord | None, after: TraceRecord | None) -> tuple[SpanPair, ...]:
     """Return the spans of two traces in the order of the tree. Children of two matched spans are aligned by start.
 
-    Spans with the same kind, name and input are matched first, then those with the same kind and name, then those at
-    another position. Siblings that ran concurrently in one of the traces have no order. A span without a counterpart is
-    alone, with all of its descendants. Ids that a provider gives to calls, which are new in every run, do not count.
+    Spans with the same kind, name and input are matched first, then those with the same kind and name. Siblings that
+    ran concurrently in one of the traces have no order. A span without a counterpart is alone, with all of its
+    descendants. Ids that a provider gives to calls, which are new in every run, do not count.
     """
     pairs: list[SpanPair] = []
     levels = [_aligned(*(() if trace is None else trace.roots for trace in (before, after)))]
@@ -136,49 +136,35 @@ def _aligned(
     left: Sequence[SpanRecord], right: Sequence[SpanRecord]
 ) -> Iterator[tuple[SpanRecord | None, SpanRecord | None, bool]]:
     """Yield pairs of siblings with a flag for moved ones, and unmatched siblings at their position."""
-    groups = _together(left), _together(right)
-    partners = dict(_partners(*(_without_order(side) for side in groups)))
-    beside = {span for side in groups for group in side if len(group) > 1 for span in group}
-    moved = dict(_moved(left, right, partners))
-    taken = {*partners.values(), *moved.values()}
+    partners = dict(_partners(left, right))
+    taken = set(partners.values())
     places = {other: place for place, other in enumerate(right)}
+    beside = {span for side in (left, right) for group in _together(side) if len(group) > 1 for span in group}
+    order = [places[partners[one]] for one in left if one in partners and not {one, partners[one]} & beside]
+    moved = set(order)
+    for start, _, size in SequenceMatcher(a=order, b=sorted(order), autojunk=False).get_matching_blocks():
+        moved.difference_update(order[start : start + size])
     reached = 0
     for one in left:
         other = partners.get(one)
-        until = reached if other is None else max(reached, places[other])
+        has_moved = other is not None and places[other] in moved
+        until = reached if other is None or has_moved else max(reached, places[other])
         yield from ((None, alone, False) for alone in right[reached:until] if alone not in taken)
         reached = until
-        far = moved.get(one)
-        yield one, other or far, far is not None and not {one, far} & beside
+        yield one, other, has_moved
     yield from ((None, alone, False) for alone in right[reached:] if alone not in taken)
 
 
-def _moved(
-    left: Sequence[SpanRecord], right: Sequence[SpanRecord], partners: Mapping[SpanRecord, SpanRecord]
-) -> Iterator[tuple[SpanRecord, SpanRecord]]:
-    """Yield pairs of siblings that match at another position, first those with the same input."""
-    taken = set(partners.values())
-    ones = [one for one in left if one not in partners]
-    others = [other for other in right if other not in taken]
+def _partners(left: Sequence[SpanRecord], right: Sequence[SpanRecord]) -> Iterator[tuple[SpanRecord, SpanRecord]]:
+    """Yield pairs of siblings: first those with equal kind, name and input, then those with equal kind and name."""
     for size in (3, 2):
         waiting: dict[tuple[str, ...], list[SpanRecord]] = {}
-        for other in reversed(others):
+        for other in reversed(right):
             waiting.setdefault(other.signature[:size], []).append(other)
-        found = [(one, fitting.pop()) for one in ones if (fitting := waiting.get(one.signature[:size]))]
-        yield from found
-        gone = {span for pair in found for span in pair}
-        ones, others = ([span for span in side if span not in gone] for side in (ones, others))
-
-
-def _partners(left: Sequence[SpanRecord], right: Sequence[SpanRecord]) -> Iterator[tuple[SpanRecord, SpanRecord]]:
-    whole = [[one.signature for one in side] for side in (left, right)]
-    for tag, i1, i2, j1, j2 in SequenceMatcher(a=whole[0], b=whole[1], autojunk=False).get_opcodes():
-        if tag == "equal":
-            yield from zip(left[i1:i2], right[j1:j2], strict=True)
-            continue
-        named = [[one.signature[:2] for one in side] for side in (left[i1:i2], right[j1:j2])]
-        for i, j, size in SequenceMatcher(a=named[0], b=named[1], autojunk=False).get_matching_blocks():
-            yield from zip(left[i1 + i : i1 + i + size], right[j1 + j : j1 + j + size], strict=True)
+        pairs = [(one, fitting.pop()) for one in left if (fitting := waiting.get(one.signature[:size]))]
+        yield from pairs
+        gone = {span for pair in pairs for span in pair}
+        left, right = ([span for span in side if span not in gone] for side in (left, right))
 
 
 def _together(siblings: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
@@ -191,11 +177,6 @@ def _together(siblings: Sequence[SpanRecord]) -> list[list[SpanRecord]]:
         groups[-1].append(span)
         until = max(until, span.end_us)
     return groups
-
-
-def _without_order(groups: Sequence[Sequence[SpanRecord]]) -> list[SpanRecord]:
-    """Return siblings in an order that does not depend on the first start within a group."""
-    return [span for group in groups for span in sorted(group, key=lambda one: one.signature)]
 
 
 def _lines(value: Any) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
+from pandaprobe_otel.traces.text import duration
 
 
 def markdown(trace: TraceRecord, span: SpanRecord | None = None) -> str:
@@ -54,25 +55,6 @@ def span_block(span: SpanRecord, depth: int = 0) -> str:
     if span.failed:
         lines += _content("Error", span.described_error or "ERROR")
     return _joined([*lines, *_content("Input", span.input), *_content("Output", span.output)])
-
-
-def duration(milliseconds: float | None) -> str:
-    """Return a duration in the most readable unit; `running` if it has no end."""
-    if milliseconds is None:
-        return "running"
-    size = abs(milliseconds)
-    if size == 0:
-        return "0"
-    if size < 1:
-        return f"{milliseconds * 1000:.0f} µs"
-    if size < 1000:
-        return f"{milliseconds:.0f} ms"
-    if size < 60_000:
-        return f"{milliseconds / 1000:.2f} s"
-    minutes, seconds = divmod(round(size / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    sign = "-" if milliseconds < 0 else ""
-    return sign + (f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s")
 
 
 def _joined(lines: list[str]) -> str:

@@ -58,12 +58,12 @@ def call_text(span: SpanRecord) -> str:
 def span_facts(span: SpanRecord) -> list[str]:
     """Return time, tokens and model of a span, as far as they are known."""
     tokens = [] if span.usage is None else ["{:,} → {:,} tokens".format(*span.usage)]
-    return [duration(span), *tokens, *([one_line(span.model)] if span.model else [])]
+    return [duration(span.duration_ms), *tokens, *([one_line(span.model)] if span.model else [])]
 
 
 def facts_of(trace: TraceRecord) -> list[str]:
     """Return time, number of spans, tokens and cost of a trace, as far as they are known."""
-    facts = [duration(trace)]
+    facts = [duration(trace.duration_ms)]
     if trace.body.get("spans") is not None:
         facts.append(f"{len(trace.spans)} spans")
     if counts := [span.tokens for span in trace.spans if span.tokens is not None]:
@@ -77,12 +77,23 @@ def state_of(trace: TraceRecord) -> str:
     return "  ".join([str(trace.body.get("status", "")), *outcome])
 
 
-def duration(span: SpanRecord | TraceRecord) -> str:
-    """Return the duration of a span or trace, such as `12 ms` or `1.25 s`; `running` without an end."""
-    took = span.duration_ms
-    if took is None:
+def duration(milliseconds: float | None) -> str:
+    """Return a duration in the most readable unit, such as `12 ms` or `1.25 s`; `running` if it has no end."""
+    if milliseconds is None:
         return "running"
-    return f"{took / 1000:.2f} s" if took >= 1000 else f"{took:.0f} ms"
+    size = abs(milliseconds)
+    if size == 0:
+        return "0"
+    if size < 1:
+        return f"{milliseconds * 1000:.0f} µs"
+    if size < 1000:
+        return f"{milliseconds:.0f} ms"
+    if size < 60_000:
+        return f"{milliseconds / 1000:.2f} s"
+    minutes, seconds = divmod(round(size / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if milliseconds < 0 else ""
+    return sign + (f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s")
 
 
 def value_text(value: Any) -> str:
@@ -94,9 +105,14 @@ def value_text(value: Any) -> str:
     return shortened(json_text(value))
 
 
-def json_text(value: Any) -> str:
-    """Return a value as JSON on one line. Values without a JSON form become text."""
-    return json.dumps(json.loads(encode(value)), ensure_ascii=False)
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON, on one line unless there is an indent. Values without a JSON form become text."""
+    return json.dumps(json.loads(encode(value)), ensure_ascii=False, indent=indent)
+
+
+def whole_text(value: Any, indent: int | None = None) -> str:
+    """Return a text unchanged, and any other value as JSON."""
+    return value if isinstance(value, str) else json_text(value, indent)
 
 
 def plain_text(text: str) -> str:

@@ -108,7 +108,7 @@ def test_traces_within_a_budget(command: Command, trace: str) -> None:
     tree = command.json("traces", "get", trace, "--budget", "800", "--part", "tree", "--cursor", "1.1")
     same = command.json("traces", "compare", trace, trace)
 
-    assert text.startswith(f"trace {trace} COMPLETED 2.0s")
+    assert text.startswith(f"trace {trace} COMPLETED 2.00 s")
     assert "#1 llm gpt m running" in text
     assert "\ntea\n<<end" in part["text"]
     assert (tree["spans"], tree["next"], same["differing"]) == (1, None, 0)

@@ -18,7 +18,7 @@ from pandaprobe_otel.local.pages.trace_facts import not_offered, offered_to
 from pandaprobe_otel.local.search.language import search_for
 from pandaprobe_otel.mapping.outcomes import outcome_in
 from pandaprobe_otel.traces.conversation import as_messages, preview, rest_of_messages, with_results
-from pandaprobe_otel.traces.markdown import duration as duration_text
+from pandaprobe_otel.traces.text import duration as duration_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -96,13 +96,12 @@ def _spans(pair: CasePair) -> Iterator[str]:
 
 
 def _sums(before: Report, after: Report) -> Iterator[str]:
-    lines = [line for line in sums(before, after) if line.name != "seconds"]  # played answers take no time
-    if lines:
+    rows = [row for row in sums(before, after) if row[0] != "seconds"]  # played answers take no time
+    if rows:
         yield ""
     of_runs = f" of {len(after.cases)} runs" if len(after.cases) > 1 else ""
-    for line in lines:
-        change = f" ({line.change})" if line.change else ""
-        yield f"{line.name}{of_runs}: {line.before or '?'} → {line.after or '?'}{change}"
+    for name, old, new, change in rows:
+        yield f"{name}{of_runs}: {old or '?'} → {new or '?'}{f' ({change})' if change else ''}"
 
 
 def _verdicts(forks: Forks) -> Iterator[str]:
