@@ -104,16 +104,8 @@ class Conflict(PandaProbeError):
 class InvalidRequest(PandaProbeError):
     """The request was refused; `errors` names the fields and reasons (empty if the server named none)."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        errors: tuple[FieldError, ...] = (),
-        status: int | None = None,
-        detail: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, status=status, detail=detail, request_id=request_id)
+    def __init__(self, message: str, *, errors: tuple[FieldError, ...] = (), **answer: Any) -> None:
+        super().__init__(message, **answer)
         self.errors = errors
 
 
@@ -121,15 +113,9 @@ class RateLimited(PandaProbeError):
     """Too many requests were sent in this minute; `retry_after` is in seconds, or None if the server gave no time."""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        status: int | None = 429,
-        detail: str | None = None,
-        request_id: str | None = None,
+        self, message: str, *, retry_after: float | None = None, status: int | None = 429, **answer: Any
     ) -> None:
-        super().__init__(message, status=status, detail=detail, request_id=request_id)
+        super().__init__(message, status=status, **answer)
         self.retry_after = retry_after
 
 
@@ -151,16 +137,8 @@ class OutcomeUnknown(PandaProbeError):
 
     advice = "Check before you repeat it: client.look_up(error)."
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        request: SentRequest | None = None,
-        status: int | None = None,
-        detail: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, status=status, detail=detail, request_id=request_id)
+    def __init__(self, message: str, *, request: SentRequest | None = None, **answer: Any) -> None:
+        super().__init__(message, **answer)
         self.request = request
 
 

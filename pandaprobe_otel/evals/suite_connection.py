@@ -14,17 +14,11 @@ from pandaprobe_otel.evals.recorder import instrumentation
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.bootstrap import PandaProbe
     from pandaprobe_otel.evals.local_judge import LocalJudge
-    from pandaprobe_otel.reporting.delivery_status import Status
 
 N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
-_A_SIGN_WITHIN_S: Final = 15.0
-"""Seconds to wait for a server that does not answer. They are few, since a person may wait at a terminal."""
-_NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
-"""Answers (values of `VerdictKind`) of a server that is unreachable or refuses the settings."""
 _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
@@ -45,7 +39,6 @@ class Connection:
         self._silenced = False
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
-        self._a_sign_within_s = _A_SIGN_WITHIN_S if within_s is None else within_s
 
     def check(self) -> None:
         """Raise UsageError (exit code 4) if the mode needs a key and there is none."""
@@ -96,19 +89,15 @@ class Connection:
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
-        if self._mode == "off" or handle is None or self._is_delivered(handle):
-            status = handle.status() if handle is not None and self._mode != "off" else None
-            lost = sum(status.spans_dropped.values()) - status.spans_dropped.get("filtered", 0) if status else 0
-            return f"{lost} spans were dropped: {status.last_error}" if status is not None and lost > 0 else None
+        if self._mode == "off" or handle is None:
+            return None
+        is_delivered = handle.flush(self._deliver_within_s)
         status = handle.status()
-        waited_s = self._a_sign_within_s if _is_hopeless(status) else self._deliver_within_s
-        return f"some traces still wait to be sent after {waited_s:g} s ({status.last_error or 'no error is known'})"
-
-    def _is_delivered(self, handle: PandaProbe) -> bool:
-        if handle.flush(self._a_sign_within_s):
-            return True
-        more_s = self._deliver_within_s - self._a_sign_within_s
-        return more_s > 0 and not _is_hopeless(handle.status()) and handle.flush(more_s)
+        if not is_delivered:
+            why = status.last_error or "no error is known"
+            return f"some traces still wait to be sent after {self._deliver_within_s:g} s ({why})"
+        lost = sum(status.spans_dropped.values()) - status.spans_dropped.get("filtered", 0)
+        return f"{lost} spans were dropped: {status.last_error}" if lost > 0 else None
 
     def client(self) -> Client:
         """Return a client of the project that receives the traces."""
@@ -155,11 +144,6 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
     from pandaprobe_otel.config.resolve import Config
 
     return "record" if Config.resolve().usable else "off"
-
-
-def _is_hopeless(status: Status) -> bool:
-    """Return whether every answer so far shows that the server is unreachable or refuses the settings."""
-    return bool(status.answers) and _NO.issuperset(status.answers)
 
 
 def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N | None:

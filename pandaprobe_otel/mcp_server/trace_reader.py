@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
 
@@ -28,10 +28,6 @@ from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.mcp_server.searching import NotFiltered, SearchingClient
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
-Code = Literal[
-    "not_found", "bad_query", "bad_part", "bad_arguments", "stale_cursor", "rate_limited", "refused", "upstream"
-]
-
 
 class Refused(Exception):
     """A refused call: its code, the reason, and the next step.
@@ -39,11 +35,25 @@ class Refused(Exception):
     `recorded` is what a traced program may have written, such as names of its spans: it is shown in a fence.
     """
 
-    def __init__(self, code: Code, why: str, step: str = "", *, recorded: str = "") -> None:
+    def __init__(self, code: str, why: str, step: str = "", *, recorded: str = "") -> None:
         super().__init__(why)
         self.code = code
         self.step = step
         self.recorded = recorded
+
+
+_REFUSALS: Final[Sequence[tuple[Any, str, str]]] = (
+    (NotFiltered, "bad_query", "search with these alone, and look at the traces"),
+    (StaleCursor, "stale_cursor", "ask again without the cursor"),
+    (NoPart, "bad_part", "use a handle from get_trace's answer"),
+    (NotFound, "not_found", "use find_traces to list the existing traces"),
+    (RateLimited, "rate_limited", "ask again"),
+    (QuotaExceeded, "refused", "tell the person: the plan's quota is used up"),
+    (InvalidRequest, "bad_arguments", "mend the arguments"),
+    ((AuthError, ConfigError, PermissionDenied), "refused", "tell the person; doctor names the setting"),
+    (PandaProbeError, "upstream", "ask again later; doctor checks whether PandaProbe answers"),
+)
+"""Code and next step of each error of the library."""
 
 
 @contextmanager
@@ -55,33 +65,13 @@ def told() -> Generator[None]:
         fields = ", ".join(field.example for field in FIELDS.values())
         where = f"{error} (at character {error.position + 1})"
         raise Refused("bad_query", where, f"use these fields: {fields}, error, running, scored") from None
-    except NotFiltered as error:
-        raise Refused("bad_query", str(error), "search with these alone, and look at the traces") from None
-    except StaleCursor as error:
-        raise Refused("stale_cursor", str(error), "ask again without the cursor") from None
-    except NoPart as error:
-        raise Refused("bad_part", str(error), "use a handle from get_trace's answer") from None
-    except PandaProbeError as error:
-        raise _of_library(error) from None
-
-
-def _of_library(error: PandaProbeError) -> Refused:
-    match error:
-        case NotFound():
-            return Refused("not_found", str(error), "use find_traces to list the existing traces")
-        case RateLimited():
-            wait = "" if error.retry_after is None else f" in {error.retry_after:.0f} s"
-            return Refused("rate_limited", str(error), f"ask again{wait}")
-        case QuotaExceeded():
-            return Refused("refused", str(error), "tell the person: the plan's quota is used up")
-        case InvalidRequest() if any(one.field == "query" for one in error.errors):
-            return Refused("bad_query", str(error), "mend the query")
-        case InvalidRequest():
-            return Refused("bad_arguments", str(error), "mend the arguments")
-        case AuthError() | ConfigError() | PermissionDenied():
-            return Refused("refused", str(error), "tell the person; doctor names the setting")
-        case _:
-            return Refused("upstream", str(error), "ask again later; doctor checks whether PandaProbe answers")
+    except (NotFiltered, NoPart, PandaProbeError) as error:
+        code, step = next((code, step) for kind, code, step in _REFUSALS if isinstance(error, kind))
+        if isinstance(error, InvalidRequest) and any(one.field == "query" for one in error.errors):
+            code, step = "bad_query", "mend the query"
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            step += f" in {error.retry_after:.0f} s"
+        raise Refused(code, str(error), step) from None
 
 
 _MOST: Final = 600

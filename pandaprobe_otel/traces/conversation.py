@@ -7,7 +7,7 @@ content in parts are read too. Anything else is shown as a payload.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -187,59 +187,44 @@ def _message(item: Any, default_role: str) -> Message:
     if record is None:
         return Message(role=default_role, text=item if isinstance(item, str) else compact_json(item))
     record = object_in(record.get("message")) or record
-    draft = _Draft()
-    draft.calls += [_call(call) for call in list_in(record.get("tool_calls")) or ()]
-    draft.read(record.get("content", record.get("parts", record.get("text"))))
-    draft.reasoning += [record[key] for key in _REASONING_KEYS if isinstance(record.get(key), str) and record[key]]
-    shown = _MESSAGE_KEYS | {key for key in _REASONING_KEYS if isinstance(record.get(key), str)}
-    beside = {key: value for key, value in record.items() if key not in shown and value is not None}
-    if beside:
-        draft.extra.append(beside)
-    return draft.message(record, default_role)
-
-
-class _Draft:
-    """Parts of a message by kind."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.reasoning: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.extra: list[Any] = []
-
-    def read(self, content: Any) -> None:
-        parts: Sequence[Any] = [content] if isinstance(content, str) else list_in(content) or ()
-        if content is not None and not parts and content != []:
-            self.extra.append(content)
-        for part in parts:
-            self._read_part(part)
-
-    def _read_part(self, part: Any) -> None:
-        record = object_in(part)
+    calls = [_call(call) for call in list_in(record.get("tool_calls")) or ()]
+    texts: list[str] = []
+    thoughts: list[str] = []
+    extra: list[Any] = []
+    content = record.get("content", record.get("parts", record.get("text")))
+    parts: Sequence[Any] = [content] if isinstance(content, str) else list_in(content) or ()
+    if content is not None and not parts and content != []:
+        extra.append(content)
+    for part in parts:
+        found = object_in(part)
         if isinstance(part, str):
-            self.texts.append(part)
-        elif record is not None and record.get("type") in _CALL_TYPES:
-            self.calls.append(_call(record))
-        elif record is not None and (key := _text_key(record)) is not None:
-            thought = record.get("type") in _REASONING_TYPES or key in _REASONING_TYPES
-            (self.reasoning if thought else self.texts).append(record[key])
-            beside = {name: value for name, value in record.items() if name not in (key, "type") and value is not None}
-            if beside:  # such as citations
-                self.extra.append(beside)
+            texts.append(part)
+        elif found is not None and found.get("type") in _CALL_TYPES:
+            calls.append(_call(found))
+        elif found is not None and (key := _text_key(found)) is not None:
+            is_thought = found.get("type") in _REASONING_TYPES or key in _REASONING_TYPES
+            (thoughts if is_thought else texts).append(found[key])
+            extra += _beside(found, {key, "type"})  # such as citations
         else:
-            self.extra.append(part)
+            extra.append(part)
+    thoughts += [record[key] for key in _REASONING_KEYS if isinstance(record.get(key), str) and record[key]]
+    extra += _beside(record, _MESSAGE_KEYS | {key for key in _REASONING_KEYS if isinstance(record.get(key), str)})
+    role, name, answers = record.get("role"), record.get("name"), record.get("tool_call_id")
+    return Message(
+        role=role if isinstance(role, str) else default_role,
+        text="\n".join(texts),
+        calls=tuple(calls),
+        name=name if isinstance(name, str) else None,
+        extra=tuple(extra),
+        reasoning=tuple(thoughts),
+        answers=answers if isinstance(answers, str) else None,
+    )
 
-    def message(self, record: Mapping[str, Any], default_role: str) -> Message:
-        role, name, answers = record.get("role", default_role), record.get("name"), record.get("tool_call_id")
-        return Message(
-            role=role if isinstance(role, str) else default_role,
-            text="\n".join(self.texts),
-            calls=tuple(self.calls),
-            name=name if isinstance(name, str) else None,
-            extra=tuple(self.extra),
-            reasoning=tuple(self.reasoning),
-            answers=answers if isinstance(answers, str) else None,
-        )
+
+def _beside(record: Mapping[str, Any], shown: Container[str]) -> list[dict[str, Any]]:
+    """Return the members of an object that are not shown otherwise, as one object; nothing if there are none."""
+    rest = {key: value for key, value in record.items() if key not in shown and value is not None}
+    return [rest] if rest else []
 
 
 def _text_key(part: Mapping[str, Any]) -> str | None:

@@ -142,14 +142,6 @@ def test_a_judge_that_cannot_be_called_is_refused(model: str, words: str, monkey
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_complete"], judge="anthropic/claude")
 
 
-def test_nothing_is_asked_beyond_the_limit(endpoint: ProviderServer) -> None:
-    """A bill above the limit is no evidence, and the judge is not asked."""
-    judge = LocalJudge("m", url=endpoint.url)
-    with recording():
-        limited = evaluate(["q"], answer, ["task_completion"], judge=judge, max_evaluations=0, say=quiet)
-    assert (limited.outcome, endpoint.received) == ("no evidence", [])
-
-
 SUITE = """
 @pytest.mark.pandaprobe(metrics=["task_completion"], repeat=2)
 @pytest.mark.parametrize("question", ["good one", "bad one"])

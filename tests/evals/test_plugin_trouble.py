@@ -8,7 +8,6 @@ import signal
 import threading
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,8 @@ import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.routes import runs
-from pandaprobe_otel.reporting.delivery_status import Status
-from pandaprobe_otel.transport.outcome import VerdictKind
 from suites import RunSuite
 from waiting import PATIENCE_S
 
@@ -200,42 +196,3 @@ def test_the_judge_can_be_interrupted(
     run_ended.set()
     assert (outcome.code, outcome.verdicts) == (2, {}), outcome.out
     assert "2 verdicts of the judge skipped: the test run was stopped" in outcome.out
-
-
-@dataclass
-class StillWaiting:
-    """A handle that never delivers its traces, and records the timeouts of `flush`."""
-
-    answers: Mapping[str, int]
-    waits_s: list[float] = field(default_factory=list[float])
-
-    def flush(self, timeout: float) -> bool:
-        """Record the timeout, and fail."""
-        self.waits_s.append(timeout)
-        return False
-
-    def status(self) -> Status:
-        """Return the answers of the server so far."""
-        return Status(enabled=True, endpoint="", project_name="", answers=self.answers, last_error="refused")
-
-
-@pytest.mark.parametrize(
-    ("answers", "settings", "waits_s"),
-    [
-        ({VerdictKind.UNAVAILABLE: 3}, {}, [15.0]),
-        ({VerdictKind.UNAVAILABLE: 3, VerdictKind.DELIVERED: 1}, {}, [15.0, 45.0]),
-        ({VerdictKind.RATE_LIMITED: 1}, {}, [15.0, 45.0]),
-        ({}, {}, [15.0, 45.0]),
-        ({VerdictKind.UNAVAILABLE: 3}, {"deliver-within": "300"}, [300.0]),
-    ],
-)
-def test_a_server_that_took_nothing_is_not_waited_for_as_long(
-    answers: Mapping[str, int], settings: dict[str, str], waits_s: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If the server has accepted nothing, the wait is shorter, unless an option sets its length."""
-    handle = StillWaiting(answers)
-    monkeypatch.setattr("pandaprobe_otel.bootstrap._current", handle)
-    problem = Connection("eval", settings).flush()
-
-    assert handle.waits_s == waits_s
-    assert problem == f"some traces still wait to be sent after {sum(waits_s):g} s (refused)"

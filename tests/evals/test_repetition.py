@@ -158,21 +158,6 @@ def test_skips_and_broken_fixtures_are_reported_once(run_suite: RunSuite, tmp_pa
     assert "RuntimeError: no" in str(cases["test_setup"][1])
 
 
-def test_a_failed_assertion_is_reported_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
-    """A failed assertion is a failure, not an error, and the report has its message."""
-    code = """
-@pytest.mark.pandaprobe
-def test_x(probe):
-    assistant("x")
-    probe.spans.tool("refund").not_called()
-"""
-    assert run_suite(code, "--pandaprobe-report=r.json").code == 1
-    report = Report.load(tmp_path / "r.json")
-    assert (report.outcome, report.cases[0].outcome) == ("failed", "failed")
-    assert "expected tool 'refund' never, found 1" in str(report.cases[0].error)
-    assert "the task failed" not in str(report)
-
-
 @pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
 def test_a_stopped_run_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
     """A stopped run replaces the earlier report with an incomplete one, which is no evidence."""
@@ -217,12 +202,6 @@ def test_the_interval_is_wilsons(total: int) -> None:
             assert abs(found.share - end) == pytest.approx(distance, abs=1e-9)
 
 
-def test_a_rate_reads_as_in_the_summary() -> None:
-    """The text of a rate has count, share and interval."""
-    assert str(rate(4, 5)) == "4/5 passed (80%, 95 % CI 38–96)"
-    assert rate(0, 0).share == 0.0
-
-
 def test_the_number_of_passes_that_is_needed() -> None:
     """The needed number of passes is the smallest whose share is at least `min_pass`, without rounding errors."""
     for total, hundredths in itertools.product(range(1, 30), range(101)):
@@ -236,7 +215,7 @@ def test_a_drop_is_tested_by_flipping_signs(count: int) -> None:
     """The p-value is the share of all sign flips whose sum is at most the observed sum, ties included."""
     source = random.Random(count)
     for _ in range(4):
-        tenths = [source.choice([-6, -3, -1, 1, 3]) for _ in range(count)]
+        tenths = [source.choice([-6, -3, -1, 0, 1, 3]) for _ in range(count)]
         sums = [sum(flipped) for flipped in itertools.product(*((each, -each) for each in tenths))]
         expected = sum(each <= sum(tenths) for each in sums) / len(sums)
         assert chance_of_drop([each / 10 for each in tenths]) == pytest.approx(expected, abs=1e-9)
@@ -255,9 +234,3 @@ def test_lost_cases_are_tested_by_the_binomial_test() -> None:
     for lost, won in itertools.product(range(9), range(9)):
         expected = sum(comb(lost + won, wins) for wins in range(won + 1)) / 2 ** (lost + won)
         assert chance_of_losses(lost, won) == pytest.approx(expected, abs=1e-12)
-
-
-def test_no_change_is_no_drop() -> None:
-    """Without any difference the p-value is 1."""
-    assert chance_of_drop([0.0, 0.0]) == 1.0
-    assert chance_of_drop([]) == 1.0
