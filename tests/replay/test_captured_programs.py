@@ -34,7 +34,8 @@ LIBRARIES: Final = {
     "anthropic": "anthropic",
     "google-genai": "google_genai",
     "Bedrock Converse": "bedrock",
-    **{name: name for name in ("mistralai", "groq", "together", "ollama", "cohere", "litellm")},
+    **{name: name for name in ("mistralai", "ollama", "cohere", "litellm")},
+    **dict.fromkeys(("groq", "together"), "like_openai"),
 }
 """The modules of the adapters by title."""
 COMMON: Final = tuple(LIBRARIES)[:5]
