@@ -499,7 +499,7 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
 def _mark_of(trace: TraceRecord, finding: Finding) -> str | None:
     """Return the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
     step = trace.by_id.get(finding.span_id or "")
-    holders = [trace, *(() if step is None else (step, *step.above))]
+    holders: list[TraceRecord | SpanRecord] = [trace, *(() if step is None else (step, *step.above))]
     return next(filter(None, (_mark(holder.metadata) for holder in holders)), None)
 
 
