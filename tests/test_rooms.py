@@ -121,7 +121,6 @@ INSIDE = {
     "local/test_failures.py": "groups of a hundred thousand traces in a second",
     "local/test_server.py": "a database of another version",
     "mapping/test_conservation.py": "properties over all rows of the dialects",
-    "mapping/test_json_texts.py": "properties of JSON in texts",
     "mapping/test_kinds.py": "properties over all rows of the dialects",
     "mapping/test_prices.py": "the mark of a computed cost",
     "mapping/test_privacy.py": "properties over all rows of the dialects",
