@@ -17,33 +17,6 @@ from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, number,
 DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
 
 
-def conversation(raw: Any, side: str) -> Conversation:
-    """Read a value known to be chat messages: a list, one message, JSON text of either, or text of one message."""
-    result = Conversation()
-    result.add_all(decoded(raw), DEFAULT_ROLE[side])
-    return result
-
-
-def found_conversation(value: Any, side: str) -> Conversation | None:
-    """Return the conversation in any value; None if it contains no messages."""
-    kind = type_of(value)
-    if kind is dict and _TALK_MARKS.isdisjoint(value):
-        return None
-    if kind is list:
-        raw: Any = value if _are_messages(value) else _updates(value)
-    elif kind is dict:
-        raw, _ = _inside(value, side)
-    else:
-        raw = None
-    if raw is None:
-        return None
-    result = Conversation()
-    result.add_all(raw, DEFAULT_ROLE[side])
-    if kind is dict:
-        _add_instructions(result, value)
-    return result
-
-
 def _add_instructions(talk: Conversation, request: Any) -> None:
     for key in _SYSTEM_KEYS:
         if not is_absent(request.get(key)):
@@ -70,18 +43,23 @@ def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
 
     For requests and answers of a model call (`is_call`), only the messages remain: parameters have their own fields.
     """
-    talk = found_conversation(value, side)
-    if talk is None:
+    kind, key = type_of(value), None
+    if kind is list:
+        raw: Any = value if _are_messages(value) else _updates(value)
+    elif kind is dict and not _TALK_MARKS.isdisjoint(value):
+        raw, key = _inside(value, side)
+    else:
+        raw = None
+    if raw is None:
         return None
-    if type_of(value) is list:
-        return Content(talk.content(), talk.reasoning)
-    _, key = _inside(value, side)
-    beside = {name for name in value if name != key and name not in _SYSTEM_KEYS}
-    if key is None or not beside or (is_call and beside <= _CALL_VOCABULARY):
-        return Content(talk.content(), talk.reasoning)
-    plain = Conversation()
-    plain.add_all(value[key], DEFAULT_ROLE[side])
-    return Content({**value, key: plain.messages}, plain.reasoning)
+    talk = Conversation()
+    talk.add_all(raw, DEFAULT_ROLE[side])
+    if kind is dict:
+        beside = {name for name in value if name != key and name not in _SYSTEM_KEYS}
+        if key is not None and beside and not (is_call and beside <= _CALL_VOCABULARY):
+            return Content({**value, key: talk.messages}, talk.reasoning)
+        _add_instructions(talk, value)
+    return Content(talk.content(), talk.reasoning)
 
 
 _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
@@ -233,8 +211,7 @@ def any_content(value: Any, kind: str, side: str, *, own: bool, is_built: bool) 
         return Content(None)
     if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
         inner = without_constructors(inner)  # LangChain's prompt values hold messages
-    is_container = type_of(inner) is dict or type_of(inner) is list
-    content = whole_content(inner, side, is_call=kind == "LLM" and not own) if is_container else None
+    content = whole_content(inner, side, is_call=kind == "LLM" and not own)
     if content is not None:
         if is_built and type_of(content.value) is dict and len(content.value) > 1:
             return Content(without_constructors(content.value), content.reasoning)
@@ -370,7 +347,9 @@ def embedding_texts(value: Any) -> Any:
     if type_of(value) is not list:
         return value
     if value and all(type_of(item) is dict and "role" in item for item in value):
-        value = [message.get("content") for message in conversation(value, "input").messages]
+        talk = Conversation()
+        talk.add_all(value, "user")
+        value = [message.get("content") for message in talk.messages]
     texts = [text for text in map(_embedded_text, value) if text is not None]
     return texts or None
 

@@ -330,16 +330,14 @@ def _merge(found: dict[str, Any], field: str, value: Any) -> None:
         bag.setdefault(key, item)
 
 
-_FAITHFUL: Final[frozenset[Any]] = frozenset(
+_WHOLE: Final[frozenset[Any]] = frozenset(
     {
-        choices, comma_separated, count, decoded, finish_reasons, flat, mapping, milliseconds, model, other_kind,
-        provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted, usable, whole,
+        None, choices, comma_separated, count, decoded, finish_reasons, flat, joined, mapping, milliseconds, model,
+        other_kind, provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted,
+        usable, whole,
     }
 )  # fmt: skip
 """Converters that take the whole value or nothing."""
-
-_WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
-"""Converters that take all of the content."""
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
@@ -547,7 +545,7 @@ def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
             taken.add(source)  # its reader reports whether it took everything
         elif isinstance(row, Row):
             loses = row.field in filled and row.field not in MERGED_FIELDS
-            if loses or (row.convert is not None and row.convert not in _FAITHFUL):
+            if loses or row.convert not in _WHOLE:
                 others.append(source)
             else:
                 filled.add(row.field)

@@ -40,8 +40,8 @@ from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_value
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
-from pandaprobe_otel.mapping.unread_attributes import SECRET, hides, is_connection, left_out, shown
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of
+from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of, word
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -338,7 +338,9 @@ def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
             if source not in span.taken:
                 names.append(source)
         elif type(source) is tuple:
-            names += [key for key, _ in source]
+            names += [
+                key for key, path in source if path[-1] not in _STRUCTURE or word(attributes[key]).lower() not in _FORMS
+            ]
     if names or span.view.events:
         known = [value for name, value in _DEFAULTS.items() if name in attributes]
         said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost], "defaults": known})
@@ -589,7 +591,7 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
             continue
         if key == "id" and type_of(item) is list and item[:3] == _CLASSES and str(item[3:]) in _MESSAGES:
             continue
-        if (key in _STRUCTURE and _is_form(said, key, item)) or is_connection(key):
+        if (key in _STRUCTURE and _is_form(said, key, item)) or key in CONNECTION_KEYS:
             continue
         if key == "object" and type_of(item) is str and item in _OBJECTS:
             continue

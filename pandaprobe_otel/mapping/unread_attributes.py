@@ -69,11 +69,6 @@ def left_out(name: str) -> str | None:
     return SETTINGS if name.startswith(SETTING_NAMES) else None
 
 
-def is_connection(key: str) -> bool:
-    """Return whether a key of a request describes the connection to the service."""
-    return key in CONNECTION_KEYS
-
-
 def hides(key: str, value: Any) -> bool:
     """Return whether the key of a text within a value marks it as a secret."""
     return type(value) is str and _SECRET_KEY.search(key) is not None

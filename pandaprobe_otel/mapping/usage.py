@@ -42,6 +42,8 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
     if not counts:
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
+    if counts.keys() == _MEANING.keys():  # the two sides alone, as most calls have them
+        return _named(prompt, completion, counts)
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if prompt is not None and cached:
         exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
@@ -71,11 +73,12 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
     if completion is not None:
         # The server adds both as int4 (measured on server 0.5.0), so their sum must fit too.
         usage["completion_tokens"] = completion = min(completion, MAX_COUNT - (prompt or 0))
+    has_more = len(counts) > len(usage)
     if usage:
         usage["total_tokens"] = (prompt or 0) + (completion or 0)
     elif (total := counts.get("total")) is not None:
         usage["total_tokens"] = total
-    for counter, name in DETAILS:
+    for counter, name in DETAILS if has_more else ():
         if value := counts.get(counter):
             usage[name] = value
     return usage or None

@@ -31,6 +31,11 @@ def is_absent(value: Any) -> bool:
 _CONTAINERS: Final = frozenset({list, dict})
 
 
+def one_of(*words: str) -> Callable[[Any], str | None]:
+    """Return a converter that returns one of these words unchanged, and None for any other value."""
+    return lambda value: value if value in words else None
+
+
 def usable(value: Any) -> Any:
     """Return the value unchanged, or None if it is absent."""
     return None if is_absent(value) else value

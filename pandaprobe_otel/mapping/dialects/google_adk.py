@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.content import found_conversation
+from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
+from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, text, type_of, usable
@@ -27,8 +28,10 @@ def _kind(_: Any, view: SpanView) -> str | None:
 
 
 def _request(value: Any) -> list[Any] | None:
-    talk = found_conversation(mapping(value), "input")
-    return talk.messages if talk is not None else None
+    request = mapping(value) or {}
+    asked = {key: request[key] for key in ("contents", "messages", "config") if key in request}
+    found = whole_content(asked, "input", is_call=True)
+    return None if found is None else messages_in(found.value)
 
 
 def _response(value: Any) -> list[Any] | None:

@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, total
-from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, number, one_of, structure, text, texts, usable
 
 _OPERATIONS: Final = {
     "chat": "LLM", "generate_content": "LLM", "text_completion": "LLM", "completion": "LLM", "generate": "LLM",
@@ -56,15 +56,6 @@ def unknown_operation(value: Any) -> str | None:
     """Return the operation's name, unless the span's kind already expresses it."""
     name = text(value)
     return name if name is not None and _OPERATIONS.get(name.lower(), "OTHER") == "OTHER" else None
-
-
-def _failed(value: Any) -> str | None:
-    """Return the status of an answer whose generation failed."""
-    return "failed" if value == "failed" else None
-
-
-def _errored(value: Any) -> bool | None:
-    return True if value == "error" else None
 
 
 def seconds(value: Any) -> int | None:
@@ -140,8 +131,8 @@ _ROWS: Final = (
     ),
     Row("metadata.operation", "gen_ai.operation.name", unknown_operation, "only if the kind does not say it"),
     Row("error_type", "error.type", text),
-    Row("error_type", "gen_ai.response.status", _failed),
-    Row("error.flag", ("tool.status", "gen_ai.tool.status"), _errored),
+    Row("error_type", "gen_ai.response.status", one_of("failed"), "of an answer whose generation failed"),
+    Row("error.flag", ("tool.status", "gen_ai.tool.status"), one_of("error")),
     Row("session_id", "gen_ai.conversation.id", text),
     Row("cost", "gen_ai.usage.cost", total, "US dollars", late=True),
     Row("cost", "gen_ai.cost.*", _costs, "US dollars: input, output and total (LiteLLM)", late=True),

@@ -8,7 +8,7 @@ from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
 from pandaprobe_otel.mapping.dialect_table import KINDS, Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.usage import amounts
-from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts, type_of
+from pandaprobe_otel.mapping.values import count, mapping, one_of, scalar, text, texts, type_of
 
 
 def _bag(value: Any) -> dict[str, int] | None:
@@ -29,12 +29,8 @@ def _parameters(value: Any) -> dict[str, Any] | None:
     return {key: item for key, item in source.items() if item is not None} if source else None
 
 
-def _status(value: Any) -> str | None:
-    return value if value in ("PENDING", "RUNNING", "COMPLETED", "ERROR") else None
-
-
-def _outcome(value: Any) -> str | None:
-    return value if value in (names.CANCELLED, names.TIMED_OUT, names.INTERRUPTED, names.PARTIAL) else None
+_STATUS: Final = one_of("PENDING", "RUNNING", "COMPLETED", "ERROR")
+_OUTCOME: Final = one_of(names.CANCELLED, names.TIMED_OUT, names.INTERRUPTED, names.PARTIAL)
 
 
 def _true(value: Any) -> bool | None:
@@ -59,7 +55,7 @@ DIALECT: Final = Dialect(
     rows=(
         Row("parameters", names.MODEL_PARAMETERS, _parameters),
         Row("first_token_ns", names.COMPLETION_START_TIME, _nanoseconds),
-        Row("outcome", names.OUTCOME, _outcome, "outcome of work that neither succeeded nor failed"),
+        Row("outcome", names.OUTCOME, _OUTCOME, "outcome of work that neither succeeded nor failed"),
         Row("cached", names.CACHED, _true, "tokens and cost do not count"),
         Row("metadata", names.SPAN_METADATA, mapping),
         Row("metadata.replay", names.REPLAY, mapping, "data to rebuild a call, with `init(replayable=True)`"),
@@ -69,7 +65,7 @@ DIALECT: Final = Dialect(
         Row("cost", names.COST, amounts),
         Row("metadata.cached", names.CACHED, _true),
         Row("tags", names.TAGS, texts),
-        Row("trace.status", names.TRACE_STATUS, _status),
+        Row("trace.status", names.TRACE_STATUS, _STATUS),
         *named(
             scalar,
             {
