@@ -21,7 +21,7 @@ from pandaprobe_otel.protocols.chat import CHAT
 from pandaprobe_otel.protocols.conversation import Message, text_of
 from pandaprobe_otel.protocols.encoding import JSON
 from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol
-from pandaprobe_otel.protocols.scripted import Reply, Script, ToolCall, Usage, messages_of, written
+from pandaprobe_otel.protocols.scripted import Reply, Script, ToolCall, Usage, answer_of
 
 __all__ = ["Exchange", "Message", "Refusal", "Reply", "Script", "ScriptedEndpoint", "ToolCall", "Usage", "text_of"]
 
@@ -62,6 +62,7 @@ class ScriptedEndpoint:
         self._script = script
         self._seconds_per_chunk = seconds_per_chunk
         self._exchanges: list[Exchange] = []
+        self._asked = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._serve, name="scripted-endpoint", daemon=True)
@@ -98,22 +99,22 @@ class ScriptedEndpoint:
 
         Raises ValueError if the protocol finds no conversation in the request, and the script's own exceptions.
         """
-        messages = messages_of(parsed, protocol, body)
-        reply = self._script(messages)
-        usage = Usage.of(messages, reply)
         with self._lock:
-            answer = written(reply, parsed, protocol, body, usage=usage, number=len(self._exchanges) + 1)
-            exchange = Exchange(
-                request=body,
-                conversation=messages,
-                reply=reply,
-                usage=usage,
-                model=str(parsed.model),
-                response_id=answer.response_id,
-                streamed=parsed.is_stream,
-            )
+            self._asked += 1
+            number = self._asked
+        made = answer_of(self._script, parsed, body, number=number)
+        exchange = Exchange(
+            request=body,
+            conversation=made.messages,
+            reply=made.reply,
+            usage=made.usage,
+            model=made.answer.model,
+            response_id=made.answer.response_id,
+            streamed=parsed.is_stream,
+        )
+        with self._lock:
             self._exchanges.append(exchange)
-        return protocol.write_answer(answer)
+        return protocol.write_answer(made.answer)
 
     def pause(self) -> None:
         """Wait for the pause before a chunk."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.protocols.chat import CHAT
 from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, RequestedTool, Tokens, mapping
-from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol
+from pandaprobe_otel.protocols.protocol import ParsedRequest
 
 _CREATED: Final = 1_760_000_000
 """Time of every answer: constant, so that two runs give the same bytes."""
@@ -45,22 +45,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one answer.
-
-    Four characters of JSON count as a token, which is reproducible and realistic.
-    """
+    """Tokens of one answer."""
 
     prompt_tokens: int
     completion_tokens: int
 
-    @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]], reply: Reply) -> Usage:
-        """Count the tokens of a request's messages and of the reply."""
-        calls = [[call.name, dict(call.arguments)] for call in reply.tool_calls]
-        return cls(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens([reply.text, calls]))
-
 
 def _tokens(value: Any) -> int:
+    """Return the tokens of a value: four characters of JSON count as one, which is reproducible and realistic."""
     return max(1, len(json.dumps(value, ensure_ascii=False)) // 4)
 
 
@@ -71,30 +63,41 @@ It raises LookupError for an unknown conversation.
 """
 
 
-def messages_of(parsed: ParsedRequest, protocol: Protocol, body: Mapping[str, Any]) -> list[Message]:
-    """Return the messages of a request. Raises ValueError if its protocol finds no conversation in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedAnswer:
+    """The answer of a script to a request, and what it was made of."""
+
+    messages: Sequence[Message]
+    reply: Reply
+    usage: Usage
+    answer: ModelAnswer
+
+
+def answer_of(script: Script, parsed: ParsedRequest, body: Mapping[str, Any], *, number: int) -> ScriptedAnswer:
+    """Return the answer of a script to a request. Its id contains the number.
+
+    Raises ValueError if the request's protocol finds no conversation in it, and the script's own exceptions.
+    """
+    protocol = parsed.wire
+    assert protocol is not None
     messages = None if parsed.model is None else protocol.read_messages(body)
     if messages is None:
         raise ValueError(f"The body must be {protocol.expects}.")
-    return messages
-
-
-def written(
-    reply: Reply, parsed: ParsedRequest, protocol: Protocol, body: Mapping[str, Any], *, usage: Usage, number: int
-) -> ModelAnswer:
-    """Return a reply as the answer to a request. Its id contains the number."""
+    reply = script(messages)
     name = f"{protocol.call_prefix}scripted{number}"
     calls = [
         RequestedTool(id=f"{name}_{position}", name=call.name, arguments=json.dumps(dict(call.arguments)))
         for position, call in enumerate(reply.tool_calls)
     ]
+    written = [reply.text, [[call.name, dict(call.arguments)] for call in reply.tool_calls]]
+    usage = Usage(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens(written))
+    tokens = Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens)
     wants_usage = not parsed.is_stream or mapping(body.get("stream_options")).get("include_usage")
-    return ModelAnswer(
+    answer = ModelAnswer(
         response_id=f"{protocol.response_prefix}scripted{number}",
         model=str(parsed.model),
         choices=(Choice(text=reply.text, calls=tuple(calls), finish_reason=reply.finish_reason),),
-        tokens=Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens)
-        if protocol is not CHAT or wants_usage
-        else None,
+        tokens=tokens if protocol is not CHAT or wants_usage else None,
         created=_CREATED,
     )
+    return ScriptedAnswer(messages=messages, reply=reply, usage=usage, answer=answer)

@@ -39,6 +39,10 @@ MAX_BYTES: Final = 256 << 20
 """Maximum number of bytes of a decompressed body. A small compressed body can become larger than memory."""
 
 
+MakeError = Callable[[str, str], Exception]
+"""Returns the library's exception with this recorded name and this text."""
+
+
 class Keeper(Protocol):
     """Owner of an exchange."""
 
@@ -129,11 +133,12 @@ class Exchange:
                 yield piece
         self.ended()
 
-    def playback(self, error: Callable[[str], Exception]) -> Iterator[bytes]:
+    def playback(self, error: MakeError) -> Iterator[bytes]:
         """Yield the events of the recorded answer, which then ends as the recorded one did.
 
-        `error` returns the library's exception by its recorded name. Raises that exception, also before the first piece
-        if there was no answer, and RecordingError if the app reads beyond the point where the recorded run stopped.
+        `error` returns the library's exception by its recorded name, with a text. Raises that exception, also before
+        the first piece if there was no answer, and RecordingError if the app reads beyond the point where the recorded
+        run stopped.
         """
         assert self.played is not None
         answer = self.played.answer
@@ -149,17 +154,18 @@ class Exchange:
             )
         self.ended()
 
-    def played_answer(self, error: Callable[[str], Exception]) -> RecordedAnswer:
+    def played_answer(self, error: MakeError) -> RecordedAnswer:
         """Return the recorded answer. Raises the library's exception if there was none."""
         assert self.played is not None
         if not self.played.answer.status:
             self._fail_as(error)
         return self.played.answer
 
-    def _fail_as(self, error: Callable[[str], Exception]) -> NoReturn:
+    def _fail_as(self, error: MakeError) -> NoReturn:
         """Raise the recorded exception."""
         assert self.played is not None
-        raised = error(self.played.answer.error or "")
+        name = self.played.answer.error or ""
+        raised = error(name, self.played.answer.fault or f"{name}, as recorded")
         self.failed(raised)
         raise raised
 

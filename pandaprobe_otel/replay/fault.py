@@ -21,7 +21,7 @@ from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols.conversation import Message, mapping
 from pandaprobe_otel.protocols.encoding import JSON, json_bytes
 from pandaprobe_otel.protocols.protocol import Protocol
-from pandaprobe_otel.protocols.scripted import Reply, ToolCall, Usage, messages_of, written
+from pandaprobe_otel.protocols.scripted import Reply, ToolCall, answer_of
 from pandaprobe_otel.replay.body_units import events_of
 from pandaprobe_otel.replay.compared_requests import body_in, parsed
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest
@@ -173,9 +173,9 @@ def _answer(fault: Fault, interaction: Interaction) -> RecordedAnswer:
     """Return the answer that a fault gives to a request of the program."""
     request, answer = interaction.request, interaction.answer
     if fault.kind == "timeout":
-        return RecordedAnswer(status=0, end="broken", error=_TIMEOUT)
+        return RecordedAnswer(status=0, end="broken", error=_TIMEOUT, fault=f"injected fault.{fault}")
     if fault.kind == "truncated":
-        return _first_half(answer)
+        return replace(_first_half(answer), fault=f"injected fault.{fault}")
     if fault.kind == "empty":
         return scripted_answer(request, lambda _: "", number=interaction.call)
     return _refusal(fault.status, request)
@@ -206,14 +206,15 @@ def scripted_answer(request: RecordedRequest, model: Model, *, number: int) -> R
         raise RecordingError(f"No scripted model can answer {request.method} {where}: it is no known chat request.")
     body = mapping(body_in(request))
     try:
-        messages = messages_of(found, protocol, body)
+        made = answer_of(lambda messages: _reply(model(messages)), found, body, number=number)
     except ValueError as error:
         raise RecordingError(f"No scripted model can answer this request. {error}") from error
-    given = model(messages)
-    reply = Reply(text=given) if isinstance(given, str) else given
-    answer = written(reply, found, protocol, body, usage=Usage.of(messages, reply), number=number)
-    whole = protocol.write_answer(answer)
+    whole = protocol.write_answer(made.answer)
     if not found.is_stream:
         return RecordedAnswer(status=200, reason="OK", headers={"content-type": JSON}, body=json_bytes(whole))
     stream = b"".join(protocol.write_stream(whole))
     return RecordedAnswer(status=200, reason="OK", headers={"content-type": protocol.streamed_as}, body=stream)
+
+
+def _reply(given: Reply | str) -> Reply:
+    return Reply(text=given) if isinstance(given, str) else given

@@ -26,6 +26,7 @@ class RecordedAnswer:
 
     Attributes:
         end: The kind of end (see `End`). `error` names the exception if the answer broke off.
+        fault: The injected fault that is the cause; empty for a recorded answer.
     """
 
     status: int
@@ -34,6 +35,7 @@ class RecordedAnswer:
     body: bytes = b""
     end: End = "read"
     error: str | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

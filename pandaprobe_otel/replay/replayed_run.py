@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
@@ -40,7 +40,6 @@ class RunningTool:
 
     name: str
     above: RunningTool | None = None
-    below: list[RunningTool] = field(default_factory=list["RunningTool"])
     call: ToolCall | None = None
     problem: RecordingError | None = None
     must_run: bool = False
@@ -66,40 +65,21 @@ class RunningTool:
 _here: Final[ContextVar[RunningTool | None]] = ContextVar("pandaprobe_running_tool", default=None)
 
 
-def here() -> RunningTool | None:
-    """Return the tool call of the running code."""
-    return _here.get()
-
-
-def asked_model() -> None:
-    """Note that the running code calls a model."""
-    if (tool := _here.get()) is not None:
-        tool.mark()
-
-
 def to_keep(tools: Sequence[RunningTool]) -> Iterator[ToolCall]:
-    """Yield the calls that playback will answer. Raises RecordingError for a call that cannot be played back.
+    """Yield the calls that playback will answer, without those inside others. Raises RecordingError for a call that
+    cannot be played back.
 
     All calls of a tool are treated alike: a cassette with some of them would refuse the others.
     """
-    run_always = frozenset(tool.name for tool in _all(tools) if tool.must_run)
-    yield from _names(tools, run_always)
-
-
-def _all(tools: Sequence[RunningTool]) -> Iterator[RunningTool]:
-    for tool in tools:
-        yield tool
-        yield from _all(tool.below)
-
-
-def _names(tools: Sequence[RunningTool], run_always: frozenset[str]) -> Iterator[ToolCall]:
-    for tool in tools:
-        is_kept = tool.name not in run_always and (tool.call is not None or tool.problem is not None)
-        if not is_kept:
-            yield from _names(tool.below, run_always)
-        elif tool.problem is not None:
+    run_always = {tool.name for tool in tools if tool.must_run}
+    kept = [tool for tool in tools if tool.name not in run_always and (tool.call or tool.problem)]
+    for tool in kept:
+        above = tool.above
+        while above is not None and above not in kept:
+            above = above.above
+        if above is None and tool.problem is not None:
             raise tool.problem
-        elif tool.call is not None:
+        if above is None and tool.call is not None:
             yield tool.call
 
 
@@ -296,7 +276,8 @@ class Run:
         """
         at = self.places.current()
         caller = self._order.caller()
-        asked_model()
+        if (tool := _here.get()) is not None:
+            tool.mark()  # it calls a model
         if self._script is None:
             request, played, number = sent, None, 0
         else:
@@ -421,9 +402,8 @@ class Run:
 
     def tool_runs(self, name: str) -> RunningTool:
         """Return a new record of a running tool call, with its position among the others."""
-        above = here()
-        tool = RunningTool(name, above)
-        (self._tools if above is None else above.below).append(tool)
+        tool = RunningTool(name, _here.get())
+        self._tools.append(tool)
         return tool
 
     def kept_tool(self, call: ToolCall) -> ToolCall:

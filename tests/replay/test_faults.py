@@ -335,6 +335,20 @@ def test_each_client_meets_each_fault(ask: Callable[[str], Iterator[str]], tmp_p
     assert met(fault.empty(call=1)) == ""
 
 
+@pytest.mark.parametrize(("one", "name"), [(fault.timeout(call=1), "timeout"), (fault.truncated(call=1), "truncated")])
+def test_an_exception_names_its_fault(one: fault.Fault, name: str, tmp_path: Path) -> None:
+    """The text of the library's exception names the injected fault, and not the recording."""
+    path = tmp_path / "hi.yaml"
+    with ScriptedEndpoint(lambda _: Reply(text="Hello.")) as endpoint, pandaprobe_otel.recording(path):
+        assert "".join(ask_openai(endpoint.url)) == "Hello."
+    with (
+        pandaprobe_otel.recording(path, faults=[one]),
+        pytest.raises(Exception, match=r".") as caught,
+    ):
+        "".join(ask_openai("http://127.0.0.1:9"))
+    assert f"injected fault.{name} at model call 1" in str(caught.value.__cause__ or caught.value)
+
+
 # -- trials: a program with each fault at each place -------------------------------------------------------------------
 
 SHOP = """

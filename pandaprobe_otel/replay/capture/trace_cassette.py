@@ -8,13 +8,11 @@ recordings, so new requests match the cassette.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pandaprobe_otel.protocols.conversation import mapping
 from pandaprobe_otel.replay.capture.model_calls import protocol_of, rebuilt, request_of
 from pandaprobe_otel.replay.capture.requirements import with_place
 from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
@@ -128,11 +126,3 @@ def tool_call(trace: StoredTrace, span: SpanRecord) -> ToolCall:
         at=trace.place_of(span),
         call_id=None if call_id is None else str(call_id),
     )
-
-
-def decoded(text: Any) -> Mapping[str, Any]:
-    """Parse the arguments; return an empty object if they are not a JSON object."""
-    try:
-        return mapping(json.loads(text)) if isinstance(text, str) else mapping(text)
-    except ValueError:
-        return {}

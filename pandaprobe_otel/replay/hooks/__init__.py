@@ -70,6 +70,17 @@ def patch(owner: Any, name: str, around: Callable[..., Any]) -> Patch:
     return Patch(owner, name, original, wrapper)
 
 
+def exception_class(home: Any, name: str, bases: tuple[type, ...], *, timeout: str, other: str) -> Any:
+    """Return a library's exception by its recorded name, or else the most similar one.
+
+    A trace has the name that the client gave it.
+    """
+    kind = getattr(home, name, None)
+    if isinstance(kind, type) and issubclass(kind, bases):
+        return kind
+    return getattr(home, timeout if "timeout" in name.lower() else other)
+
+
 def _own(owner: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", vars(owner))
 

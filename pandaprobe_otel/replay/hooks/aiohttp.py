@@ -187,9 +187,8 @@ class _Player:
         asked = inspect.signature(kind.__init__).parameters
         return kind(sent.method, url, **{name: value for name, value in known.items() if name in asked})
 
-    def _error(self, name: str) -> Exception:
+    def _error(self, name: str, text: str) -> Exception:
         """Return the recorded exception, by its name."""
-        text = f"{name}, as recorded"
         if name == "TimeoutError":
             return TimeoutError(text)
         other = "ServerTimeoutError" if "timeout" in name.lower() else "ClientOSError"

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.exchange import Exchange, request_of
-from pandaprobe_otel.replay.hooks import Patch, patch
+from pandaprobe_otel.replay.exchange import Exchange, MakeError, request_of
+from pandaprobe_otel.replay.hooks import Patch, exception_class, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.replayed_run import Run
@@ -98,12 +98,10 @@ class _Transport:
         if exchange.played is None:
             return None, exchange
 
-        def recorded(name: str) -> Exception:
-            kind = getattr(self._library, name, None)
-            if not (isinstance(kind, type) and issubclass(kind, self._library.TransportError)):
-                is_timeout = "timeout" in name.lower()  # a trace has the name that the client gave it
-                kind = self._library.ReadTimeout if is_timeout else self._library.RemoteProtocolError
-            made: Exception = kind(f"{name}, as recorded", request=request)
+        def recorded(name: str, text: str) -> Exception:
+            bases, other = (self._library.TransportError,), "RemoteProtocolError"
+            kind = exception_class(self._library, name, bases, timeout="ReadTimeout", other=other)
+            made: Exception = kind(text, request=request)
             return made
 
         answer = exchange.played_answer(recorded)
@@ -164,7 +162,7 @@ def _is_mcp(sent: RecordedRequest) -> bool:
 class _Stream:
     """Body of an answer: from the transport and noted piece by piece, or from the recording without an `inner` one."""
 
-    def __init__(self, exchange: Exchange, inner: Any, error: Callable[[str], Exception] | None) -> None:
+    def __init__(self, exchange: Exchange, inner: Any, error: MakeError | None) -> None:
         self._exchange = exchange
         self._inner = inner
         self._error = error

@@ -12,18 +12,11 @@ from copy import deepcopy
 from typing import Any, Final
 
 from pandaprobe_otel.replay.exchange import Exchange, request_of
-from pandaprobe_otel.replay.hooks import Patch, patch
+from pandaprobe_otel.replay.hooks import Patch, exception_class, patch
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.replayed_run import Run
 
 _CHUNK: Final = 65536
-_BOTOCORE_ERRORS: Final = (
-    "ConnectTimeoutError",
-    "EndpointConnectionError",
-    "ConnectionClosedError",
-    "ReadTimeoutError",
-    "SSLError",
-)
 
 
 def install(module: Any) -> list[Patch]:
@@ -60,10 +53,10 @@ def _answer_of_botocore(request: Any, exchange: Exchange) -> Any:
     from botocore import exceptions
     from botocore.awsrequest import AWSResponse
 
-    def error(name: str) -> Exception:
-        other = "ReadTimeoutError" if "timeout" in name.lower() else "EndpointConnectionError"
-        kind = getattr(exceptions, name if name in _BOTOCORE_ERRORS else other)
-        made: Exception = kind(endpoint_url=request.url, error=f"{name}, as recorded")
+    def error(name: str, text: str) -> Exception:
+        bases, other = (exceptions.ConnectionError, exceptions.HTTPClientError), "EndpointConnectionError"
+        kind = exception_class(exceptions, name, bases, timeout="ReadTimeoutError", other=other)
+        made: Exception = kind(endpoint_url=request.url, proxy_url=request.url, error=text)
         return made
 
     answer = exchange.played_answer(error)
@@ -94,11 +87,11 @@ class _Adapter:
         from requests import exceptions
         from requests.adapters import HTTPAdapter
 
-        def error(name: str) -> Exception:
-            kind = getattr(exceptions, name, None)
-            if not (isinstance(kind, type) and issubclass(kind, exceptions.RequestException)):
-                kind = exceptions.ReadTimeout if "timeout" in name.lower() else exceptions.ConnectionError
-            return kind(f"{name}, as recorded", request=request)
+        def error(name: str, text: str) -> Exception:
+            bases, other = (exceptions.RequestException,), "ConnectionError"
+            kind = exception_class(exceptions, name, bases, timeout="ReadTimeout", other=other)
+            made: Exception = kind(text, request=request)
+            return made
 
         exchange = self._run.begin(request_of(request.method or "", request.url or "", request.headers, request.body))
         if exchange.played is not None:
@@ -232,11 +225,10 @@ class _PlayedBody(io.RawIOBase):
         super().close()
 
 
-def _error_of_urllib3(name: str) -> Exception:
+def _error_of_urllib3(name: str, text: str) -> Exception:
     """Return the exception that urllib3 raises while a body is read, by its recorded name."""
     from urllib3 import exceptions
 
-    text = f"{name}, as recorded"
     if name == "ReadTimeoutError":
         return exceptions.ReadTimeoutError(None, None, text)  # type: ignore[arg-type]
     kind = getattr(exceptions, name, None)
