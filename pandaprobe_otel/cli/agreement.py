@@ -18,30 +18,17 @@ from pandaprobe_otel.cli.evaluate import (
     usable,
 )
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
-from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.options import COUNT, FILE, MOST, format_option, option, print_json
 
 
 @click.command("agreement")
-@click.argument("labelled", type=click.Path(exists=True, dir_okay=False))
+@click.argument("labelled", type=FILE)
 @metric_options
 @scorer_option
 @judge_options
-@click.option(
-    "--repeat",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Number of times that the judge is asked about each case.",
-)
-@click.option(
-    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="Kappa that the whole 95 % interval must reach."
-)
-@click.option(
-    "--max-evals",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Upper limit of questions to the judge. If more are needed, none is asked.",
-)
+@option("--repeat", "Number of times that the judge is asked about each case.", COUNT, 1)
+@option("--min-kappa", "Kappa that the whole 95 % interval must reach.", click.FloatRange(-1, 1), metavar="NUMBER")
+@option("--max-evals", "Upper limit of questions to the judge. If more are needed, none is asked.", MOST, metavar="N")
 @no_evidence_option
 @format_option
 def agreement(output_format: str, **options: Any) -> int:

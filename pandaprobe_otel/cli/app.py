@@ -62,7 +62,7 @@ class _App(click.Group):
 @click.group(
     name="pandaprobe-otel",
     cls=_App,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     invoke_without_command=True,
     epilog=_EPILOG,
 )

@@ -11,9 +11,9 @@ import click
 
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import counted, print_json, with_connection
+from pandaprobe_otel.cli.options import NEW_FILE, counted, flag, option, print_json, with_connection
 from pandaprobe_otel.cli.rows import options_of
-from pandaprobe_otel.cli.value_types import Names
+from pandaprobe_otel.cli.value_types import NAMES
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -24,31 +24,23 @@ if TYPE_CHECKING:
 
 @click.command("capture")
 @click.argument("trace", required=False)
-@click.option(
-    "--to",
-    "to",
-    type=click.Path(path_type=Path),
+@option(
+    "--to to",
+    "Test file to write. For several traces: folder of the tests.",
+    click.Path(path_type=Path),
     metavar="PATH",
-    help="Test file to write. For several traces: folder of the tests.",
 )
-@click.option(
-    "--entry", metavar="MODULE:FUNCTION", help="Function that runs the program, if the trace does not name it."
-)
-@click.option(
+@option("--entry", "Function that runs the program, if the trace does not name it.", metavar="MODULE:FUNCTION")
+@option(
     "--live-tools",
-    type=Names(),
-    metavar="NAMES",
-    default="",
-    help="Tools that really run instead of being played back: `all`, or names separated by commas.",
+    "Tools that really run instead of being played back: `all`, or names separated by commas.",
+    NAMES,
+    "",
+    show_default=False,
 )
-@click.option("--session", is_flag=True, help="Make one test of all traces in the trace's session.")
-@click.option(
-    "--dataset",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Dataset (.jsonl) to which the captured cases are added as rows.",
-)
-@click.option("--monitor", metavar="ID", help="Capture the traces that this monitor scored below 0.5.")
+@flag("--session", "Make one test of all traces in the trace's session.")
+@option("--dataset", "Dataset (.jsonl) to which the captured cases are added as rows.", NEW_FILE, metavar="FILE")
+@option("--monitor", "Capture the traces that this monitor scored below 0.5.", metavar="ID")
 @options_of(TraceFilters)
 @with_connection
 def capture(

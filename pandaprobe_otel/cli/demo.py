@@ -12,15 +12,15 @@ import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
-from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.options import flag, format_option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.demo.runner import Demonstration, Target
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Keep the local PandaProbe and its pages running until Ctrl-C.")
-@click.option("--cloud", is_flag=True, help="Send to the server of your settings (PANDAPROBE_API_KEY, ...) instead.")
+@flag("--keep", "Keep the local PandaProbe and its pages running until Ctrl-C.")
+@flag("--cloud", "Send to the server of your settings (PANDAPROBE_API_KEY, ...) instead.")
 @format_option
 def demo(keep: bool, cloud: bool, output_format: str) -> int:
     """Trace a small agent, read the traces back and show them.

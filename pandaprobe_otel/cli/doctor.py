@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import console, format_option, print_json
+from pandaprobe_otel.cli.options import console, flag, format_option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.cli.server_checks import KeyCheck, RoundTrip
@@ -82,8 +82,8 @@ class Report:
 
 
 @click.command("doctor")
-@click.option("--offline", is_flag=True, help="Do not contact the endpoint.")
-@click.option("--send", is_flag=True, help="Also send a test trace (billed), read it back, and compare the clocks.")
+@flag("--offline", "Do not contact the endpoint.")
+@flag("--send", "Also send a test trace (billed), read it back, and compare the clocks.")
 @format_option
 def doctor(offline: bool, send: bool, output_format: str) -> int:
     """Show every setting and its source, the installed libraries, and whether the server accepts the API key.

@@ -21,10 +21,21 @@ from pandaprobe_otel.cli.evaluate import (
     thresholds_of,
 )
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.options import all_of, console, counted, print_json, with_client
+from pandaprobe_otel.cli.options import (
+    MOST,
+    NEW_FILE,
+    SECONDS,
+    all_of,
+    console,
+    counted,
+    flag,
+    option,
+    print_json,
+    with_client,
+)
 from pandaprobe_otel.cli.rows import Row, all_option, group_of, options_of, whole_list
 from pandaprobe_otel.cli.show import as_json, show, show_rows
-from pandaprobe_otel.cli.value_types import Json
+from pandaprobe_otel.cli.value_types import JSON_OBJECT
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client, MonitorPlan, Run, RunResult
@@ -75,24 +86,11 @@ scores.add_command(_sessions)
 @click.argument("trace_id")
 @click.argument("name")
 @click.argument("value")
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(["number", "boolean", "label"]),
-    help="Type of the value. [default: derived from the value]",
-)
-@click.option("--reason", help="Reason for the score.")
-@click.option(
-    "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that is stored with the score."
-)
-@click.option("--source", type=click.Choice(["PROGRAMMATIC", "ANNOTATION"]), default="PROGRAMMATIC", show_default=True)
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds to wait until the trace exists.",
-)
+@option("--type kind", "Type of the value. [default: derived from the value]", ["number", "boolean", "label"])
+@option("--reason", "Reason for the score.")
+@option("--metadata", "JSON object that is stored with the score.", JSON_OBJECT)
+@option("--source", None, ["PROGRAMMATIC", "ANNOTATION"], "PROGRAMMATIC")
+@option("--wait", "Seconds to wait until the trace exists.", SECONDS, 30.0)
 @with_client
 def submit(
     client: Client, trace_id: str, name: str, value: str, kind: str | None, output_format: str, **options: Any
@@ -180,15 +178,8 @@ for _command in (run, gate, compare, comment, agreement, _runs):
     evals.add_command(_command)
 
 _wait_options: Final = all_of(
-    click.option("--wait", is_flag=True, help="Wait for the scores and print them. Only then do thresholds count."),
-    click.option(
-        "--wait-timeout",
-        type=click.FloatRange(min=0),
-        default=300.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="With --wait: timeout in seconds.",
-    ),
+    flag("--wait", "Wait for the scores and print them. Only then do thresholds count."),
+    option("--wait-timeout", "With --wait: timeout in seconds.", SECONDS, 300.0, metavar="SECONDS"),
     no_evidence_option,
 )
 
@@ -202,17 +193,15 @@ def metrics(client: Client, output_format: str) -> None:
 
 @evals.command("start")
 @metric_options
-@click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a trace to judge. May be repeated.")
-@click.option("--session", "sessions", multiple=True, metavar="ID", help="Id of a session to judge. May be repeated.")
+@option("--trace traces", "Id of a trace to judge. May be repeated.", multiple=True, metavar="ID")
+@option("--session sessions", "Id of a session to judge. May be repeated.", multiple=True, metavar="ID")
 @options_of(RunFilters)
-@click.option("--all", "everything", is_flag=True, help="Evaluate everything in the project.")
-@click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of the matches to evaluate.")
-@click.option("--max-evals", type=click.IntRange(min=0), metavar="N", help="Start nothing if more may be billed.")
-@click.option("--name", help="Label of the run.")
-@click.option("--model", help="Judge model. [default: the server's]")
-@click.option(
-    "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: weight of each signal."
-)
+@flag("--all everything", "Evaluate everything in the project.")
+@option("--sampling-rate", "Share of the matches to evaluate.", click.FloatRange(0, 1, min_open=True))
+@option("--max-evals", "Start nothing if more may be billed.", MOST, metavar="N")
+@option("--name", "Label of the run.")
+@option("--model", "Judge model. [default: the server's]")
+@option("--signal-weights", "For sessions: weight of each signal.", JSON_OBJECT, metavar="JSON")
 @_wait_options
 @with_client
 def start(
@@ -336,7 +325,7 @@ def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
 
 @_runs.command("list")
 @options_of(RunListQuery)
-@click.option("--sessions", "of_sessions", is_flag=True, help="Runs that evaluate sessions.")
+@flag("--sessions of_sessions", "Runs that evaluate sessions.")
 @all_option
 @with_client
 def list_runs(client: Client, given: dict[str, Any], of_sessions: bool, everything: bool, output_format: str) -> None:
@@ -367,7 +356,7 @@ def retry(client: Client, run_id: str, **options: Any) -> int | None:
 
 @_runs.command("delete")
 @click.argument("run_id")
-@click.option("--delete-scores", is_flag=True, help="Also delete the scores of the run.")
+@flag("--delete-scores", "Also delete the scores of the run.")
 @with_client
 def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: str) -> None:
     """Delete a run, and keep its scores unless --delete-scores is given."""
@@ -376,7 +365,7 @@ def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: 
         click.echo(f"deleted run {run_id}")
 
 
-_prune_option = click.option("--prune", is_flag=True, help="Delete the monitors that the file does not declare.")
+_prune_option = flag("--prune", "Delete the monitors that the file does not declare.")
 
 
 @monitors.command("trigger")
@@ -390,7 +379,7 @@ def trigger(client: Client, monitor_id: str, **options: Any) -> int | None:
 
 
 @monitors.command("diff")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=NEW_FILE)
 @_prune_option
 @with_client
 def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
@@ -399,7 +388,7 @@ def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
 
 
 @monitors.command("apply")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=NEW_FILE)
 @_prune_option
 @with_client
 def apply(client: Client, file: str, prune: bool, output_format: str) -> None:

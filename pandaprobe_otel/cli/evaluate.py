@@ -13,8 +13,21 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.options import Decorator, all_of, format_option, print_json
-from pandaprobe_otel.cli.value_types import Function, Link, Named
+from pandaprobe_otel.cli.options import (
+    COUNT,
+    FILE,
+    MOST,
+    NEW_FILE,
+    SECONDS,
+    SHARE,
+    Decorator,
+    all_of,
+    flag,
+    format_option,
+    option,
+    print_json,
+)
+from pandaprobe_otel.cli.value_types import FUNCTION, LINK, METRIC, THRESHOLD
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
@@ -27,66 +40,46 @@ _OF_TASKS: Final = {"task": None, "scorers": (), "repeat": 1, "min_pass": 1.0, "
 _TOGETHER: Final = {"judge_url": "judge", "refresh": "cache"}
 """Options that require another option."""
 
-threshold_option: Final[Decorator] = click.option(
-    "--threshold",
-    "thresholds",
-    type=Named("number"),
+threshold_option: Final[Decorator] = option(
+    "--threshold thresholds",
+    "Lowest passing score, for scorers and metrics without MIN. May be repeated.",
+    THRESHOLD,
     multiple=True,
-    metavar="NUMBER|METRIC=NUMBER",
-    help="Lowest passing score, for scorers and metrics without MIN. May be repeated.",
 )
 metric_options: Final = all_of(
-    click.option(
-        "-m",
-        "--metric",
-        "metrics",
-        type=Named("name"),
+    option(
+        "-m --metric metrics",
+        "Metric, and its lowest passing score (NAME=MIN). May be repeated.",
+        METRIC,
         multiple=True,
-        metavar="NAME[=MIN]",
-        help="Metric, and its lowest passing score (NAME=MIN). May be repeated.",
     ),
     threshold_option,
 )
-scorer_option: Final[Decorator] = click.option(
-    "--scorer",
-    "scorers",
-    type=Function(),
+scorer_option: Final[Decorator] = option(
+    "--scorer scorers",
+    "Your own scorer function. Not billed. May be repeated.",
+    FUNCTION,
     multiple=True,
-    metavar="MODULE:FUNCTION",
-    help="Your own scorer function. Not billed. May be repeated.",
 )
 judge_options: Final = all_of(
-    click.option("--judge", metavar="MODEL", help="Judge model, called from here without a PandaProbe."),
-    click.option(
-        "--judge-url",
-        metavar="URL",
-        help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]",
+    option("--judge", "Judge model, called from here without a PandaProbe.", metavar="MODEL"),
+    option(
+        "--judge-url", "With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]", metavar="URL"
     ),
 )
-no_evidence_option: Final[Decorator] = click.option(
-    "--allow-no-evidence", is_flag=True, help="Exit with code 0 if nothing failed, even if not everything was judged."
+no_evidence_option: Final[Decorator] = flag(
+    "--allow-no-evidence", "Exit with code 0 if nothing failed, even if not everything was judged."
 )
 _verdict_options: Final = all_of(
     no_evidence_option,
-    click.option(
-        "--report",
-        "reports",
-        multiple=True,
-        metavar="FILE",
-        help="Report to write (.json, .md or .html). May be repeated.",
+    option(
+        "--report reports", "Report to write (.json, .md or .html). May be repeated.", multiple=True, metavar="FILE"
     ),
-    click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report to compare with."),
-    click.option(
-        "--tree",
-        "trees",
-        type=click.Choice(["failed", "all", "none"]),
-        default="failed",
-        show_default=True,
-        help="Cases whose traces are shown below the table.",
-    ),
+    option("--baseline", "The .json report to compare with.", FILE),
+    option("--tree trees", "Cases whose traces are shown below the table.", ["failed", "all", "none"], "failed"),
     format_option,
 )
-_run_argument: Final[Decorator] = click.argument("report", type=click.Path(exists=True, dir_okay=False), metavar="RUN")
+_run_argument: Final[Decorator] = click.argument("report", type=FILE, metavar="RUN")
 
 
 def names_of(options: Mapping[str, Any]) -> list[str]:
@@ -133,62 +126,24 @@ def progress(line: str) -> None:
 
 
 @click.command("run")
-@click.argument("dataset", type=click.Path(exists=True, dir_okay=False), required=False)
-@click.option(
-    "--task",
-    type=Function(),
-    metavar="MODULE:FUNCTION",
-    help="With DATASET: function that is called with each input.",
-)
-@click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a stored trace to judge. May be repeated.")
-@click.option(
-    "--session", "sessions", multiple=True, metavar="ID", help="Id of a stored session to judge. May be repeated."
-)
+@click.argument("dataset", type=FILE, required=False)
+@option("--task", "With DATASET: function that is called with each input.", FUNCTION)
+@option("--trace traces", "Id of a stored trace to judge. May be repeated.", multiple=True, metavar="ID")
+@option("--session sessions", "Id of a stored session to judge. May be repeated.", multiple=True, metavar="ID")
 @metric_options
 @scorer_option
-@click.option(
-    "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Number of cases to run at once."
-)
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs of each case.")
-@click.option(
-    "--min-pass",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="Share of a case's runs that must pass.",
-)
-@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
-@click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")
+@option("--concurrency", "Number of cases to run at once.", COUNT, 4)
+@option("--repeat", "Number of runs of each case.", COUNT, 1)
+@option("--min-pass", "Share of a case's runs that must pass.", SHARE, 1.0)
+@flag("--allow-vacuous", "Pass if there is nothing to judge.")
+@option("--model", "Judge model. [default: the server's]", metavar="MODEL")
 @judge_options
-@click.option(
-    "--max-evals",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Upper limit of billed judgements. If more are needed, nothing is judged.",
-)
-@click.option(
-    "--cache",
-    type=click.Path(dir_okay=False),
-    help="File that keeps the judgements of cases whose behaviour is unchanged.",
-)
-@click.option("--refresh", is_flag=True, help="With --cache: judge everything again and update the file.")
-@click.option(
-    "--pass-rate",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="Share of the cases that must pass.",
-)
-@click.option(
-    "--deliver-within",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    help="Seconds that may pass until all traces are sent.",
-)
-@click.option(
-    "--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Timeout of a run in seconds."
-)
+@option("--max-evals", "Upper limit of billed judgements. If more are needed, nothing is judged.", MOST, metavar="N")
+@option("--cache", "File that keeps the judgements of cases whose behaviour is unchanged.", NEW_FILE)
+@flag("--refresh", "With --cache: judge everything again and update the file.")
+@option("--pass-rate", "Share of the cases that must pass.", SHARE, 1.0)
+@option("--deliver-within", "Seconds that may pass until all traces are sent.", SECONDS, 60.0)
+@option("--wait-timeout", "Timeout of a run in seconds.", SECONDS, 600.0)
 @_verdict_options
 def run(**options: Any) -> int:
     """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; then judge and report.
@@ -263,10 +218,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
 @click.command("gate")
 @_run_argument
 @metric_options
-@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
-@click.option(
-    "--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases that must pass. [default: as in the run]"
-)
+@flag("--allow-vacuous", "Pass if there is nothing to judge.")
+@option("--pass-rate", "Share of the cases that must pass. [default: as in the run]", SHARE)
 @_verdict_options
 def gate(report: str, **options: Any) -> int:
     """Decide about the report RUN.json again, with new thresholds or those of the run. This runs and bills nothing.
@@ -290,14 +243,9 @@ def gate(report: str, **options: Any) -> int:
 
 
 @click.command("compare")
-@click.argument("before", type=click.Path(exists=True, dir_okay=False))
+@click.argument("before", type=FILE)
 @_run_argument
-@click.option(
-    "--html",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="HTML file to write, with both runs side by side.",
-)
+@option("--html", "HTML file to write, with both runs side by side.", NEW_FILE, metavar="FILE")
 @format_option
 def compare(before: str, report: str, html: Path | None, output_format: str) -> int:
     """Compare the report RUN.json with BEFORE.json, case by case. The HTML page marks the spans that differ.
@@ -323,18 +271,9 @@ def compare(before: str, report: str, html: Path | None, output_format: str) -> 
 
 @click.command("comment")
 @_run_argument
-@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base branch.")
-@click.option(
-    "--key", help="Key that distinguishes several comments on one pull request. [default: the name of the run]"
-)
-@click.option(
-    "--link",
-    "links",
-    type=Link(),
-    multiple=True,
-    metavar="NAME=URL",
-    help="Link to show in the comment. May be repeated.",
-)
+@option("--baseline", "The .json report of the base branch.", FILE)
+@option("--key", "Key that distinguishes several comments on one pull request. [default: the name of the run]")
+@option("--link links", "Link to show in the comment. May be repeated.", LINK, multiple=True)
 def comment(report: str, baseline: str | None, key: str | None, links: Any) -> int:
     """Print the report RUN.json as a comment on a pull request of GitHub.
 

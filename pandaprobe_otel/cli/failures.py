@@ -7,25 +7,28 @@ from typing import Any, Final
 
 import click
 
-from pandaprobe_otel.cli.options import print_json, with_connection
+from pandaprobe_otel.cli.options import ROWS, option, print_json, with_connection
 from pandaprobe_otel.cli.show import show_rows
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 @click.command("failures")
-@click.option("--since", default="", metavar="AGE", help="Earliest start: 7d, 24h, or 2026-01-31.")
-@click.option(
-    "--query", default="", metavar="QUERY", help="Only traces that this search finds: 'tool:refund release:2.3*'."
+@option("--since", "Earliest start: 7d, 24h, or 2026-01-31.", str, "", show_default=False, metavar="AGE")
+@option(
+    "--query",
+    "Only traces that this search finds: 'tool:refund release:2.3*'.",
+    str,
+    "",
+    show_default=False,
+    metavar="QUERY",
 )
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of groups to show.")
-@click.option(
-    "--newest",
-    "most",
-    type=click.IntRange(1, 200),
-    default=200,
-    show_default=True,
-    help="Number of failed traces to read, one request each. Not used for a local PandaProbe, which keeps groups.",
+@option("--limit", "Number of groups to show.", ROWS, 50)
+@option(
+    "--newest most",
+    "Number of failed traces to read, one request each. Not used for a local PandaProbe, which keeps groups.",
+    ROWS,
+    200,
 )
 @with_connection
 def failures(connect: Callable[..., Any], output_format: str, **wanted: Any) -> None:

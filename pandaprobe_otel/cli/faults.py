@@ -9,48 +9,43 @@ from typing import Any
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.value_types import Function, Json, Names, load_function
+from pandaprobe_otel.cli.options import COUNT, FILE, flag, format_option, option, print_json
+from pandaprobe_otel.cli.value_types import FUNCTION, JSON, NAMES, load_function
 
 
 @click.command("faults")
-@click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--entry", metavar="MODULE:FUNCTION", required=True, help="Function that runs the program.")
-@click.option(
+@click.argument("cassette", type=FILE)
+@option("--entry", "Function that runs the program.", metavar="MODULE:FUNCTION", required=True)
+@option(
     "--arguments",
-    type=Json(),
-    metavar="JSON|@FILE",
-    help="Its arguments: an object (by name), an array (in order), or one value.",
+    "Its arguments: an object (by name), an array (in order), or one value.",
+    JSON,
 )
-@click.option(
+@option(
     "--check",
-    type=Function(),
-    metavar="MODULE:FUNCTION",
-    help="Function of the program's result, which raises or returns False if the program has not recovered.",
+    "Function of the program's result, which raises or returns False if the program has not recovered.",
+    FUNCTION,
 )
-@click.option(
+@option(
     "--kinds",
-    type=Names(),
-    metavar="NAMES",
-    default="",
-    help="Kinds of faults: timeout, http, truncated, empty, error. [default: all]",
+    "Kinds of faults: timeout, http, truncated, empty, error. [default: all]",
+    NAMES,
+    "",
+    show_default=False,
 )
-@click.option(
-    "--times",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Attempts that meet each fault. Clients retry, so one is often not noticed.",
-)
-@click.option(
+@option("--times", "Attempts that meet each fault. Clients retry, so one is often not noticed.", COUNT, 1)
+@option(
     "--model",
-    type=Function(),
-    metavar="MODULE:FUNCTION",
-    help="Scripted model that answers unknown requests after a fault. [default: the nearest recorded answer]",
+    "Scripted model that answers unknown requests after a fault. [default: the nearest recorded answer]",
+    FUNCTION,
 )
-@click.option("--live", is_flag=True, help="Send unknown requests after a fault. The provider bills them.")
-@click.option(
-    "--live-tools", type=Names(), metavar="NAMES", default="", help="Names of tools that may run, separated by commas."
+@flag("--live", "Send unknown requests after a fault. The provider bills them.")
+@option(
+    "--live-tools",
+    "Names of tools that may run, separated by commas.",
+    NAMES,
+    "",
+    show_default=False,
 )
 @format_option
 def faults(cassette: Path, output_format: str, **options: Any) -> int:

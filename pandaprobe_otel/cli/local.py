@@ -10,72 +10,39 @@ import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.options import MOST, PORT, SECONDS, SHARE, flag, option
 
 _MEMORY = ":memory:"
 
 
 @click.command("local")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8787,
-    show_default=True,
-    help="Port to listen on. 0: any free port.",
-)
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on. Any but a loopback address needs --auth.",
-)
-@click.option(
+@option("--port", "Port to listen on. 0: any free port.", PORT, 8787)
+@option("--host", "Address to listen on. Any but a loopback address needs --auth.", str, "127.0.0.1")
+@option(
     "--db",
+    "SQLite file for the traces. :memory: keeps them until the process ends.",
+    str,
+    _MEMORY,
     metavar="FILE|:memory:",
-    default=_MEMORY,
-    show_default=True,
-    help="SQLite file for the traces. :memory: keeps them until the process ends.",
 )
-@click.option("--auth", is_flag=True, help="Check API keys. By default, any key is accepted.")
-@click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="API key to accept. May be repeated.")
-@click.option(
-    "--token", metavar="TOKEN", help="With --auth: bearer token of the management API. [default: a random one]"
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    help="Requests to POST /traces per minute and key. 0: no limit.",
-)
-@click.option(
+@flag("--auth", "Check API keys. By default, any key is accepted.")
+@option("--api-key api_keys", "API key to accept. May be repeated.", multiple=True, metavar="KEY")
+@option("--token", "With --auth: bearer token of the management API. [default: a random one]", metavar="TOKEN")
+@option("--limit", "Requests to POST /traces per minute and key. 0: no limit.", MOST, 100)
+@option(
     "--retry-after/--no-retry-after",
-    default=True,
-    show_default=True,
-    help="Send Retry-After with status 429. Without it, behave like server 0.5.0, which also answers 500 to an empty "
+    "Send Retry-After with status 429. Without it, behave like server 0.5.0, which also answers 500 to an empty "
     "name or a too deeply nested value.",
+    bool,
+    True,
 )
-@click.option(
-    "--fail",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="SHARE",
-    help="Share of requests that get status 500.",
-)
-@click.option(
-    "--slow",
-    "slow_s",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Seconds by which each answer is delayed.",
-)
-@click.option("--scripted-judge", is_flag=True, help="Answer evaluations with fixed scores, without a model.")
-@click.option("--judge-url", metavar="URL", help="URL of an OpenAI-compatible endpoint that judges evaluations.")
-@click.option(
-    "--judge-key", metavar="KEY", envvar="OPENAI_API_KEY", help="API key of the judge. [default: OPENAI_API_KEY]"
-)
-@click.option("--judge-model", metavar="MODEL", help="Model that judges evaluations.")
-@click.option("--embedding-model", metavar="MODEL", help="Embedding model of the judge for the metric `coherence`.")
+@option("--fail", "Share of requests that get status 500.", SHARE, 0.0, metavar="SHARE")
+@option("--slow slow_s", "Seconds by which each answer is delayed.", SECONDS, 0.0, metavar="SECONDS")
+@flag("--scripted-judge", "Answer evaluations with fixed scores, without a model.")
+@option("--judge-url", "URL of an OpenAI-compatible endpoint that judges evaluations.", metavar="URL")
+@option("--judge-key", "API key of the judge. [default: OPENAI_API_KEY]", metavar="KEY", envvar="OPENAI_API_KEY")
+@option("--judge-model", "Model that judges evaluations.", metavar="MODEL")
+@option("--embedding-model", "Embedding model of the judge for the metric `coherence`.", metavar="MODEL")
 def local(db: str, host: str, port: int, limit: int, **options: Any) -> int:
     """Run a local PandaProbe: the HTTP API of the server, and web pages that show traces.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.extras import require
-from pandaprobe_otel.cli.options import with_connection
+from pandaprobe_otel.cli.options import PORT, flag, option, with_connection
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -20,35 +20,19 @@ _WAIT_S = 20.0
 
 
 @click.command("mcp")
-@click.option("--http", "serves_http", is_flag=True, help="Use streamable HTTP instead of standard input and output.")
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="With --http: address to listen on. Any but a loopback address needs --token.",
+@flag("--http serves_http", "Use streamable HTTP instead of standard input and output.")
+@option("--host", "With --http: address to listen on. Any but a loopback address needs --token.", str, "127.0.0.1")
+@option("--port", "With --http: port to listen on. 0: any free port.", PORT, 8765)
+@option("--token", "With --http: bearer token that clients must send.", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN")
+@flag("--allow-writes", "Also serve tools that score and write tests.")
+@option(
+    "--entry", "With --allow-writes: function that runs the program, for captured tests.", metavar="MODULE:FUNCTION"
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8765,
-    show_default=True,
-    help="With --http: port to listen on. 0: any free port.",
-)
-@click.option(
-    "--token", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN", help="With --http: bearer token that clients must send."
-)
-@click.option("--allow-writes", is_flag=True, help="Also serve tools that score and write tests.")
-@click.option(
-    "--entry",
-    metavar="MODULE:FUNCTION",
-    help="With --allow-writes: function that runs the program, for captured tests.",
-)
-@click.option(
+@option(
     "--tests-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("tests"),
-    show_default=True,
-    help="Folder for new tests. Existing files are never overwritten.",
+    "Folder for new tests. Existing files are never overwritten.",
+    click.Path(file_okay=False, path_type=Path),
+    Path("tests"),
 )
 @with_connection
 def mcp(connect: Callable[..., Any], output_format: str, **options: Any) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -20,14 +21,43 @@ _WIDTH_OF_PIPES: Final = 200
 
 Decorator = Callable[[Any], Any]
 
-format_option: Decorator = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json"]),
-    default="table",
+PORT: Final = click.IntRange(0, 65535)
+COUNT: Final = click.IntRange(1)
+MOST: Final = click.IntRange(0)
+ROWS: Final = click.IntRange(1, 200)
+SECONDS: Final = click.FloatRange(0)
+SHARE: Final = click.FloatRange(0, 1)
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+def option(names: str, text: str | None, kind: Any = None, *default: Any, **more: Any) -> Decorator:
+    """Return a decorator that gives a command an option.
+
+    names: as `-n --lines`, perhaps with the name of the argument at the end.
+    kind: type of the value; a list has its choices.
+    """
+    if default:
+        more["default"] = default[0]
+    return click.option(
+        *names.split(),
+        type=click.Choice(cast("list[str]", kind)) if isinstance(kind, list) else kind,
+        help=text,
+        **more,
+    )
+
+
+def flag(names: str, text: str, **more: Any) -> Decorator:
+    """Return a decorator that gives a command an option without a value."""
+    return click.option(*names.split(), is_flag=True, help=text, **more)
+
+
+format_option: Decorator = option(
+    "--format output_format",
+    "`table` for people, `json` for programs.",
+    ["table", "json"],
+    "table",
     envvar="PANDAPROBE_FORMAT",
-    show_default=True,
-    help="`table` for people, `json` for programs.",
 )
 
 
@@ -61,22 +91,18 @@ def all_of(*options: Decorator) -> Decorator:
 
 
 _connection_options = all_of(
-    click.option("--project", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]"),
-    click.option("--endpoint", metavar="URL", help="Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]"),
-    click.option(
-        "--api-key",
-        metavar="KEY",
-        help="API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments.",
+    option("--project", "Project. [default: PANDAPROBE_PROJECT_NAME]", metavar="NAME"),
+    option("--endpoint", "Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]", metavar="URL"),
+    option(
+        "--api-key", "API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments.", metavar="KEY"
     ),
-    click.option(
-        "--timeout",
-        "call_timeout",
-        type=click.FloatRange(min=0, min_open=True),
+    option(
+        "--timeout call_timeout",
+        "Timeout of a call in seconds, including waits for the rate limit.",
+        click.FloatRange(min=0, min_open=True),
+        60.0,
         metavar="SECONDS",
-        default=60.0,
-        show_default=True,
         envvar="PANDAPROBE_TIMEOUT",
-        help="Timeout of a call in seconds, including waits for the rate limit.",
     ),
     format_option,
 )

@@ -14,9 +14,9 @@ import click
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.evaluate import judge_of, judge_options, metric_options, names_of, scorer_option, thresholds_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.options import print_json, with_connection
+from pandaprobe_otel.cli.options import COUNT, FILE, NEW_FILE, option, print_json, with_connection
 from pandaprobe_otel.cli.rows import options_of
-from pandaprobe_otel.cli.value_types import Json, Names, load_function
+from pandaprobe_otel.cli.value_types import JSON, NAMES, load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -28,40 +28,29 @@ if TYPE_CHECKING:
 @click.command("rerun")
 @click.argument("recorded", metavar="[CASSETTE|TRACE...]", nargs=-1)
 @options_of(TraceFilters)
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="With filters: maximum number of traces."
-)
-@click.option(
-    "--entry", metavar="MODULE:FUNCTION", help="Function that runs the program. [default: named by the trace]"
-)
-@click.option(
+@option("--limit", "With filters: maximum number of traces.", COUNT, 20)
+@option("--entry", "Function that runs the program. [default: named by the trace]", metavar="MODULE:FUNCTION")
+@option(
     "--arguments",
-    type=Json(),
-    metavar="JSON|@FILE",
-    help="Arguments: an object (by name), an array (in order), or one value. [default: those of the trace]",
+    "Arguments: an object (by name), an array (in order), or one value. [default: those of the trace]",
+    JSON,
 )
-@click.option("--from", "span", metavar="SPAN", help="First live span: its name or path, or the number of a call.")
-@click.option("--model", metavar="MODEL", help="Model that replaces the one of the call at SPAN.")
-@click.option(
-    "--prompt",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a system prompt that replaces the one of the call at SPAN.",
-)
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of forks to run.")
-@click.option(
+@option("--from span", "First live span: its name or path, or the number of a call.", metavar="SPAN")
+@option("--model", "Model that replaces the one of the call at SPAN.", metavar="MODEL")
+@option("--prompt", "File with a system prompt that replaces the one of the call at SPAN.", FILE)
+@option("--repeat", "Number of forks to run.", COUNT, 1)
+@option(
     "--live-tools",
-    type=Names(),
-    metavar="NAMES",
-    default="",
-    help="Names of tools that may run, separated by commas. Other tools are played back.",
+    "Names of tools that may run, separated by commas. Other tools are played back.",
+    NAMES,
+    "",
+    show_default=False,
 )
-@click.option("--ignore", multiple=True, metavar="PATH", help="Paths in requests that may differ from the recording.")
+@option("--ignore", "Paths in requests that may differ from the recording.", multiple=True, metavar="PATH")
 @scorer_option
 @metric_options
 @judge_options
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="HTML file to write, with both runs side by side."
-)
+@option("--html", "HTML file to write, with both runs side by side.", NEW_FILE)
 @with_connection
 def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[str, Any], **options: Any) -> int:
     """Run recorded programs again: played back up to a span, live from there.

@@ -37,9 +37,9 @@ from pandaprobe_otel.api.monitors import Monitors
 from pandaprobe_otel.api.scores import Scores, SessionScores
 from pandaprobe_otel.api.sessions import Sessions
 from pandaprobe_otel.api.traces import Traces, Users
-from pandaprobe_otel.cli.options import with_client
+from pandaprobe_otel.cli.options import flag, option, with_client
 from pandaprobe_otel.cli.show import show
-from pandaprobe_otel.cli.value_types import Json, JsonFile, Moment, ParamType
+from pandaprobe_otel.cli.value_types import JSON, JSON_FILE, JSON_OBJECT, MOMENT, ParamType
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -81,7 +81,7 @@ _SPELLINGS: Final = {
 _POSITIONAL: Final = {"metric_name": "METRIC"}
 """Required arguments of operations that a command line names without an option."""
 _TYPES: Final[Mapping[Any, ParamType]] = {
-    datetime: Moment(),
+    datetime: MOMENT,
     str: click.STRING,
     UUID: click.STRING,
     int: click.INT,
@@ -89,7 +89,7 @@ _TYPES: Final[Mapping[Any, ParamType]] = {
 }
 _PAGING: Final = ("limit", "offset")
 
-all_option = click.option("--all", "everything", is_flag=True, help="Show all pages.")
+all_option = flag("--all everything", "Show all pages.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +156,7 @@ def _command(name: str, row: Row) -> click.Command:
     if row.every:
         command = all_option(command)
     if row.clears:
-        command = click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")(
-            command
-        )
+        command = option("--clear", "Field to clear. May be repeated.", multiple=True, metavar="FIELD")(command)
     command = _with_options(command, options, needed)
     for argument, hint in reversed([*(arguments | named).items()]):
         command = _argument(argument, hint)(command)
@@ -205,7 +203,7 @@ def _argument(name: str, hint: Any) -> Callable[[Command], Command]:
     if get_origin(hint) is Iterable:
         (kind,) = get_args(hint)
         if is_typeddict(kind):
-            return click.argument(name, metavar="FILE", type=JsonFile())
+            return click.argument(name, metavar="FILE", type=JSON_FILE)
         return click.argument(name, nargs=-1, required=True)
     return click.argument(name, metavar=_POSITIONAL.get(name))
 
@@ -238,14 +236,8 @@ def _type_of(kinds: Sequence[Any]) -> ParamType:
         for member in (get_args(kind) if get_origin(kind) is Literal else kind if isinstance(kind, EnumType) else ())
     ]:
         return click.Choice(members, case_sensitive=False)
-    for kind, found in (
-        (datetime, Moment()),
-        (str, click.STRING),
-        (UUID, click.STRING),
-        (int, click.INT),
-        (float, click.FLOAT),
-    ):
+    for kind, found in _TYPES.items():
         if kind in kinds:
             return found
     is_object = any(get_origin(kind) in (dict, Mapping) or is_typeddict(kind) for kind in kinds)
-    return Json(is_object=is_object)
+    return JSON_OBJECT if is_object else JSON

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import counted, format_option, print_json
+from pandaprobe_otel.cli.options import COUNT, FILE, counted, format_option, option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command("send")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--from-line", type=click.IntRange(1), default=1, help="First line to send.")
-@click.option("--project", "project_name", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]")
-@click.option("--endpoint", metavar="URL", help="Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]")
-@click.option(
-    "--api-key", metavar="KEY", help="API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments."
-)
+@click.argument("file", type=FILE)
+@option("--from-line", "First line to send.", COUNT, 1)
+@option("--project project_name", "Project. [default: PANDAPROBE_PROJECT_NAME]", metavar="NAME")
+@option("--endpoint", "Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]", metavar="URL")
+@option("--api-key", "API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments.", metavar="KEY")
 @format_option
 def send(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
     """Send the traces of a file that `init(local=FILE)` or `traces export` wrote.

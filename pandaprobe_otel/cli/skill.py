@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.options import flag, format_option, option, print_json
 from pandaprobe_otel.skill.installing import AGENTS, Installed, Outcome, install, remove
 
-_user = click.option("--user", is_flag=True, help="Use the home folder, for all projects.")
+_user = flag("--user", "Use the home folder, for all projects.")
 
 
 @click.group("skill")
@@ -20,12 +20,11 @@ def skill() -> None:
 
 
 @skill.command("install")
-@click.option(
-    "--agent",
-    "agents",
+@option(
+    "--agent agents",
+    "Another coding agent to install the skill for. May be repeated.",
+    list(AGENTS),
     multiple=True,
-    type=click.Choice(list(AGENTS)),
-    help="Another coding agent to install the skill for. May be repeated.",
 )
 @_user
 @format_option

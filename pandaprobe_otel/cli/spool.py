@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import counted, format_option, print_json
+from pandaprobe_otel.cli.options import counted, format_option, option, print_json
 from pandaprobe_otel.cli.show import show_rows
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE_COLUMNS: Final = {
     "state": "state",
     "pid": "process",
@@ -36,14 +34,12 @@ _REFUSED_COLUMNS: Final = {
 }
 
 
-def _spool_option(command: _Command) -> _Command:
-    return click.option(
-        "--spool",
-        "directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        help="Spool directory. [default: the setting `spool` (PANDAPROBE_SPOOL_DIR)]",
-    )(command)
+_spool_option = option(
+    "--spool directory",
+    "Spool directory. [default: the setting `spool` (PANDAPROBE_SPOOL_DIR)]",
+    click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+)
 
 
 @click.group("spool")

@@ -14,10 +14,10 @@ import click
 
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.extras import require
-from pandaprobe_otel.cli.options import counted, print_json, with_client
+from pandaprobe_otel.cli.options import ROWS, SECONDS, counted, flag, option, print_json, with_client
 from pandaprobe_otel.cli.rows import Row, group_of, options_of
 from pandaprobe_otel.cli.show import show, show_rows
-from pandaprobe_otel.cli.value_types import JsonFile
+from pandaprobe_otel.cli.value_types import JSON_OBJECT_FILE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -114,20 +114,10 @@ sessions: Final = group_of(
 
 @traces.command("get")
 @click.argument("trace_id")
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait until the server has stored the trace.",
-)
-@click.option(
-    "--budget", type=_BUDGET, metavar="TOKENS", help="Print text of at most this many tokens, failures first."
-)
-@click.option(
-    "--part", metavar="PART", help="With --budget: part to print, as `tree`, `#15`, `#15.input[4000:]`, `output`."
-)
-@click.option("--cursor", metavar="CURSOR", help="With --part tree: cursor of the next page.")
+@option("--wait", "Wait until the server has stored the trace.", SECONDS, 0.0, metavar="SECONDS")
+@option("--budget", "Print text of at most this many tokens, failures first.", _BUDGET, metavar="TOKENS")
+@option("--part", "With --budget: part to print, as `tree`, `#15`, `#15.input[4000:]`, `output`.", metavar="PART")
+@option("--cursor", "With --part tree: cursor of the next page.", metavar="CURSOR")
 @with_client
 def get_trace(
     client: Client,
@@ -162,14 +152,7 @@ def get_trace(
 @traces.command("compare")
 @click.argument("trace_a", metavar="A")
 @click.argument("trace_b", metavar="B")
-@click.option(
-    "--budget",
-    type=_BUDGET,
-    metavar="TOKENS",
-    default=1500,
-    show_default=True,
-    help="Maximum number of tokens in the output.",
-)
+@option("--budget", "Maximum number of tokens in the output.", _BUDGET, 1500, metavar="TOKENS")
 @with_client
 def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
     """Show where two traces diverge: the first difference, then the spans that differ."""
@@ -199,10 +182,8 @@ def _fence() -> Fence:
 
 
 @traces.command("tail")
-@click.option(
-    "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Number of latest traces to show."
-)
-@click.option("-f", "--follow", "following", is_flag=True, help="Print new traces until Ctrl-C.")
+@option("-n --lines", "Number of latest traces to show.", ROWS, 10)
+@flag("-f --follow following", "Print new traces until Ctrl-C.")
 @options_of(TraceFilters, without=("sort_by", "sort_order", "started_after", "started_before"))
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:
@@ -251,15 +232,13 @@ def _line(trace: TraceListItem) -> str:
 @traces.command("export")
 @click.argument("trace_ids", nargs=-1)
 @options_of(TraceFilters)
-@click.option(
-    "--as",
-    "form",
-    type=click.Choice(["json", "otlp", "html", "md"]),
-    default="json",
-    show_default=True,
-    help="List of traces as in the API, OTLP/JSON, one self-contained HTML page, or Markdown.",
+@option(
+    "--as form",
+    "List of traces as in the API, OTLP/JSON, one self-contained HTML page, or Markdown.",
+    ["json", "otlp", "html", "md"],
+    "json",
 )
-@click.option("-o", "--output", default="-", metavar="FILE", help="File to write. [default: standard output]")
+@option("-o --output", "File to write. [default: standard output]", str, "-", metavar="FILE")
 @with_client
 def export(
     client: Client,
@@ -321,7 +300,7 @@ def write(text: str, output: str, count: int) -> None:
 
 
 @traces.command("create")
-@click.argument("file", type=JsonFile(is_object=True))
+@click.argument("file", type=JSON_OBJECT_FILE)
 @with_client
 def create(client: Client, file: Any, output_format: str) -> None:
     """Post a trace from a JSON file, or from standard input (-). Posting an existing trace overwrites it."""

@@ -7,10 +7,11 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -24,111 +25,83 @@ else:
     ParamType = click.ParamType  # Older versions of click have no type arguments.
 
 
-class Moment(ParamType):
-    """An ISO date and time with a zone, or an age such as 24h."""
+class Value(ParamType):
+    """A type whose values are read by a function, which raises ValueError; `name` is what the help calls a value."""
 
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read `2026-01-02T03:04:05Z`, `2026-01-02` (midnight UTC) or `24h`."""
-        if isinstance(value, datetime):
-            return value
-        if ago := _AGO.fullmatch(value.strip()):
-            return self._ago(value, int(ago[1]), _UNITS[ago[2]])
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            self.fail(f"{value!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 24h.")
-        if moment.tzinfo is None and len(value.strip()) > len("2026-01-02"):
-            self.fail(f"{value!r} has no time zone: add Z for UTC, or an offset such as +02:00.")
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-    def _ago(self, value: str, count: int, unit: str) -> datetime:
-        try:
-            return datetime.now(UTC) - timedelta(**{unit: count})
-        except OverflowError:
-            self.fail(f"{value!r} is before the first year of the calendar.")
-
-
-class Json(ParamType):
-    """A JSON value: the text itself, `@FILE`, or `-` for standard input."""
-
-    name = "json"
-
-    def __init__(self, *, is_object: bool = False) -> None:
-        self._is_object = is_object
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the value. Invalid JSON becomes a text, unless the value must be an object or is in a file."""
+        """Read a text. Values that are no texts are defaults."""
         if not isinstance(value, str):
             return value
-        found: object = self._read(value)
-        if self._is_object and not isinstance(found, dict):
-            self.fail('the value must be a JSON object, such as {"key": 1}.')
-        return cast("Any", found)
-
-    def _read(self, value: str) -> Any:
-        text = self._content(value)
         try:
-            return json.loads(text)
+            return self._read(value)
         except (ValueError, RecursionError) as error:
-            if text == value and not self._is_object:
-                return value
-            where = "the value" if text == value else value.removeprefix("@")
-            self.fail(f"{where} is not JSON: {error}.")
+            self.fail(str(error), param, ctx)
 
-    def _content(self, value: str) -> str:
-        if value == "-":
-            return sys.stdin.read()
-        if not value.startswith("@"):
-            return value
+
+def _moment(text: str) -> datetime:
+    if ago := _AGO.fullmatch(text.strip()):
         try:
-            return Path(value[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"{value[1:]} cannot be read: {error}.")
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise ValueError(f"{text!r} is before the first year of the calendar.") from None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 24h.") from None
+    if moment.tzinfo is None and len(text.strip()) > len("2026-01-02"):
+        raise ValueError(f"{text!r} has no time zone: add Z for UTC, or an offset such as +02:00.")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-class JsonFile(Json):
-    """A file with a JSON value, or `-` for standard input."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the file."""
-        return super().convert(value if value == "-" else f"@{value}", param, ctx)
-
-
-class Named(ParamType):
-    """A name with a number from 0 to 1, `NAME=NUMBER`, or only one of the two."""
-
-    def __init__(self, alone: Literal["name", "number"]) -> None:
-        self.name = "metric" if alone == "name" else "threshold"
-        self._alone = alone
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
-        """Parse a name and a number. A missing name is empty, a missing number is None."""
-        if isinstance(value, tuple):
-            return cast("tuple[str, float | None]", value)
-        if self._alone == "name" and "=" not in value:
-            return value, None
-        name, _, text = str(value).rpartition("=")
-        try:
-            number = float(text)
-        except ValueError:
-            self.fail(f"{value}: {text!r} is not a number.")
-        if not 0.0 <= number <= 1.0:
-            self.fail(f"{value!r} is not between 0 and 1.")
-        return name, number
+def _json(text: str, *, is_object: bool = False, is_file: bool = False) -> Any:
+    """Parse a text. Invalid JSON becomes a text, unless the value must be an object or is in a file."""
+    if is_file and text != "-":
+        text = f"@{text}"
+    is_plain = text != "-" and not text.startswith("@")
+    content = text if is_plain else _content(text)
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        if is_plain and not is_object:
+            return text
+        raise ValueError(f"{'the value' if is_plain else text.removeprefix('@')} is not JSON: {error}.") from None
+    if is_object and not isinstance(found, dict):
+        raise ValueError('the value must be a JSON object, such as {"key": 1}.')
+    return cast("Any", found)
 
 
-class Function(ParamType):
-    """A function of the user, named as `MODULE:FUNCTION`."""
+def _content(name: str) -> str:
+    if name == "-":
+        return sys.stdin.read()
+    try:
+        return Path(name[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name[1:]} cannot be read: {error}.") from None
 
-    name = "function"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Callable[..., Any]:
-        """Import the function."""
-        return cast("Callable[..., Any]", value) if callable(value) else load_function(value)
+def _named(text: str, *, needs_number: bool = False) -> tuple[str, float | None]:
+    """Parse a name and a number from 0 to 1. A missing name is empty, a missing number is None."""
+    if "=" not in text and not needs_number:
+        return text, None
+    name, _, digits = text.rpartition("=")
+    try:
+        number = float(digits)
+    except ValueError:
+        raise ValueError(f"{text}: {digits!r} is not a number.") from None
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{text!r} is not between 0 and 1.")
+    return name, number
+
+
+def _link(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    if not name or not url.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is not NAME=URL with an http or https URL.")
+    return name, url
 
 
 def load_function(name: str) -> Callable[..., Any]:
@@ -145,26 +118,17 @@ def load_function(name: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
-class Names(ParamType):
-    """Names, separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Split the text."""
-        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-
-class Link(ParamType):
-    """A named link: `NAME=URL`."""
-
-    name = "link"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Parse a name and an address."""
-        if isinstance(value, tuple):
-            return cast("tuple[str, str]", value)
-        name, _, url = str(value).partition("=")
-        if not name or not url.startswith(("http://", "https://")):
-            self.fail(f"{value!r} is not NAME=URL with an http or https URL.")
-        return name, url
+MOMENT: Final = Value("moment", _moment)
+"""An ISO date and time with a zone, a date (midnight UTC), or an age such as 24h."""
+JSON: Final = Value("JSON|@FILE", _json)
+"""A JSON value: the text itself, `@FILE`, or `-` for standard input."""
+JSON_OBJECT: Final = Value("JSON|@FILE", partial(_json, is_object=True))
+JSON_FILE: Final = Value("file", partial(_json, is_file=True))
+"""A file with a JSON value, or `-` for standard input."""
+JSON_OBJECT_FILE: Final = Value("file", partial(_json, is_object=True, is_file=True))
+METRIC: Final = Value("NAME[=MIN]", _named)
+THRESHOLD: Final = Value("NUMBER|METRIC=NUMBER", partial(_named, needs_number=True))
+FUNCTION: Final = Value("MODULE:FUNCTION", load_function)
+"""A function of the user."""
+NAMES: Final = Value("names", lambda text: [name.strip() for name in text.split(",") if name.strip()])
+LINK: Final = Value("NAME=URL", _link)

@@ -11,19 +11,16 @@ import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.options import FILE, PORT, flag, option
 from pandaprobe_otel.cli.traces import write
 
 
 @click.command("view")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", metavar="FILE", help="File of the page. -: standard output.")
-@click.option("--serve", is_flag=True, help="Serve all pages, with search and comparison, until Ctrl-C.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="With --serve: port to listen on. 0: any free port."
-)
-@click.option(
-    "--open/--no-open", "opens", default=None, help="Open the page in the browser. [default: only in a terminal]"
-)
+@click.argument("file", type=FILE)
+@option("-o --output", "File of the page. -: standard output.", metavar="FILE")
+@flag("--serve", "Serve all pages, with search and comparison, until Ctrl-C.")
+@option("--port", "With --serve: port to listen on. 0: any free port.", PORT, 0)
+@option("--open/--no-open opens", "Open the page in the browser. [default: only in a terminal]", bool, None)
 def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | None) -> int:
     """Show the traces of a file that `init(local=FILE)` or `traces export` wrote.
 
