@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.process.forks import lazy_names
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api.client import AsyncClient as AsyncClient
-    from pandaprobe_otel.api.client import Client as Client
-    from pandaprobe_otel.api.monitors import MonitorPlan as MonitorPlan
-    from pandaprobe_otel.api.request_budget import RateLimits as RateLimits
-    from pandaprobe_otel.api.results import Pair as Pair
-    from pandaprobe_otel.api.results import RunResult as RunResult
-    from pandaprobe_otel.api.results import vacuous_reason as vacuous_reason
-    from pandaprobe_otel.api.runs import AsyncRun as AsyncRun
-    from pandaprobe_otel.api.runs import Run as Run
+    from pandaprobe_otel.api.client import AsyncClient, Client
+    from pandaprobe_otel.api.monitors import MonitorPlan
+    from pandaprobe_otel.api.request_budget import RateLimits
+    from pandaprobe_otel.api.results import Pair, RunResult, vacuous_reason
+    from pandaprobe_otel.api.runs import AsyncRun, Run
 
 __all__ = [
     "AsyncClient",
