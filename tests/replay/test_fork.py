@@ -322,7 +322,7 @@ def prompt_of(path: str, body: dict[str, Any], with_prompt: dict[str, Any]) -> A
         talk_of("gemini", "requests"),
         talk_of("ollama", "aiohttp"),
         talk_of("cohere", "aiohttp with text"),
-        talk_of("converse", "boto3"),
+        talk_of("converse", "boto3", "/model/{}%3A0/converse"),
         talk_of("converse", "boto3", "/model/{}%3A0/converse-stream"),
         talk_of("chat", "httpx", "/openai/deployments/{}/chat/completions?v=1"),
         prompt_of(
