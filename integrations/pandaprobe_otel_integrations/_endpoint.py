@@ -13,7 +13,6 @@ from pandaprobe_otel_integrations._json import Content, Object, integer, items, 
 from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 Attributes = dict[str, Any]
@@ -265,12 +264,15 @@ class Endpoint:
         """Return the members of an answer without a place in a table, and the counts without an attribute."""
         return beside(body, self.answered, self.service.counted, self.service.member)
 
-    def merged(self, events: Events) -> Body:
-        """Return the last event."""
-        return obj(last_data(events))
+    def merged(self, events: Iterable[Object]) -> Body:
+        """Return the events of a stream as one answer; here, the last one."""
+        last: Body = {}
+        for event in events:
+            last = event
+        return last
 
-    def is_output(self, event: Event) -> bool:
-        """Return False: there is no first token."""
+    def is_output(self, event: Object) -> bool:
+        """Return whether an event carries a part of the answer. Here, there is no first token."""
         return False
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -16,30 +15,25 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, SPAN_KEY, restore
-from pandaprobe_otel_integrations._streams import decoding, event_frames, ndjson, sse
-from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
-from pandaprobe_otel_integrations._streams.reading import observed
+from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody, observed
+from pandaprobe_otel_integrations._streams.decoding import decoded
+from pandaprobe_otel_integrations._streams.events import EVENTS, arrival, blocks_in
 from pandaprobe_otel_integrations._streams.text_runs import joined
 
 # -- reading the content of an HTTP response of httpx or httpx2, with attributes that both have ------------------------
 
-_JSON_TYPE: Final = "application/json"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyFormat:
-    """Encoding and type of a body, kept in place of the response, which must stay collectable."""
+class BodyFormat(NamedTuple):
+    """Type and encoding of a body, kept in place of the response, which must stay collectable."""
 
     content_type: str
-    content_encoding: str
+    content_encoding: str = ""
 
     @classmethod
     def of(cls, response: Any) -> BodyFormat:
         """Return the format by the response's headers."""
         headers = response.headers
-        return cls(
-            content_type=headers.get("content-type") or "", content_encoding=headers.get("content-encoding") or ""
-        )
+        return cls(headers.get("content-type") or "", headers.get("content-encoding") or "")
 
 
 class Said(NamedTuple):
@@ -64,65 +58,25 @@ def content_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     content: bytes = response.content
     if content.startswith(b"{"):
         return object_from_json(content)
-    written = BodyFormat.of(response)
-    return _read(b"".join(_unframed([content], written)), written.content_type, endpoint)[0]
+    written = BodyFormat(response.headers.get("content-type") or "")
+    return content_along(BodyRecord([content], [], "read", None), written, endpoint).body
 
 
 def content_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
     """Return the content of a body that was recorded while the app read it."""
-    chunks: Sequence[bytes] = record.chunks
-    if written.content_encoding:
-        chunks = list(decoding.decoded(chunks, written.content_encoding))
-    chunks = _unframed(chunks, written)
+    content_type, encoding = written
+    chunks = [*decoded(record.chunks, encoding)] if encoding else record.chunks
+    chunks, blocks = blocks_in(chunks, content_type)
+    if blocks is not None:
+        end = blocks.first(endpoint.is_output)
+        output_at = None if end is None else arrival(end, map(len, chunks), record.times_ns)
+        is_whole = record.end == "terminal" or (record.is_read and record.is_cut)
+        return Said(endpoint.merged(joined(blocks, endpoint.growing)), output_at, is_whole)
     content = b"".join(chunks)
-    if content.startswith(b"{") and written.content_type == _JSON_TYPE:
-        whole = object_from_json(content)
-        return Said(whole, None, whole is not None or record.is_read)
-    body, output_at = _read(content, written.content_type, endpoint)
-    if output_at is not None:
-        sizes = (len(chunk) for chunk in chunks)
-        output_at = sse.arrival(output_at, sizes, record.times_ns)
-    return Said(body, output_at, _is_whole(record, content, written.content_type))
-
-
-def _unframed(chunks: Sequence[bytes], written: BodyFormat) -> Sequence[bytes]:
-    """Return the chunks of AWS's frames as server-sent events, chunk by chunk; all others unchanged."""
-    if event_frames.TYPE not in written.content_type:
-        return chunks
-    first = next((chunk for chunk in chunks if chunk), b"")
-    return list(event_frames.as_events(chunks)) if event_frames.starts(first) else chunks
-
-
-def _is_whole(record: BodyRecord, content: bytes, content_type: str) -> bool:
-    if record.end == "terminal":
-        return True
-    if _has_events(content, content_type):
-        return record.is_read and record.is_cut
-    return record.is_read
-
-
-def _has_events(content: bytes, content_type: str) -> bool:
-    return _is_stream(content_type) or sse.looks_like_events(content) or ndjson.is_lines(content_type)
-
-
-def _is_stream(content_type: str) -> bool:
-    return "event-stream" in content_type or event_frames.TYPE in content_type
-
-
-def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:
-    # Cohere's clients for other clouds replace the events by lines of JSON, and leave the type as it was.
-    if ndjson.is_lines(content_type) or (_is_stream(content_type) and content.startswith(b"{")):
-        return _merged(ndjson.parse(content), endpoint)
-    if _is_stream(content_type) or sse.looks_like_events(content):
-        return _merged(sse.parse(content), endpoint)
-    if (binary := getattr(endpoint, "binary", None)) is not None and "json" not in content_type:
-        return binary(content, content_type), 1
-    return object_from_json(content), None
-
-
-def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | None]:
-    first = next((event.ends_at for event in events.items if endpoint.is_output(event)), None)
-    return endpoint.merged(joined(events, endpoint.growing)), first
+    if "json" not in content_type and (binary := getattr(endpoint, "binary", None)) is not None:
+        return Said(binary(content, content_type), next(iter(record.times_ns), None), record.is_read)
+    body = object_from_json(content)
+    return Said(body, None, body is not None or record.is_read)
 
 
 # -- one model call over HTTP: its span, and the body that the app reads after the call has returned -------------------
@@ -130,7 +84,7 @@ def _merged(events: sse.Events, endpoint: Endpoint) -> tuple[Body | None, int | 
 _CALL_KEY: Final = "pandaprobe-http-call"
 ERROR_STATUS: Final = 400
 """Lowest status of a refused request."""
-_EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
+_EVENTS: Final = BodyFormat(EVENTS)
 
 B = TypeVar("B", bound=ObservedBody)
 
@@ -256,8 +210,11 @@ class HttpCall:
         finally:
             span.end(record.times_ns[-1] if record.times_ns else None)
 
+    def _said(self, record: BodyRecord) -> Said:
+        return content_along(record, self._written, self._model_call.endpoint)
+
     def _record_body(self, record: BodyRecord) -> None:
-        said = content_along(record, self._written, self._model_call.endpoint)
+        said = self._said(record)
         if self._refused_with is not None:
             self._model_call.refused(self._refused_with, said.body)
             return

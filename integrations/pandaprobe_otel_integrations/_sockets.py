@@ -17,8 +17,8 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._spans import is_taken
-from pandaprobe_otel_integrations._streams import sse
 from pandaprobe_otel_integrations._streams.body import End, ObservedBody
+from pandaprobe_otel_integrations._streams.events import written
 
 
 class Listener(Protocol):
@@ -131,7 +131,7 @@ class LiveCall:
     def keep(self, message: bytes) -> None:
         """Record a JSON message of the service."""
         if self._body is not None:
-            self._body.keep(sse.written(message))
+            self._body.keep(written(message))
 
     def end(self, how: End) -> None:
         """End the turn."""

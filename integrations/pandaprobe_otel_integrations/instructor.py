@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_inside
-from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
+from pandaprobe_otel_integrations._streams.body import MAX_ITEMS
 
 __all__ = ["InstructorInstrumentor"]
 

@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._budgets import permitted
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http import around, around_async
+from pandaprobe_otel_integrations._http import Begun, HttpCall, Said, around, around_async
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._json import items, obj, string
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
@@ -30,9 +30,7 @@ from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, Wrapp
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import is_taken, restore
-from pandaprobe_otel_integrations._streams.body import BodyRecord, End
-from pandaprobe_otel_integrations._streams.reading import ObservedItems
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedItems
 
 __all__ = ["LiteLLMInstrumentor"]
 
@@ -271,61 +269,42 @@ def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attribute
 # -- the result of a call: an answer in one piece, or a stream that the app reads --------------------------------------
 
 
-class FunctionCall:
-    """One call of a function of litellm, until it returns."""
+class FunctionCall(HttpCall):
+    """One call of a function of litellm, until it returns or its stream ends. Of a stream, only the chunks are kept."""
 
-    __slots__ = ("_call", "_context", "_function", "_logging", "_provider")
+    __slots__ = ("_context", "_function", "_kept", "_logging", "_model", "_provider", "is_being_read", "items")
 
-    def __init__(
-        self, call: ModelCall, context: Context, function: Function, logging: Any, provider: str | None
-    ) -> None:
+    items: ObservedItems
+
+    def __init__(self, call: ModelCall, function: Function, logging: Any, provider: str | None) -> None:
         """Create the call. `provider` is the provider that the span has at this point, by the conventions' names."""
-        self._call = call
+        super().__init__(None, call)
         self._provider = provider
-        self._context = context
+        self._context: Context | None = None
         self._function = function
         self._logging = logging
-
-    def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
-        """Take the function's result: an answer, or a stream, which is returned with its observer."""
-        stream = _stream_in(result)
-        if stream is not None:
-            return stream, ObservedStream(self._call, self._context, self._function, stream, result)
-        try:
-            if self._call.span.is_recording():
-                provider = _decided(self._logging)
-                if provider is not None and provider != self._provider:
-                    self._call.add({names.PROVIDER: provider})
-                self._call.answered(self._function.answer_of(result))
-        finally:
-            self._call.end()
-        return None
-
-    def raised(self, error: BaseException) -> None:
-        """Record that the function raised."""
-        self._call.raised(error)
-        self._call.end()
-
-    def returned(self) -> None:
-        """Do nothing: `take` has recorded the result."""
-
-
-class ObservedStream:
-    """The span of a stream. It ends with the stream, and keeps only the stream's chunks."""
-
-    __slots__ = ("_call", "_context", "_function", "_kept", "_model", "is_being_read", "items")
-
-    def __init__(self, call: ModelCall, context: Context, function: Function, stream: Any, shown: Any) -> None:
-        call.add({names.PROVIDER: _decided(getattr(stream, "logging_obj", None))})
-        self._call = call
-        self._context: Context | None = context
-        self._function = function
-        # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
-        self._kept: Sequence[Any] = getattr(stream, "chunks", ())
+        self._kept: Sequence[Any] = ()
         self._model: str | None = None
         self.is_being_read = False
-        self.items = ObservedItems(self._end)
-        self.items.watch(shown)
+
+    def context(self, context: Context) -> Context:
+        """Return the context of the call, which is kept for the first chunk of a stream."""
+        self._context = super().context(context)
+        return self._context
+
+    def take(self, result: Any) -> None:
+        """Take the function's result: an answer, or a stream, which gets this call as its observer."""
+        stream = _stream_in(result)
+        decided = _decided(self._logging if stream is None else getattr(stream, "logging_obj", None))
+        if decided != self._provider:
+            self.add({names.PROVIDER: decided})
+        if stream is None:
+            self.answered(self._function.answer_of(result))
+            return
+        # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
+        self._kept = getattr(stream, "chunks", ())
+        self.items = self.read_through(result, ObservedItems)
+        setattr(stream, STREAM, self)
 
     def enter(self) -> Token[Context] | None:
         """Prepare the context before each chunk. Some providers send the request only then, as part of this call."""
@@ -339,37 +318,21 @@ class ObservedStream:
         if token is not None:
             restore(token)
 
-    def ended(self, stream: Any, how: End, error: BaseException | None = None) -> None:
-        """Record that the stream is exhausted, closed or broken."""
+    def ends(self, stream: Any) -> ObservedItems:
+        """Return the observed items of a stream that is exhausted, closed or broken."""
         # The app's chunks name the model that the app asked for. The stream names the model that answered.
         self._model = string(getattr(stream, "_provider_response_model", None))
-        self.items.end(how, error)
+        return self.items
 
-    def _end(self, record: BodyRecord) -> None:
-        guarded(self._record, record)
-        self._call.end(record.times_ns[-1] if record.times_ns else None)
-
-    def _record(self, record: BodyRecord) -> None:
-        if record.error is not None and not isinstance(record.error, GeneratorExit):
-            self._call.raised(record.error)
-        if not self._call.span.is_recording():
-            return
-        events = [Event(None, self._function.chunk_of(chunk), 0) for chunk in record.chunks]
-        endpoint = self._call.endpoint
-        first = next((at for at, event in enumerate(events) if endpoint.is_output(event)), None)
-        if first is not None:
-            elapsed_s = max(0, record.times_ns[first] - self._call.started_ns) / 1e9
-            self._call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
-        merged = {**endpoint.merged(Events(events))}
-        merged["usage"] = merged.get("usage") or self._usage()
-        merged["model"] = self._model or merged.get("model")
-        self._call.answered(merged)
-        if record.end != "terminal" and not record.is_cut:
-            self._call.left()
-
-    def _usage(self) -> Body:
+    def _said(self, record: BodyRecord) -> Said:
+        endpoint = self._function.endpoint
+        chunks = [*map(self._function.chunk_of, record.chunks)]
+        output_at = (at for at, chunk in zip(record.times_ns, chunks, strict=False) if endpoint.is_output(chunk))
+        merged = {**endpoint.merged(chunks)}
         usages = (getattr(chunk, "usage", None) for chunk in reversed(self._kept))
-        return obj(next((usage for usage in usages if usage is not None), None))
+        merged["usage"] = merged.get("usage") or obj(next((usage for usage in usages if usage is not None), None))
+        merged["model"] = self._model or merged.get("model")
+        return Said(merged, next(output_at, None), record.is_cut)
 
 
 def _decided(logging: Any) -> str | None:
@@ -396,7 +359,7 @@ class CallHooks:
 
         def hook(original: OriginalCall) -> Any:
             opened = guarded(self._open, function, original)
-            return around(opened, permitted(original, lambda: original), show=_show)
+            return around(opened, permitted(original, lambda: original), show=FunctionCall.take)
 
         return hook
 
@@ -405,11 +368,11 @@ class CallHooks:
 
         async def hook(original: OriginalCall) -> Any:
             opened = guarded(self._open, function, original)
-            return await around_async(opened, permitted(original, lambda: original), show=_show)
+            return await around_async(opened, permitted(original, lambda: original), show=FunctionCall.take)
 
         return hook
 
-    def _open(self, function: Function, original: OriginalCall) -> tuple[FunctionCall, Context] | None:
+    def _open(self, function: Function, original: OriginalCall) -> Begun[FunctionCall] | None:
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; each attempt is a call.
         if is_taken(context) or original.kwargs.get("fallbacks") or not self._gate(None):
@@ -418,16 +381,10 @@ class CallHooks:
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
         body = {**sent(request), "model": model}
         place = place_of_call(request, provider)
-        call = ModelCall(self._recorder, function.endpoint, body, place, context)
-        within = call.context(context)
+        model_call = ModelCall(self._recorder, function.endpoint, body, place, context)
         logging = original.kwargs.get("litellm_logging_obj")
-        return FunctionCall(call, within, function, logging, place[names.PROVIDER]), within
-
-
-def _show(call: FunctionCall, result: Any) -> None:
-    observed = call.take(result)
-    if observed is not None:
-        setattr(observed[0], STREAM, observed[1])
+        call = FunctionCall(model_call, function, logging, place[names.PROVIDER])
+        return call, call.context(context)
 
 
 class StreamHooks:
@@ -435,34 +392,34 @@ class StreamHooks:
 
     def next(self, original: OriginalCall) -> Any:
         """Wrap `__next__`."""
-        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
-        if observed is None:
+        call: FunctionCall | None = original.owner.__dict__.get(STREAM)
+        if call is None:
             return original()
-        token = observed.enter()
+        token = call.enter()
         try:
             chunk = original()
         except BaseException as error:
-            _record_end(observed, original.owner, error)
+            call.ends(original.owner).raised(error)
             raise
         finally:
-            observed.leave(token)
-        observed.items.keep(chunk)
+            call.leave(token)
+        call.items.keep(chunk)
         return chunk
 
     async def next_async(self, original: OriginalCall) -> Any:
         """Wrap `__anext__`."""
-        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
-        if observed is None:
+        call: FunctionCall | None = original.owner.__dict__.get(STREAM)
+        if call is None:
             return await original()
-        token = observed.enter()
+        token = call.enter()
         try:
             chunk = await original()
         except BaseException as error:
-            _record_end(observed, original.owner, error)
+            call.ends(original.owner).raised(error)
             raise
         finally:
-            observed.leave(token)
-        observed.items.keep(chunk)
+            call.leave(token)
+        call.items.keep(chunk)
         return chunk
 
     def close(self, original: OriginalCall) -> Any:
@@ -470,17 +427,10 @@ class StreamHooks:
 
         litellm also closes an exhausted or broken stream, and reports its end later.
         """
-        observed: ObservedStream | None = original.owner.__dict__.get(STREAM)
-        if observed is not None and not observed.is_being_read:
-            observed.ended(original.owner, "closed")
+        call: FunctionCall | None = original.owner.__dict__.get(STREAM)
+        if call is not None and not call.is_being_read:
+            call.ends(original.owner).end("closed")
         return original()
-
-
-def _record_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
-        observed.ended(stream, "read")
-    else:
-        observed.ended(stream, "failed", error)
 
 
 class LiteLLMInstrumentor(Integration):

@@ -46,7 +46,6 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 __all__ = ["MistralInstrumentor"]
 
@@ -141,21 +140,17 @@ class Documents(Endpoint):
 class MistralTranscription(Transcription):
     """Sound as text."""
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the whole text of the last event, or the text received so far."""
-        read = [obj(event.data) for event in events.items]
+        read = [*events]
         last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
         if last is not None:
             return last
-        return {"text": "".join(string(event.get("text")) or "" for event in read if _is_piece(event))}
+        return {"text": "".join(string(event.get("text")) or "" for event in read if self.is_output(event))}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first piece of text."""
-        return _is_piece(obj(event.data))
-
-
-def _is_piece(event: Body) -> bool:
-    return event.get("type") == "transcription.text.delta"
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a piece of text."""
+        return event.get("type") == "transcription.text.delta"
 
 
 # -- `POST /conversations`: a model or an agent answers, and the service keeps the conversation ------------------------
@@ -248,14 +243,13 @@ class Conversations(Endpoint):
         """Return the texts and calls."""
         return _output(body)
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""
-        return merged_events(obj(event.data) for event in events.items)
+        return merged_events(events)
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first event after the announcement."""
-        kind = string(obj(event.data).get("type")) or event.name or ""
-        return not kind.startswith("conversation.")
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event comes after the announcement."""
+        return not str(event.get("type")).startswith("conversation.")
 
 
 # -- the calls of Mistral's API. Its chat is OpenAI's protocol with some members of its own ----------------------------

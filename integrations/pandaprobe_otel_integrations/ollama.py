@@ -42,7 +42,6 @@ from pandaprobe_otel_integrations._other_members import joined, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._servers import Places, place_of
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 __all__ = ["OllamaInstrumentor"]
 
@@ -150,12 +149,11 @@ class Chat(Endpoint):
         """Return whether the answer is done. Old versions send no finish reason."""
         return body.get("done") is True
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}
         said: dict[str, Any] = {}
-        for event in events.items:
-            chunk = obj(event.data)
+        for chunk in events:
             whole |= {key: value for key, value in chunk.items() if value is not None and key not in _SAID}
             if probable := chunk.get("logprobs"):
                 whole["logprobs"] = [*items(whole.get("logprobs")), *items(probable)]
@@ -167,9 +165,9 @@ class Chat(Endpoint):
                     )
         return {**whole, **said, "message": said}
 
-    def is_output(self, event: Event) -> bool:
+    def is_output(self, event: Object) -> bool:
         """Return True for every chunk except an error."""
-        return "error" not in obj(event.data)
+        return "error" not in event
 
     def _message(self, body: Body) -> Object:
         return obj(body.get("message"))

@@ -18,8 +18,7 @@ from anthropic_traffic import (
     message,
 )
 from pandaprobe_otel.registry import instrument, uninstrument
-from pandaprobe_otel_integrations._streams.body import ObservedBody
-from pandaprobe_otel_integrations._streams.reading import observed
+from pandaprobe_otel_integrations._streams.body import ObservedBody, observed
 from provider_server import ProviderServer, events_reply, json_reply
 from span_recorder import SpanRecorder
 

@@ -21,7 +21,6 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
@@ -85,13 +84,13 @@ class ChatCompletions(Endpoint):
             failure=self.failure(body),
         )
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one completion."""
-        return merged_chunks(event.data for event in events.items)
+        return merged_chunks(events)
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first chunk with a choice. Azure sends content filter results before it."""
-        return bool(objects(obj(event.data).get("choices")))
+    def is_output(self, event: Object) -> bool:
+        """Return whether the chunk has a choice. Azure sends content filter results before the first one."""
+        return bool(objects(event.get("choices")))
 
 
 def _without_groq(body: Body) -> Body:

@@ -190,13 +190,13 @@ _STREAMED_CHOICE: Final = frozenset(
 )
 
 
-def merged_chunks(chunks: Iterable[Any]) -> Body:
+def merged_chunks(chunks: Iterable[Object]) -> Body:
     """Return the completion of the chunks, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     # This runs for every chunk of a stream, so it makes no avoidable calls.
     for chunk in chunks:
-        for key, value in obj(chunk).items():
+        for key, value in chunk.items():
             if not value:
                 continue
             if key == "choices":

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Partly, question
-from pandaprobe_otel_integrations._json import items, obj, objects, string
+from pandaprobe_otel_integrations._json import Object, items, objects, string
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 # -- files that are sent with a request: the span names them and does not contain them ---------------------------------
 
@@ -75,18 +75,18 @@ class Speech(Endpoint):
         """Return whether the stream has come to its end."""
         return body.get("is_whole") is True
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the pieces of sound as one."""
-        read = [obj(event.data) for event in events.items]
+        read = [*events]
         sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
         usage = next((event["usage"] for event in read if "usage" in event), None)
         error = next((event["error"] for event in read if "error" in event), None)
         is_whole = any(event.get("type") == "speech.audio.done" for event in read)
         return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "is_whole": is_whole}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first sound."""
-        return "audio" in obj(event.data)
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a piece of sound."""
+        return "audio" in event
 
 
 def _transcribed(text: Any) -> list[Part]:
@@ -114,18 +114,18 @@ class Transcription(Endpoint):
         """Return whether the stream has come to its end."""
         return str(body.get("type")).endswith(".done")
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the whole text of the last event, or the text received so far."""
-        read = [obj(event.data) for event in events.items]
+        read = [*events]
         last = next((event for event in reversed(read) if "text" in event and "delta" not in event), None)
         if last is not None and last.get("type") == "transcript.text.done":
             return last
         error = next((event["error"] for event in read if "error" in event), None)
         return {"text": "".join(string(event.get("delta")) or "" for event in read), "error": error}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first piece of text."""
-        return "delta" in obj(event.data)
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a piece of text."""
+        return "delta" in event
 
 
 # -- `POST /images/generations`, `/images/edits` and `/images/variations`. The images themselves are never recorded ----
@@ -166,16 +166,16 @@ class Images(Endpoint):
         """Return whether the stream has come to its end."""
         return str(body.get("type")).endswith(".completed")
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the final image of a stream, or the last unfinished one if the stream broke off."""
-        last = obj(last_data(events))
+        last = super().merged(events)
         if "b64_json" not in last:
             return last
         return {**last, "data": [{"b64_json": last["b64_json"]}]}
 
-    def is_output(self, event: Event) -> bool:
+    def is_output(self, event: Object) -> bool:
         """Return whether the event is any image, including unfinished ones."""
-        return "b64_json" in obj(event.data)
+        return "b64_json" in event
 
 
 # -- the endpoints for pictures and sound, which other services also have ----------------------------------------------

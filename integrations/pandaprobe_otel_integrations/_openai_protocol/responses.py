@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -35,7 +35,6 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
 from pandaprobe_otel_integrations._other_members import RESPONSE, beside, pieces, reading, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 # -- the items of a response's input and output as messages in the conventions' form -----------------------------------
 
@@ -248,22 +247,6 @@ _DELTAS: Final = {
 }
 
 
-def merged_events(events: Sequence[Object]) -> Body:
-    """Return the response of the final event. If it is missing or empty, return the merged deltas."""
-    response: dict[str, Any] = {}
-    for event in events:
-        if carried := obj(event.get("response")):
-            response.update(carried)
-            if string(event.get("type")) in _FINAL_EVENTS:
-                break
-        elif event.get("type") == "error":
-            response["error"] = event.get("error") or dict(event)
-    # Some services leave the output of the final response empty.
-    if not items(response.get("output")):
-        response["output"] = _output(events)
-    return response
-
-
 def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
     found: dict[int, _Item] = {}
     for event in events:
@@ -395,13 +378,23 @@ class Responses(Endpoint):
         known = self.answered - {"instructions"} if body.get("prompt") else self.answered
         return beside(body, known, COUNTED)
 
-    def merged(self, events: Events) -> Body:
-        """Return the response of the last event, or the merged earlier events."""
-        return merged_events([obj(event.data) for event in events.items])
+    def merged(self, events: Iterable[Object]) -> Body:
+        """Return the response of the final event. If it is missing or empty, return the merged deltas."""
+        read = [*events]
+        response: dict[str, Any] = {}
+        for event in read:
+            if carried := obj(event.get("response")):
+                response.update(carried)
+                if string(event.get("type")) in _FINAL_EVENTS:
+                    break
+            elif event.get("type") == "error":
+                response["error"] = event.get("error") or dict(event)
+        # Some services leave the output of the final response empty.
+        return response if items(response.get("output")) else {**response, "output": _output(read)}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first about output; the events before it only announce the start of work."""
-        kind = string(obj(event.data).get("type")) or event.name
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is about output; the first events only announce the start of work."""
+        kind = string(event.get("type"))
         return kind is not None and kind not in _PREPARATIONS
 
 

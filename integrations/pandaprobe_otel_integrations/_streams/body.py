@@ -1,12 +1,13 @@
-"""A response body during reading: its chunks, their times, and exactly one end."""
+"""A response body during reading: its chunks, their times, and exactly one end; and the streams that are observed."""
 
 from __future__ import annotations
 
 import re
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from time import time_ns
 from typing import Any, Final, Literal, NamedTuple
 
@@ -140,8 +141,131 @@ class ObservedBody:
         else:
             guarded(on_end, record)
 
+    def raised(self, error: BaseException) -> None:
+        """End the body with an exception of reading, which is also how an iterator ends."""
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self.end("read")
+        else:
+            self.end("failed", error)
+
     def abandon(self) -> None:
         """Never end the body: another body takes its place, or it belongs to the parent process of this fork."""
         self._once.acquire(blocking=False)
         self._on_end = None
         open_bodies.remove(self)
+
+
+# -- A stream of objects: like a body of bytes, but the objects are read only at the end ------------------------------
+
+MAX_ITEMS: Final = 200_000
+"""Number of objects of a stream that are kept. For later objects, only the time is recorded."""
+
+
+class ObservedItems(ObservedBody):
+    """Receives every object that the app pulls. The library keeps them itself, so a reference costs nothing."""
+
+    __slots__ = ()
+
+    def keep(self, chunk: Any) -> None:
+        """Keep one object. This costs two appends."""
+        self._times_ns.append(time_ns())
+        if len(self._chunks) < MAX_ITEMS:
+            self._chunks.append(chunk)
+
+
+# -- iterators and byte streams that pass on their items, errors and ends, and show them to an ObservedBody ------------
+
+
+class Reading:
+    """An iterator rather than a generator: it saves one frame per chunk, and never needs to be closed."""
+
+    __slots__ = ("_items", "_keep", "body")
+
+    def __init__(self, items: Any, body: ObservedBody) -> None:
+        self._items = items
+        self._keep = body.keep
+        self.body = body
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            item = next(self._items)
+        except BaseException as error:
+            self.body.raised(error)
+            raise
+        self._keep(item)
+        return item
+
+
+class AsyncReading(Reading):
+    """The async form. It has an async generator's methods, because httpx2 closes the stream's own generator early."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            item = await anext(self._items)
+        except BaseException as error:
+            self.body.raised(error)
+            raise
+        self._keep(item)
+        return item
+
+    async def asend(self, value: Any) -> Any:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Any:
+        return await self._items.athrow(*error)
+
+    async def aclose(self) -> None:
+        close = getattr(self._items, "aclose", None)
+        if close is not None:
+            await close()
+
+
+_BASE_NAMES: Final = frozenset({"SyncByteStream", "AsyncByteStream"})
+
+
+def observed(stream: Any, body: ObservedBody) -> Any:
+    """Return a stream that replaces `stream`: same bytes, same errors, same attributes. `body` sees all bytes."""
+    return _tee_class(stream.__class__)(stream, body)
+
+
+@cache
+def _tee_class(kind: type[Any]) -> type[Any]:
+    bases = tuple(base for base in kind.__mro__ if base.__name__ in _BASE_NAMES)
+    return type("ObservedByteStream", (_Tee, *bases), {})
+
+
+class _Tee:
+    def __init__(self, stream: Any, body: ObservedBody) -> None:
+        self._observed_stream = stream
+        self._observed_body = body
+        # anthropic reads this attribute at every event; the lookup of a missing one would take longer than all other
+        # work here.
+        self.stream_observer = getattr(stream, "stream_observer", None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return Reading(iter(self._observed_stream), self._observed_body)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return AsyncReading(aiter(self._observed_stream), self._observed_body)
+
+    def close(self) -> None:
+        self._observed_body.end("closed")
+        self._observed_stream.close()
+
+    async def aclose(self) -> None:
+        self._observed_body.end("closed")
+        await self._observed_stream.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        # httpx2 reads `elapsed` from the stream; other attributes of the original are available as well.
+        if name.startswith("_observed_"):
+            raise AttributeError(name)
+        return getattr(self._observed_stream, name)

@@ -9,7 +9,7 @@ else are decoded separately.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from itertools import islice
 from operator import getitem
@@ -17,8 +17,11 @@ from typing import Any, Final
 
 import orjson
 
-from .sse import Blocks, Event, Events, Read
+from pandaprobe_otel_integrations._json import Object, obj
 
+from .events import Blocks
+
+Read = Callable[[bytes], Any]
 Place = tuple[str | int, ...]
 """The path to a text inside an event's JSON: members and indexes; the last one is a member."""
 _CONSTANT: Final = frozenset({"type", "role", "index", "id"})
@@ -38,9 +41,10 @@ class Growth:
         self._below = below
         self._texts = texts
 
-    def place(self, event: Event) -> Place | None:
+    def place(self, event: Object) -> Place | None:
         """Return the place of the text; None if there is none, or if the event adds anything else."""
-        value, steps = event.data, list[str | int]()
+        value: Any = event
+        steps: list[str | int] = []
         below = iter(self._below)
         texts: Any = self._texts
         while value.__class__ is not str:
@@ -77,43 +81,27 @@ _ESCAPE: Final = (
 )
 _TEXT: Final = re.compile(rb'[^"\\]*(?:%b[^"\\]*)*' % _ESCAPE)
 # Padding at the end of events, which hides the length of the texts, and extra white space (Anthropic).
-_END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
+_END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?(?:\s*\})+\s*\Z')
 
 
-def joined(events: Events, growing: Growth | None) -> Events:
-    """Return the same events with each run merged into one event, without `ends_at`.
-
-    If the source of the events is unknown, return `events` itself.
-    """
-    blocks = events.blocks
-    return events if blocks is None else Events(_Joined(blocks, growing), blocks)
-
-
-class _Joined:
-    """The events of a body, parsed on request."""
-
-    __slots__ = ("_blocks", "_growing")
-
-    def __init__(self, blocks: Blocks, growing: Growth | None) -> None:
-        self._blocks = blocks
-        self._growing = growing
-
-    def __iter__(self) -> Iterator[Event]:
-        blocks, read, growing = self._blocks.split(), self._blocks.read, self._growing
-        at = misses = 0
-        while at < len(blocks):
-            block = blocks[at]
-            at += 1
-            event = read(block)
-            if event is None:
-                continue
-            if growing is not None and misses < MAX_MISSES and at < len(blocks):
-                place = growing.place(event)
-                if place is not None:
-                    count = _grow(event.data, place, block, read, blocks, at)
-                    misses = 0 if count else misses + 1
-                    at += count
-            yield event
+def joined(blocks: Blocks, growing: Growth | None) -> Iterator[Object]:
+    """Yield the JSON of the events, with each run merged into one event."""
+    found, read = blocks.items, blocks.read
+    at = misses = 0
+    while at < len(found):
+        block = found[at]
+        at += 1
+        data = read(block)
+        if data is None:
+            continue
+        event = obj(data)
+        if growing is not None and misses < MAX_MISSES and at < len(found):
+            place = growing.place(event)
+            if place is not None:
+                count = _grow(event, place, block, read, found, at)
+                misses = 0 if count else misses + 1
+                at += count
+        yield event
 
 
 def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[bytes], at: int) -> int:
@@ -131,12 +119,13 @@ def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[by
 class _Run:
     """The bytes that all events of a run share: those before and after the text."""
 
-    __slots__ = ("_head", "_stem", "_tail", "_tails")
+    __slots__ = ("_braces", "_head", "_stem", "_tail", "_tails")
 
     def __init__(self, head: bytes, tail: bytes) -> None:
         self._head = head
         self._tail = tail
         self._stem = _END.sub(b"", tail)
+        self._braces = tail.count(b"}", len(self._stem))
         self._tails = {tail}
 
     def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
@@ -169,10 +158,11 @@ class _Run:
         return _texts_at_first(found)
 
     def _is_alike(self, tail: bytes) -> bool:
-        alike = tail.startswith(self._stem) and _END.match(tail, len(self._stem)) is not None
+        end = len(self._stem)
+        alike = tail.startswith(self._stem) and _END.match(tail, end) and tail.count(b"}", end) == self._braces
         if alike and len(self._tails) < MAX_TAILS:
             self._tails.add(tail)
-        return alike
+        return bool(alike)
 
 
 def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | None:
@@ -187,7 +177,7 @@ def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | Non
         return None
     # Check that the text is at this place: without it, the place must be empty.
     bare = read(head + tail)
-    return run if bare is not None and reduce(getitem, place, bare.data) == "" else None
+    return run if bare is not None and reduce(getitem, place, bare) == "" else None
 
 
 def _texts_at_first(pieces: list[bytes]) -> list[bytes]:

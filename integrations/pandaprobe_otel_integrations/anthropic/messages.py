@@ -33,7 +33,6 @@ from pandaprobe_otel_integrations._other_members import (
 )
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- content blocks of Anthropic's messages as parts in the conventions' form ------------------------------------------
@@ -286,10 +285,10 @@ class Messages(Endpoint):
         """Return the blocks of the message."""
         return block_parts(body.get("content"))
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one message."""
-        return merged_events(obj(event.data) for event in events.items)
+        return merged_events(events)
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first content; `message_start` and `ping` only announce it."""
-        return obj(event.data).get("type") in ("content_block_start", "content_block_delta")
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event carries content; `message_start` and `ping` only announce it."""
+        return event.get("type") in ("content_block_start", "content_block_delta")

@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
+from pandaprobe_otel_integrations._streams.events import FRAMES
 from pandaprobe_otel_integrations.bedrock.body_reading import (
     ObservedEvents,
     ObservedReads,
@@ -35,7 +36,8 @@ _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
 _OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream"}
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
-_JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
+_JSON: Final = BodyFormat("application/json")
+_FRAMES: Final = BodyFormat(FRAMES)
 _COUNTS: Final = {
     "inputTokens": "x-amzn-bedrock-input-token-count",
     "outputTokens": "x-amzn-bedrock-output-token-count",
@@ -108,7 +110,7 @@ def _show(call: HttpCall, response: Any) -> None:
 
 
 def _observe(stream: Any, call: HttpCall) -> None:
-    observe_events(stream, call.read_through(stream, ObservedEvents))
+    observe_events(stream, call.read_through(stream, ObservedEvents, _FRAMES))
 
 
 def _counted(headers: Body) -> Body:

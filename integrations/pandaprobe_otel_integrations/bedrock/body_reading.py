@@ -9,35 +9,31 @@ object.
 from __future__ import annotations
 
 import weakref
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from time import time_ns
-from typing import Any, Final
+from typing import Any
 
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._streams import sse
-from pandaprobe_otel_integrations._streams.body import MAX_BODY_BYTES, ObservedBody
-from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
-
-_HEADS: Final = {name: b"event: %b\ndata: " % name.encode() for name in ("chunk", "contentBlockDelta")}
-"""Starts of nearly all events. None of them is the last event."""
+from pandaprobe_otel_integrations._streams.body import MAX_BODY_BYTES, AsyncReading, ObservedBody, Reading
 
 
 class ObservedEvents(ObservedBody):
-    """Receives the messages of an event stream, which botocore has decoded, and keeps each as an event."""
+    """Receives the messages of an event stream, which botocore has decoded. They are written as events at the end."""
 
     __slots__ = ()
 
     def keep(self, chunk: Any) -> None:
-        """Keep one message. In most cases, this costs two appends and a concatenation."""
-        head, payload = _HEADS.get(chunk.headers.get(":event-type")), chunk.payload
-        if head is None or payload.find(b"\n") >= 0 or payload.find(b"\r") >= 0:
-            super().keep(guarded(_event, chunk) or b"")
-            return
+        """Keep one message. In most cases, this costs two appends."""
         self._times_ns.append(time_ns())
         if self._size <= MAX_BODY_BYTES:
-            self._chunks.append(b"%b%b\n\n" % (head, payload))
-            self._size += len(payload)
+            self._chunks.append(chunk)
+            self._size += len(chunk.payload)
+        # The last event has the counts of a conversation, or is an error, which has another header. At an error, the
+        # client raises an exception that may keep the stream alive.
+        if chunk.headers.get(":event-type") in (None, "metadata"):
+            self.end("terminal")
 
 
 class ObservedReads(ObservedBody):
@@ -57,7 +53,7 @@ class ObservedReads(ObservedBody):
 
 
 def observe_events(stream: Any, body: ObservedBody) -> None:
-    """Observe the events of an EventStream, each with its name."""
+    """Observe the messages of an EventStream."""
     events = stream._event_generator  # pyright: ignore[reportPrivateUsage]
     reading = AsyncReading if hasattr(events, "__anext__") else Reading
     stream._event_generator = reading(events, body)  # pyright: ignore[reportPrivateUsage]
@@ -75,14 +71,28 @@ def observe_bytes(streaming_body: Any, body: ObservedReads) -> None:
     else:
         _observe_close(streaming_body, body)
     if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is read
-        _observe_pieces(raw, body)
+
+        def aiter_raw(original: Callable[..., Any], *args: Any) -> AsyncReading:
+            return AsyncReading(original(*args), body)
+
+        _instead(raw, "aiter_raw", aiter_raw)
         _observe_close(streaming_body, body, "aclose")
         return
     content: Any = getattr(raw, "content", None)
     if _reads_asynchronously(content.__class__):
         raw.content = _Content(content, body)
-    else:
-        raw.read = _Source(raw, body).read
+        return
+
+    def read(original: Callable[..., bytes], *args: Any, **kwargs: Any) -> bytes:
+        try:
+            chunk = original(*args, **kwargs)
+        except BaseException as error:
+            body.raised(error)
+            raise
+        guarded(body.keep_read, chunk, args[0] if args else kwargs.get("amt"))
+        return chunk
+
+    _instead(raw, "read", read)
 
 
 @lru_cache(maxsize=16)
@@ -90,50 +100,22 @@ def _reads_asynchronously(kind: type[Any]) -> bool:
     return iscoroutinefunction(getattr(kind, "read", None))
 
 
-def _event(event: Any) -> bytes:
-    headers: Any = event.headers
-    name = headers.get(":event-type") or headers.get(":exception-type") or headers.get(":error-code") or "error"
-    return sse.written(event.payload, name)
-
-
 def _observe_close(owner: Any, body: ObservedBody, name: str = "close") -> None:
-    this = weakref.ref(owner)
-    kind: Any = owner.__class__
-
-    def close(*args: Any, **kwargs: Any) -> Any:
+    def close(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         body.end("closed")
-        return getattr(kind, name)(this(), *args, **kwargs)
+        return original(*args, **kwargs)
 
-    setattr(owner, name, close)
-
-
-def _observe_pieces(raw: Any, body: ObservedBody) -> None:
-    this = weakref.ref(raw)
-    kind: Any = raw.__class__
-
-    def aiter_raw(*args: Any, **kwargs: Any) -> AsyncReading:
-        return AsyncReading(kind.aiter_raw(this(), *args, **kwargs), body)
-
-    raw.aiter_raw = aiter_raw
+    _instead(owner, name, close)
 
 
-class _Source:
-    """Reads as the class of `raw` does, and notifies the observer."""
+def _instead(owner: Any, name: str, method: Callable[..., Any]) -> None:
+    """Replace a method of one object. The replacement gets the original, bound to the object, before its arguments."""
+    this, original = weakref.ref(owner), getattr(owner.__class__, name)
 
-    def __init__(self, raw: Any, body: ObservedReads) -> None:
-        self._raw = weakref.ref(raw)
-        self._kind: Any = raw.__class__
-        self._body = body
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return method(partial(original, this()), *args, **kwargs)
 
-    def read(self, *args: Any, **kwargs: Any) -> Any:
-        """Replace the method of the same name."""
-        try:
-            chunk = self._kind.read(self._raw(), *args, **kwargs)
-        except BaseException as error:
-            self._body.end("failed", error)
-            raise
-        guarded(self._body.keep_read, chunk, args[0] if args else kwargs.get("amt"))
-        return chunk
+    setattr(owner, name, replaced)
 
 
 class _Content:
@@ -148,7 +130,7 @@ class _Content:
         try:
             chunk = await self._observed_content.read(n)
         except BaseException as error:
-            self._observed_body.end("failed", error)
+            self._observed_body.raised(error)
             raise
         guarded(self._observed_body.keep_read, chunk, n)
         return chunk

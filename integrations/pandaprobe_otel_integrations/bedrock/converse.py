@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -22,8 +21,6 @@ from pandaprobe_otel_integrations._endpoint import (
 from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- content blocks of the Converse API as parts in the conventions' form ----------------------------------------------
@@ -131,10 +128,6 @@ _READERS: Final[Mapping[str, Reader]] = {
 
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
-TEXTS: Final[Mapping[str, Any]] = {"text": {}, "toolUse": {"input": {}}, "reasoningContent": {"text": {}}}
-"""The texts in a delta."""
-LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
-"""The event with the counts, or an error, for which the client raises an exception that may keep the stream alive."""
 
 
 def _guardrail(config: Any) -> str | None:
@@ -183,7 +176,6 @@ class Converse(Endpoint):
     """A conversation in the form that is the same for every model."""
 
     operation = "chat"
-    last_event: LastEvent | None = LAST_EVENT
     service = Service(usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")))
     request = {
         "model": (names.REQUEST_MODEL, string),
@@ -206,41 +198,40 @@ class Converse(Endpoint):
     elsewhere = ("modelId", "schemaVersion")
     reason = "stopReason"
     empty = ("output", "ResponseMetadata", "stream", METRICS)
-    growing = Growth("delta", texts=TEXTS)
+    growing = Growth(
+        "contentBlockDelta", "delta", texts={"text": {}, "toolUse": {"input": {}}, "reasoningContent": {"text": {}}}
+    )
 
     def output_parts(self, body: Body) -> list[Part]:
         """Return the blocks of the message."""
         return block_parts(objects(obj(obj(body.get("output")).get("message")).get("content")))
 
-    def merged(self, events: Events) -> Body:
-        """Return the events as one answer."""
-        return merged_events((event.name or "", obj(event.data)) for event in events.items)
+    def merged(self, events: Iterable[Object]) -> Body:
+        """Return the events as one answer. Each is an object under its name."""
+        whole: dict[str, Any] = {}
+        message: dict[str, Any] = {}
+        blocks: dict[int, dict[str, Any]] = {}
+        for name, data in ((name, obj(data)) for event in events for name, data in event.items()):
+            if name in _CONTENT:
+                index: Any = data.get("contentBlockIndex")
+                block = blocks.setdefault(index if isinstance(index, int) else 0, {})
+                _continue(block, obj(data.get("delta")))
+                block.update({kind: dict(obj(start)) for kind, start in obj(data.get("start")).items()})
+            elif name == "messageStart":
+                message["role"] = data.get("role")
+            elif name in ("messageStop", "metadata"):
+                whole.update((key, value) for key, value in data.items() if value is not None)
+            elif name == "error":
+                whole["error"] = data
+        message["content"] = [_cited_text(blocks[index]) for index in sorted(blocks) if blocks[index]]
+        return {**whole, "output": {"message": message}}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first content; `messageStart` only announces it."""
-        return event.name in ("contentBlockStart", "contentBlockDelta")
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is content; `messageStart` only announces it."""
+        return not _CONTENT.isdisjoint(event)
 
 
-def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
-    """Return the answer of the events with these names, in the form of an answer without streaming."""
-    whole: dict[str, Any] = {}
-    message: dict[str, Any] = {}
-    blocks: dict[int, dict[str, Any]] = {}
-    for name, data in events:
-        index: Any = data.get("contentBlockIndex")
-        block = blocks.setdefault(index if isinstance(index, int) else 0, {}) if name.startswith("contentB") else {}
-        if name == "contentBlockDelta":
-            _continue(block, obj(data.get("delta")))
-        elif name == "contentBlockStart":
-            block.update({kind: dict(obj(start)) for kind, start in obj(data.get("start")).items()})
-        elif name == "messageStart":
-            message["role"] = data.get("role")
-        elif name in ("messageStop", "metadata"):
-            whole.update((key, value) for key, value in data.items() if value is not None)
-        elif name.endswith("Exception"):
-            whole["error"] = {"type": name, "message": data.get("message")}
-    message["content"] = [_cited_text(blocks[index]) for index in sorted(blocks) if blocks[index]]
-    return {**whole, "output": {"message": message}}
+_CONTENT: Final = frozenset({"contentBlockStart", "contentBlockDelta"})
 
 
 def _continue(block: dict[str, Any], delta: Object) -> None:

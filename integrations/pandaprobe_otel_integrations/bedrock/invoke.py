@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode
-from binascii import a2b_base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Answer,
-    Attributes,
     Body,
     EmbeddingsEndpoint,
     Endpoint,
@@ -24,7 +20,6 @@ from pandaprobe_otel_integrations._endpoint import (
 from pandaprobe_otel_integrations._json import (
     Content,
     Object,
-    from_json,
     integer,
     number,
     obj,
@@ -36,16 +31,10 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatC
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._streams import ndjson
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
-from pandaprobe_otel_integrations._streams.text_runs import Growth, joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import (
     METRICS,
-    TEXTS,
     Converse,
-    merged_events,
     usage_attributes,
 )
 from pandaprobe_otel_integrations.cohere.chat import EMBEDDED, pictures
@@ -118,134 +107,51 @@ class Prompt(Endpoint):
         ]
         return {names.OUTPUT_MESSAGES: messages, **self.other_data(body)}
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer: each has a piece of the text, and the last ones have the other members."""
         texts: list[str] = []
         whole: dict[str, Any] = {}
-        for event in events.items:
-            chunk = obj(event.data)
+        for chunk in events:
             result = _results(chunk)[0]
             texts.append(_text(result))
             whole.update((name, value) for one in (chunk, result) for name, value in one.items() if value is not None)
         return {**{name: value for name, value in whole.items() if name not in _LISTS}, _TEXTS[0]: "".join(texts)}
 
-    def is_output(self, event: Event) -> bool:
+    def is_output(self, event: Object) -> bool:
         """Return True: every chunk is output."""
         return True
 
 
-_METRICS_NAME: Final = METRICS.encode()
-_HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
-_TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
-"""The text behind a chunk, with its padding."""
-_ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
-
-
-class Invocation(Endpoint):
+class _Invoked(Endpoint):
     """A call with a body in the model's own format. Bedrock's additions are the same for all: errors and counts."""
-
-    last_event = _ERROR
-
-    def __init__(self, model: Endpoint) -> None:
-        self.model = model
-        self.operation = model.operation
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the attributes that the model's reader finds."""
-        return self.model.request_attributes(body)
-
-    def request_content(self, body: Body) -> Content:
-        """Return the content that the model's reader finds."""
-        return self.model.request_content(body)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the model's answer, with Bedrock's counts if the answer has none."""
-        answer = self.model.answer(body, with_content=with_content)
+        answer = super().answer(body, with_content=with_content)
         if METRICS in body:
             for name, count in usage_attributes(body[METRICS]).items():
                 if answer.attributes.get(name) is None:
                     answer.attributes[name] = count
         return answer
 
-    def merged(self, events: Events) -> Body:
-        """Return the model's chunks as one answer."""
-        found = _Inside(events)
-        chunks = joined(ndjson.parse(found.lines()), self.model.growing)
-        return {**self.model.merged(chunks), **found.beside()}
+    def merged(self, events: Iterable[Object]) -> Body:
+        """Return the model's chunks as one answer. One of them has the counts, and an error is beside them."""
+        found: dict[str, Any] = {METRICS: None}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the chunk is output, as decided by the model's reader."""
-        chunk = _chunk(event)
-        return chunk is not None and self.model.is_output(chunk)
-
-
-def _chunk(event: Event) -> Event | None:
-    """Return the model's chunk inside an event of the stream."""
-    data = string(obj(event.data).get("bytes"))
-    return Event(None, from_json(b64decode(data)), event.ends_at) if data is not None else None
-
-
-class _Inside:
-    """The content of a stream's events: the model's chunks, as JSON, and Bedrock's own messages."""
-
-    def __init__(self, events: Events) -> None:
-        self._chunks: list[bytes] = []
-        self._error: Object | None = None
-        if events.blocks is not None:
-            self._add(events.blocks)
-
-    def _add(self, blocks: Blocks) -> None:
-        chunks = self._chunks
-        for block in blocks.split():
-            head = _HEAD.match(block)
-            if head is not None:
-                start = head.end()
-                end = block.find(b'"', start)
-                if block.find(b"\\", start, end) < 0 and _TAIL.fullmatch(block, end) is not None:
-                    chunks.append(a2b_base64(block[start:end]))
+        def chunks() -> Iterator[Object]:
+            for event in events:
+                if event.get("type") == "error":
+                    found.setdefault("error", event.get("error"))
                     continue
-            event = blocks.read(block)
-            if event is not None:
-                self._read(event)
+                found[METRICS] = found[METRICS] or event.get(METRICS)
+                yield event
 
-    def _read(self, event: Event) -> None:
-        data = obj(event.data)
-        if (carried := string(data.get("bytes"))) is not None:
-            self._chunks.append(a2b_base64(carried))
-        elif self._error is None and (event.name or "").endswith("Exception"):
-            self._error = {"type": event.name, "message": data.get("message")}
-
-    def lines(self) -> bytes:
-        """Return the chunks, each on its own line; line breaks in JSON are only white space."""
-        lines = b"\n".join(self._chunks)
-        if lines.count(b"\n") < len(self._chunks):
-            return lines
-        return b"\n".join([chunk.replace(b"\n", b" ") for chunk in self._chunks])
-
-    def beside(self) -> dict[str, Any]:
-        """Return the counts, which are in one of the chunks, and an error."""
-        told = [chunk for chunk in self._chunks if chunk.find(_METRICS_NAME) >= 0]
-        metered = (obj(obj(from_json(chunk)).get(METRICS)) for chunk in told)
-        counts = next((found for found in metered if found), None)
-        return {METRICS: counts} if self._error is None else {METRICS: counts, "error": self._error}
+        return {**super().merged(chunks()), **found}
 
 
-class Nova(Converse):
-    """Amazon's Nova: the bodies of the Converse API. A chunk contains the name of its event."""
-
-    growing = Growth("contentBlockDelta", "delta", texts=TEXTS)
-
-    def merged(self, events: Events) -> Body:
-        """Return the chunks as one answer."""
-        return merged_events(pair for event in events.items for pair in _named(event))
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first content."""
-        return any(name in ("contentBlockStart", "contentBlockDelta") for name, _ in _named(event))
-
-
-def _named(event: Event) -> Iterable[tuple[str, Object]]:
-    return [(name, obj(value)) for name, value in obj(event.data).items() if isinstance(value, dict)]
+def _invoked(model: type[Endpoint]) -> Endpoint:
+    kind: type[Endpoint] = type(model.__name__, (_Invoked, model), {})
+    return kind()
 
 
 class Chat(ForeignChatCompletions):
@@ -258,14 +164,12 @@ class Chat(ForeignChatCompletions):
         choices = [_choice(choice) for choice in objects(body.get("choices"))]
         return super().answer({**body, "choices": choices}, with_content=with_content)
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the merged chunks; some models have a `message` in place of a delta."""
-        chunks: list[Event] = []
-        for event in events.items:
-            data = obj(event.data)
-            choices = [_delta(_choice(choice)) for choice in objects(data.get("choices"))]
-            chunks.append(Event(event.name, {**data, "choices": choices}, event.ends_at))
-        return super().merged(Events(chunks))
+        return super().merged(
+            {**chunk, "choices": [_delta(_choice(choice)) for choice in objects(chunk.get("choices"))]}
+            for chunk in events
+        )
 
 
 def _choice(choice: Object) -> Object:
@@ -307,23 +211,23 @@ class Embeddings(EmbeddingsEndpoint):
     empty = ("id", "embeddingsByType", "data", "texts", "images", "response_type", METRICS)
 
 
-_EMBED: Final = Invocation(Embeddings())
-_RERANK: Final = Invocation(BedrockRerank())
-_NOVA: Final = Invocation(Nova())
-_INVOCATIONS: Final[Sequence[tuple[str, str, Invocation]]] = (
+_EMBED: Final = _invoked(Embeddings)
+_RERANK: Final = _invoked(BedrockRerank)
+_NOVA: Final = _invoked(Converse)
+_INVOCATIONS: Final[Sequence[tuple[str, str, Endpoint]]] = (
     ("embed", "", _EMBED),
     ("rerank", "", _RERANK),
-    ("", "anthropic_version", Invocation(Messages())),
-    ("cohere.", "messages", Invocation(CohereChat())),
+    ("", "anthropic_version", _invoked(Messages)),
+    ("cohere.", "messages", _invoked(CohereChat)),
     ("amazon.nova", "messages", _NOVA),
     ("", "schemaVersion", _NOVA),
     ("", "inferenceConfig", _NOVA),
-    ("", "messages", Invocation(Chat())),
-    ("", "message", Invocation(ChatV1())),
+    ("", "messages", _invoked(Chat)),
+    ("", "message", _invoked(ChatV1)),
     ("", "query", _RERANK),
     ("", "inputText", _EMBED),
     ("", "texts", _EMBED),
-    ("", "", Invocation(Prompt())),
+    ("", "", _invoked(Prompt)),
 )
 """Readers by a piece of the model's identifier and a member of the request: the first row with both counts.
 
@@ -331,6 +235,6 @@ Provisioned, imported and newer models have identifiers without a telling name.
 """
 
 
-def invocation(model_id: str, body: Body) -> Invocation:
+def invocation(model_id: str, body: Body) -> Endpoint:
     """Return the reader of requests to this model and their answers."""
     return next(found for piece, member, found in _INVOCATIONS if piece in model_id and (not member or member in body))

@@ -34,7 +34,6 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
 from pandaprobe_otel_integrations._other_members import Counts, joined, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- token counts of Cohere's APIs -------------------------------------------------------------------------------------
@@ -169,13 +168,13 @@ class Chat(Endpoint):
         choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
         return {names.OUTPUT_MESSAGES: output_messages([choice]), **with_logprobs(self.other_data(body), [body])}
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""
-        return merged_events(obj(event.data) for event in events.items)
+        return merged_events(events)
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first event with a piece of the answer."""
-        return string(obj(event.data).get("type")) in _OUTPUT - {"content-start"}
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event has a piece of the answer."""
+        return string(event.get("type")) in _OUTPUT - {"content-start"}
 
 
 def with_documents(messages: list[Part], documents: Any) -> list[Part]:

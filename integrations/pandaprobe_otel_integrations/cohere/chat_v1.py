@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -10,7 +11,6 @@ from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Failure, Part
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, tool_part, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, usage_attributes
 
 from .chat import SAMPLING, broken_off, with_documents
@@ -70,11 +70,11 @@ class ChatV1(Endpoint):
         beside = {RESPONSE: {"response": {"usage": more}}} if more else {}
         return {names.OUTPUT_MESSAGES: [with_rest(message, body, self.answered)], **beside}
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the answer in the last event, or the merged pieces if it is missing."""
         merged: dict[str, Any] = {}
         text: list[str] = []
-        for event in (obj(event.data) for event in events.items):
+        for event in events:
             kind = string(event.get("event_type"))
             if kind == "stream-end":
                 answer = {"text": "".join(text), **merged, **obj(event.get("response"))}
@@ -89,9 +89,9 @@ class ChatV1(Endpoint):
                 merged["tool_calls"] = event.get("tool_calls")
         return {**merged, "text": "".join(text)}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first piece of text, or of a call."""
-        kind = string(obj(event.data).get("event_type")) or ""
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a piece of text, or of a call."""
+        kind = string(event.get("event_type")) or ""
         return kind.startswith(("text-generation", "tool-calls"))
 
 

@@ -22,8 +22,7 @@ from pandaprobe_otel_integrations._rivals import OPENLLMETRY, LangSmithWrapper, 
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._span_scope import await_inside, call_inside
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
-from pandaprobe_otel_integrations._streams.body import ObservedBody
-from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
+from pandaprobe_otel_integrations._streams.body import AsyncReading, ObservedBody, Reading
 from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
 from pandaprobe_otel_integrations.google_genai.generate import Embeddings, GenerateContent
 from pandaprobe_otel_integrations.google_genai.interact import Interactions
@@ -177,13 +176,13 @@ class RequestHooks(ClientHooks):
         """Return the segments of a streamed body, and observe them."""
         body = self._streams.get(original.owner)
         segments = original()
-        return segments if body is None else Reading(segments, body, _event)
+        return segments if body is None else Reading(segments, body)
 
     def segments_async(self, original: OriginalCall) -> Any:
         """Return the segments of an asynchronously streamed body, and observe them."""
         body = self._streams.get(original.owner)
         segments = original()
-        return segments if body is None else AsyncReading(segments, body, _event)
+        return segments if body is None else AsyncReading(segments, body)
 
     def find(self, original: OriginalCall) -> Target | None:
         """Return the model and method that the URL calls."""
@@ -201,11 +200,17 @@ class RequestHooks(ClientHooks):
         if isinstance(read, list):
             call.answered(object_from_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
         else:
-            self._streams[response] = call.read_through(response, ObservedBody)
+            self._streams[response] = call.read_through(response, _ObservedSegments)
 
 
-def _event(segment: Any) -> bytes:
-    return b"data: %b\n\n" % to_json_bytes(segment)  # without line breaks
+class _ObservedSegments(ObservedBody):
+    """Receives the segments of a body, which the client has parsed, and keeps each as an event."""
+
+    __slots__ = ()
+
+    def keep(self, chunk: Any) -> None:
+        """Keep one segment."""
+        super().keep(b"data: %b\n\n" % (guarded(to_json_bytes, chunk) or b""))  # without line breaks
 
 
 _REQUESTS: Final = "google.genai._api_client"

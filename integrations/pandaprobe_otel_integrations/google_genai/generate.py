@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -29,7 +29,6 @@ from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
 from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 # -- contents of Gemini's API, whole or streamed, as messages and parts in the conventions' form -----------------------
@@ -179,21 +178,6 @@ def member(thing: Object, name: str) -> Any:
 def in_python(name: str) -> str:
     """Return the name of a member in Python's models."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
-    """Return the merged candidates of all chunks of a stream."""
-    found: dict[int, _Candidate] = {}
-    for chunk in chunks:
-        for candidate in objects(chunk.get("candidates")):
-            index: Any = candidate.get("index")
-            if not isinstance(index, int):
-                index = 0
-            whole = found.get(index)
-            if whole is None:
-                whole = found[index] = _Candidate()
-            whole.add(candidate)
-    return [found[index].whole() for index in sorted(found)]
 
 
 class _Candidate:
@@ -367,22 +351,25 @@ class GenerateContent(GoogleEndpoint):
             content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons), **more}
         return Answer(attributes=attributes, content=content, failure=self.failure(body))
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer. Counts are cumulative: the last ones are the sums."""
         merged: dict[str, Any] = {}
+        candidates: dict[int, _Candidate] = {}
+        for chunk in events:
+            merged.update((key, value) for key, value in chunk.items() if value)
+            for candidate in objects(chunk.get("candidates")):
+                index: Any = candidate.get("index")
+                if type(index) is not int:
+                    index = 0
+                whole = candidates.get(index)
+                if whole is None:
+                    whole = candidates[index] = _Candidate()
+                whole.add(candidate)
+        return {**merged, "candidates": [candidates[index].whole() for index in sorted(candidates)]}
 
-        def chunks() -> Iterator[Object]:
-            for event in events.items:
-                chunk = obj(event.data)
-                merged.update((key, value) for key, value in chunk.items() if value and key != "candidates")
-                yield chunk
-
-        candidates = merged_candidates(chunks())
-        return {**merged, "candidates": candidates}
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first chunk with a candidate."""
-        return bool(objects(obj(event.data).get("candidates")))
+    def is_output(self, event: Object) -> bool:
+        """Return whether the chunk has a candidate."""
+        return bool(objects(event.get("candidates")))
 
 
 # -- `embedContent` and `batchEmbedContents`, and embeddings by Vertex AI's `predict`. Vectors are never recorded ------

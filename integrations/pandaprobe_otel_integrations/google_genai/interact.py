@@ -13,7 +13,6 @@ from pandaprobe_otel_integrations._json import Object, integer, items, number, o
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
@@ -169,12 +168,11 @@ class Interactions(Endpoint):
         """Return the steps."""
         return _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one interaction."""
         merged: dict[str, Any] = {}
         steps: dict[int, dict[str, Any]] = {}
-        for event in events.items:
-            data = obj(event.data)
+        for data in events:
             merged.update((key, value) for key, value in obj(data.get("interaction")).items() if value is not None)
             if data.get("event_type") == "error":
                 merged["error"] = data.get("error")
@@ -185,6 +183,6 @@ class Interactions(Endpoint):
                 _continue(step, obj(data.get("delta")))
         return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first step; earlier events only announce it."""
-        return "step" in obj(event.data) or "delta" in obj(event.data)
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a part of a step; the first events only announce it."""
+        return "step" in event or "delta" in event

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,7 +25,6 @@ from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.google_genai.generate import (
     COUNTED,
     GenerateContent,
@@ -140,14 +139,13 @@ class LiveTurn(GenerateContent):
         }
         return Answer(attributes=attributes, content=content)
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the messages of the server as one answer; pieces of sound are joined."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
         beside: dict[str, Any] = {}
         whole: dict[str, Any] = {"inputTranscript": "", "outputTranscript": ""}
-        for event in events.items:
-            message = obj(event.data)
+        for message in events:
             said = obj(message.get("serverContent"))
             told = objects(obj(said.get("modelTurn")).get("parts"))
             pieces += [piece for piece in told if not _hear(sound, obj(piece.get("inlineData")))]
@@ -163,10 +161,9 @@ class LiveTurn(GenerateContent):
         pieces += [{"inlineData": {"mimeType": mime, "data": bytes(data)}} for mime, data in sound.items()]
         return {**whole, "parts": pieces, "beside": beside}
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first piece of the turn, or a call of a function."""
-        message = obj(event.data)
-        return "toolCall" in message or "modelTurn" in obj(message.get("serverContent"))
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event is a piece of the turn, or a call of a function."""
+        return "toolCall" in event or "modelTurn" in obj(event.get("serverContent"))
 
 
 def _hear(sound: dict[str, bytearray], data: Body) -> bool:

@@ -17,7 +17,6 @@ from pandaprobe_otel_integrations._openai_protocol.responses import Responses, i
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, shown
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 # -- realtime sessions: the messages of both sides, and each response of the model as a turn ---------------------------
 
@@ -62,17 +61,17 @@ class RealtimeTurn(Responses):
         question = input_messages([_transcribed(item, transcripts) for item in self.said])
         return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
-    def merged(self, events: Events) -> Body:
+    def merged(self, events: Iterable[Object]) -> Body:
         """Return the response, in the form of one without a connection."""
-        read = [obj(event.data) for event in events.items]
+        read = [*events]
         details = next((found for event in reversed(read) if (found := _details(event))), obj(None))
         heard = {event["item_id"]: event.get("transcript") for event in read if event.get("type") == _HEARD}
-        whole = {**super().merged(events), "incomplete_details": details, "transcripts": heard}
+        whole = {**super().merged(read), "incomplete_details": details, "transcripts": heard}
         return {**whole, "error": details.get("error")} if details.get("error") else whole
 
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first event that carries a part of the answer."""
-        kind = string(obj(event.data).get("type")) or ""
+    def is_output(self, event: Object) -> bool:
+        """Return whether the event carries a part of the answer."""
+        kind = string(event.get("type")) or ""
         return kind.startswith("response.") and kind not in _ANNOUNCED
 
 

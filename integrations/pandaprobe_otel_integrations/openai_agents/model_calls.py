@@ -19,8 +19,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usag
 from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall
-from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
-from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.body import MAX_ITEMS
 
 # -- A model's input, and the time of its first token. The SDK's spans have the input only for successful calls --------
 
@@ -232,8 +231,7 @@ def _read_so_far(request: ModelRequest | None, with_content: bool) -> dict[str, 
     """Return the part of a streamed answer that the app has read, as a response; empty without content."""
     if request is None or not request.events or not with_content:
         return {}
-    events = [Event(None, event.model_dump(exclude_none=True), 0) for event in request.events]
-    return {**_RESPONSES.merged(Events(events))}
+    return {**_RESPONSES.merged(event.model_dump(exclude_none=True) for event in request.events)}
 
 
 def _without_origins(items: Any) -> list[dict[str, Any]]:
