@@ -88,10 +88,6 @@ class Tokens(Protocol):
         """
         ...
 
-    def heartbeat(self, now: float) -> float:
-        """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
-        return math.inf
-
 
 class MemoryTokens(Tokens):
     """Tokens of this process alone."""
@@ -148,7 +144,7 @@ class LeasedBucket:
         self._uniform = uniform
         self.tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
-        """True if other processes take from the same tokens; this process must then send heartbeats."""
+        """True if other processes take from the same tokens."""
         self._failed_at, self._failed_since = capacity, -math.inf
         """Number of tokens that were claimed at the newest refusal, and its time."""
         self.episode: _Episode | None = None

@@ -68,8 +68,6 @@ class DeliveryPolicy:
     everything is admitted.
     """
 
-    expected_at: float = math.inf
-    """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
     last_try_at: float = math.inf
     """Time at which a process that ends tries an unreachable server once more, even if the next try was to be later."""
     closing = False
@@ -186,25 +184,18 @@ class DeliveryPolicy:
                 if blockage.unreachable:
                     blockage.hasten(now)
                     outbox.hasten(now)
-            if self._bucket.is_shared:
-                self._heartbeat(now)
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Parcel | float = blocked_until
             if blocked_until <= now:
                 step = self._next(now)
-            if self._bucket.is_shared:
-                self._heartbeat(now)
             if isinstance(step, Parcel):
                 return step
             last_try_at = self.last_try_at if blockage.unreachable else math.inf
-            return min(step, self.expected_at, inspect_at, last_try_at)
+            return min(step, inspect_at, last_try_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
             self._notices.report("stumbled", error=type(error).__name__)
             return now + _AFTER_FAULT_S
-
-    def _heartbeat(self, now: float) -> None:
-        self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
     def _next(self, now: float) -> Parcel | float:
         parcel, due_at = self.outbox.next(now)

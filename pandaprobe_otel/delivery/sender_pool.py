@@ -297,7 +297,7 @@ class SenderPool:
                 if self._waiting:
                     if has_ready and not self._is_watched:
                         self._work.notify()
-                elif len(self._threads) < MAX_SENDERS and (has_ready or policy.expected_at < math.inf):
+                elif len(self._threads) < MAX_SENDERS and has_ready:
                     self._add_sender()  # the new sender checks whether this one keeps up
                 return step
             end = self._end(deadline)

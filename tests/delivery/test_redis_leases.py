@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.budget import MARGIN_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import WINDOW_S
 from pandaprobe_otel.delivery.redis_tokens import FleetUnreachableError, RedisLeases
 from pandaprobe_otel.delivery.spool.destination import Destination
 from redis_model import ModelLeases, ModelRedis
@@ -31,17 +31,11 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis(running: RedisServer) -> RedisServer:
-    """Return the running Redis with only an epoch in it, as a fleet that has ended leaves it."""
-    begin_anew(running, "one")
-    return running
-
-
-def begin_anew(running: RedisServer, epoch: str) -> None:
-    """Delete all keys and set the epoch. A Redis without an epoch lends nothing for six seconds."""
+    """Return the running Redis with only an epoch in it: without one, it lends nothing for six seconds."""
     with running.client() as client:
         client.flushall()
-        for key in ("k", "another"):
-            client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", epoch)
+        client.hset("pandaprobe:{k}:fleet", "epoch", "1")
+    return running
 
 
 class Clock:
@@ -56,8 +50,8 @@ class Clock:
 class Timed(RedisLeases):
     """Leases whose scripts read the test's clock; a reply may take any time."""
 
-    def __init__(self, redis: RedisServer, key: str, *, clock: Clock, **times: float) -> None:
-        super().__init__(redis.url, key, monotonic=clock, answer_within_s=PATIENCE_S, **times)
+    def __init__(self, redis: RedisServer, clock: Clock) -> None:
+        super().__init__(redis.url, "k", answer_within_s=PATIENCE_S)
         self._clock = clock
 
     def _script(self, text: str) -> Any:
@@ -72,9 +66,9 @@ class Fleet:
         self._redis = redis
         self._places: list[Timed] = []
 
-    def process(self, *, key: str = "k", **times: float) -> Timed:
+    def process(self) -> Timed:
         """Return the connection of a new process."""
-        place = Timed(self._redis, key, clock=self.clock, **{"margin_s": 0.0, **times})
+        place = Timed(self._redis, self.clock)
         self._places.append(place)
         return place
 
@@ -145,7 +139,7 @@ def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
         RedisInstrumentor().uninstrument()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, seed: int) -> None:
     """The simulated Redis gives the same tokens and waits as the scripts, for five processes over hours."""
     with redis.client() as client:
@@ -153,7 +147,7 @@ def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, se
     rng = random.Random(seed)
     model = ModelRedis()
     clock = fleet.clock
-    ours = [fleet.process(margin_s=MARGIN_S) for _ in range(5)]
+    ours = [fleet.process() for _ in range(5)]
     theirs = [ModelLeases(model) for _ in range(5)]
     out = [dict[int, int]() for _ in range(5)]
     lent = 0
@@ -163,7 +157,7 @@ def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, se
         model.now = clock.now
         real, simulated = ours[number], theirs[number]
         action = rng.random()
-        if action < 0.7:
+        if action < 0.8:
             most = rng.choice([100, 20, 5])
             one, other = real.take(most), simulated.take(most)
             assert (one.token is None) == (other.token is None)
@@ -171,15 +165,11 @@ def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, se
             if one.token is not None and other.token is not None:
                 out[number][one.token] = other.token
                 lent += 1
-        elif action < 0.85 and out[number]:
+        elif action < 0.98 and out[number]:
             token, same = out[number].popitem()
             real.put_back(token, 60.1)
             simulated.put_back(same, 60.1)
-        elif action < 0.98:
-            outstanding = rng.choice([None, None, [], [rng.uniform(1.0, 60.0)]])
-            one, other = real.take(0, outstanding), simulated.take(0, outstanding)
-            assert one.token is other.token is None
-        else:
+        elif action >= 0.98:
             with redis.client() as client:
                 client.flushall()
             model.forget()
@@ -205,7 +195,7 @@ def test_four_processes_share_one_hundred() -> None:
         env = environment(server.url, PANDAPROBE_REDIS_URL=redis.url)
         key = Destination(endpoint=server.url, project="any", api_key=env["PANDAPROBE_API_KEY"]).key_digest
         with redis.client() as client:  # as if a fleet had used Redis before: an empty Redis lends no tokens at first
-            client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", "one")
+            client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", "1")
         workers = [
             subprocess.Popen([sys.executable, "-c", WORKER], env=env, stderr=subprocess.DEVNULL) for _ in range(4)
         ]
