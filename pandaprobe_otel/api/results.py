@@ -154,13 +154,6 @@ class RunResult:
             and (vacuous or _pair(score) not in self.vacuous)
         )
 
-    def below(self, thresholds: float | Mapping[str, float]) -> tuple[Score, ...]:
-        """Return the scores below a threshold, or below their metric's threshold; vacuous scores are left out.
-
-        The server has no thresholds for a run: they are the caller's.
-        """
-        return tuple(score for score in self.scores if _is_below(score, thresholds))
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row for each pair, including those without a score."""
         return [*self._score_rows(), *(_row(pair, None, "MISSING", "no score was given") for pair in self.missing)]
@@ -198,12 +191,6 @@ def _row(pair: Pair, value: object, status: str, reason: str | None) -> dict[str
 
 def _pair(score: Score) -> Pair:
     return Pair(score.target, score.name)
-
-
-def _is_below(score: Score, thresholds: float | Mapping[str, float]) -> bool:
-    value = score.parsed
-    threshold = thresholds.get(score.name) if isinstance(thresholds, Mapping) else thresholds
-    return isinstance(value, float) and threshold is not None and value < threshold
 
 
 def result_text(result: RunResult) -> str:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import InstrumentResult
 
 _OURS: Final = "pandaprobe_"
-_EXTRA: Final = re.compile(r"(?P<distribution>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w-]+)['\"]")
-"""Pattern of a requirement in the metadata: `google-adk>=2.13; extra == 'google-adk'`."""
+_OPERATORS: Final = re.compile("[^\\w.-]")
+"""End of the distribution's name in a requirement."""
 # The official SDK or PandaProbe's own command line reads these variables; this library does not.
 _OF_OTHERS: Final = {
     "PANDAPROBE_BATCH_SIZE": "each trace is sent on its own as soon as it is complete",
@@ -77,13 +77,13 @@ class Report:
         if self.key.exit_code is not ExitCode.OK:
             return self.key.exit_code
         if self.round_trip is not None and not self.round_trip.arrived:
-            return self.round_trip.exit_code
+            return ExitCode.API
         return ExitCode.VALIDATION if self.problems else ExitCode.OK
 
 
 @click.command("doctor")
 @flag("--offline", "Do not contact the endpoint.")
-@flag("--send", "Also send a test trace (billed), read it back, and compare the clocks.")
+@flag("--send", "Also send a test trace (billed), and read it back.")
 @format_option
 def doctor(offline: bool, send: bool, output_format: str) -> int:
     """Show every setting and its source, the installed libraries, and whether the server accepts the API key.
@@ -102,6 +102,7 @@ def doctor(offline: bool, send: bool, output_format: str) -> int:
 
 def examine(*, offline: bool, send: bool = False) -> Report:
     """Collect the report for the environment of this process."""
+    from pandaprobe_otel.cli.server_checks import round_trip
     from pandaprobe_otel.config.resolve import Config
 
     config = Config.resolve()
@@ -114,7 +115,7 @@ def examine(*, offline: bool, send: bool = False) -> Report:
         libraries=_libraries(config),
         other_instrumentors=_other_instrumentors(),
         key=key,
-        round_trip=_round_trip(config) if send and key.state == "good" else None,
+        round_trip=round_trip(config) if send and key.state == "good" else None,
     )
 
 
@@ -147,36 +148,17 @@ def _libraries(config: Config) -> list[Library]:
 
     The libraries are instrumented and then restored. None of them is imported for this.
     """
-    from pandaprobe_otel.registry import INTEGRATIONS
+    from pandaprobe_otel.config.integrations import TABLE
 
-    distributions = _distributions()
     results = _results(config)
     found: list[Library] = []
-    for name in sorted(INTEGRATIONS):
-        installed = _installed_version(distributions[name]) if name in distributions else None
+    for name, row in sorted(TABLE.items()):
+        installed = _installed_version(_OPERATORS.split(row.requirement)[0])
+        why = "not installed" if installed is None else "not selected (setting `instrument`)"
         result = results.get(name)
-        state, reason = (result.state, result.reason) if result else ("skipped", _why_not(installed))
+        state, reason = (result.state, result.reason) if result else ("skipped", why)
         instrumentor = f"{_OURS}{name}"
         found.append(Library(name=name, installed=installed, instrumentor=instrumentor, state=state, reason=reason))
-    return found
-
-
-def _distributions() -> dict[str, str]:
-    """Return the distribution of each integration.
-
-    The extras name the distribution: the one with the extra's own name, else the first. The name of a module is not
-    enough, since several distributions share modules such as `google`.
-    """
-    try:
-        required = requires("pandaprobe-otel") or ()
-    except PackageNotFoundError:
-        return {}
-    found: dict[str, str] = {}
-    for line in required:
-        if match := _EXTRA.match(line):
-            extra, distribution = match["extra"], match["distribution"]
-            name = extra.replace("-", "_")
-            found[name] = distribution if distribution == extra else found.get(name, distribution)
     return found
 
 
@@ -190,10 +172,6 @@ def _results(config: Config) -> dict[str, InstrumentResult]:
         for result in instrumented():
             if result.name not in before:
                 uninstrument(result.name)
-
-
-def _why_not(installed: str | None) -> str:
-    return "not installed" if installed is None else "not selected (setting `instrument`)"
 
 
 def _other_instrumentors() -> list[str]:
@@ -246,24 +224,18 @@ def _settings(config: Config) -> list[dict[str, Any]]:
 
 
 def _key(config: Config, *, offline: bool) -> KeyCheck:
-    from pandaprobe_otel.cli.server_checks import KeyCheck, KeyState, check_key_at
+    from pandaprobe_otel.cli.server_checks import KeyCheck, check_key
 
-    if offline:
-        return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
-    if config.local is not None:
-        return KeyCheck(
-            state=KeyState.NOT_ASKED, message=f"traces are written to the file {config.local}; nothing is sent"
-        )
     fatal = [problem.message for problem in config.problems if problem.fatal]
-    if fatal or config.fixed_key is None:
-        return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")
-    return check_key_at(config.endpoint, config.fixed_key)
-
-
-def _round_trip(config: Config) -> RoundTrip:
-    from pandaprobe_otel.cli.server_checks import round_trip
-
-    return round_trip(config)
+    if offline:
+        why = "--offline"
+    elif config.local is not None:
+        why = f"traces are written to the file {config.local}; nothing is sent"
+    elif fatal or config.fixed_key is None:
+        why = "the settings are not complete"
+    else:
+        return check_key(config.endpoint, config.fixed_key)
+    return KeyCheck(state="not asked", message=why)
 
 
 def _print(report: Report) -> None:
@@ -288,18 +260,10 @@ def _print(report: Report) -> None:
     if report.round_trip is not None:
         out.print("[bold]Round trip[/bold] ", end="")
         out.print(report.round_trip.message, markup=False)
-        if report.round_trip.clock_ahead_s is not None:
-            out.print(f"  {_clocks(report.round_trip.clock_ahead_s)}", markup=False)
     for problem in report.problems:
         out.print(f"Problem ({problem['setting']}): {problem['message']}", markup=False, style="red")
     for note in report.notes:
         out.print(f"Note: {note}", markup=False, style="yellow")
-
-
-def _clocks(ahead_s: float) -> str:
-    if not ahead_s:
-        return "this clock and the server's agree to within about 5 s"
-    return f"this clock is at least {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,22 +10,12 @@ import click
 
 from pandaprobe_otel.api.runs import RunFilters, RunListQuery
 from pandaprobe_otel.cli.agreement import agreement
-from pandaprobe_otel.cli.evaluate import (
-    comment,
-    compare,
-    gate,
-    metric_options,
-    no_evidence_option,
-    run,
-    threshold_option,
-    thresholds_of,
-)
-from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.evaluate import comment, compare, gate, run
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import (
     MOST,
     NEW_FILE,
     SECONDS,
-    all_of,
     console,
     counted,
     flag,
@@ -34,13 +24,13 @@ from pandaprobe_otel.cli.options import (
     with_client,
 )
 from pandaprobe_otel.cli.rows import Row, all_option, group_of, options_of, whole_list
-from pandaprobe_otel.cli.show import as_json, show, show_rows
+from pandaprobe_otel.cli.show import as_json, show
 from pandaprobe_otel.cli.value_types import JSON_OBJECT
+from pandaprobe_otel.traces.text import plain_text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api import Client, MonitorPlan, Run, RunResult
+    from pandaprobe_otel.api import Client, MonitorPlan, Run
     from pandaprobe_otel.api.models import RunTemplate
-    from pandaprobe_otel.evals.verdicts import Outcome
 
 scores: Final = group_of(
     "scores",
@@ -169,6 +159,7 @@ monitors: Final = group_of(
         "delete": Row(call="monitors.delete", help="Delete a monitor. Its runs stay."),
         "pause": Row(call="monitors.pause", help="Pause a monitor."),
         "resume": Row(call="monitors.resume", help="Resume a monitor."),
+        "trigger": Row(call="monitors.trigger", help="Run a monitor now, even if it is paused."),
         "runs": Row(
             call="monitors.runs", every="monitors.iter_runs", help="List the runs of a monitor, the latest first."
         ),
@@ -176,12 +167,6 @@ monitors: Final = group_of(
 )
 for _command in (run, gate, compare, comment, agreement, _runs):
     evals.add_command(_command)
-
-_wait_options: Final = all_of(
-    flag("--wait", "Wait for the scores and print them. Only then do thresholds count."),
-    option("--wait-timeout", "With --wait: timeout in seconds.", SECONDS, 300.0, metavar="SECONDS"),
-    no_evidence_option,
-)
 
 
 @evals.command("metrics")
@@ -192,7 +177,7 @@ def metrics(client: Client, output_format: str) -> None:
 
 
 @evals.command("start")
-@metric_options
+@option("-m --metric metrics", "Metric. May be repeated.", multiple=True, metavar="NAME")
 @option("--trace traces", "Id of a trace to judge. May be repeated.", multiple=True, metavar="ID")
 @option("--session sessions", "Id of a session to judge. May be repeated.", multiple=True, metavar="ID")
 @options_of(RunFilters)
@@ -202,10 +187,10 @@ def metrics(client: Client, output_format: str) -> None:
 @option("--name", "Label of the run.")
 @option("--model", "Judge model. [default: the server's]")
 @option("--signal-weights", "For sessions: weight of each signal.", JSON_OBJECT, metavar="JSON")
-@_wait_options
 @with_client
 def start(
     client: Client,
+    metrics: Sequence[str],
     traces: Sequence[str],
     sessions: Sequence[str],
     given: dict[str, Any],
@@ -215,17 +200,14 @@ def start(
     name: str | None,
     model: str | None,
     signal_weights: dict[str, float] | None,
-    **options: Any,
-) -> int | None:
+    output_format: str,
+) -> None:
     """Start an evaluation run on the server, over traces, sessions, the traces that match filters, or everything.
 
-    Each pair of target and metric is billed. Their number is printed to standard error before the run starts.
-
-    With --wait, exit code 1: a score is below its threshold. 6: no evidence.
+    Each pair of target and metric is billed. Their number is printed to standard error before the run starts. `evals
+    runs wait` waits for the scores. To judge given traces or sessions by thresholds, use `evals run`.
     """
-    metrics = list(dict(options["metrics"]))
-    if thresholds_of(options, metrics) and not options["wait"]:
-        raise click.UsageError("--threshold needs --wait")
+    metrics = list(dict.fromkeys(metrics))
     if not metrics or not (traces or sessions or given or everything):
         raise click.UsageError(
             "nothing to evaluate: pass --metric, and --trace, --session, a filter such as --tag, or --all"
@@ -243,7 +225,7 @@ def start(
         signal_weights=signal_weights,
         **given,
     )
-    return _end(run, options)
+    show(run.state, output_format)
 
 
 def _announce(
@@ -272,57 +254,6 @@ def _announce(
     click.echo(f"{line}, billed", err=True)
 
 
-def _end(run: Run, options: Mapping[str, Any]) -> ExitCode | None:
-    """Show the state of a run or, with `--wait`, its scores once it has ended, and return the exit code."""
-    from pandaprobe_otel.evals.verdicts import Outcome
-
-    output_format, allowed = options["output_format"], options["allow_no_evidence"]
-    if not options["wait"]:
-        show(run.state, output_format)
-        return None
-    thresholds = thresholds_of(options, run.state.metric_names)
-    result = run.wait(options["wait_timeout"])
-    below = result.below(thresholds)
-    outcome = Outcome.FAILED if below else Outcome.PASSED
-    unknown = result.failed or result.missing_count or not result.scores or (thresholds and result.vacuous)
-    if unknown and not below:
-        outcome = Outcome.NO_EVIDENCE
-    code = exit_code_of_outcome(outcome, allow_no_evidence=allowed)
-    if output_format == "json":
-        print_json(_as_json(result, below, outcome, code))
-        return code
-    show_rows(result.rows())
-    for words in _remarks(result, below):
-        click.echo(words, err=True)
-    return code
-
-
-def _as_json(result: RunResult, below: Sequence[Any], outcome: Outcome, code: ExitCode) -> dict[str, Any]:
-    return {
-        "ok": code is ExitCode.OK,
-        "outcome": outcome,
-        "run": as_json(result.run),
-        "scores": as_json(result.scores),
-        "failed": [str(score.id) for score in result.failed],
-        "below": [str(score.id) for score in below],
-        "vacuous": [
-            {"target": pair.target, "metric": pair.metric, "reason": reason} for pair, reason in result.vacuous.items()
-        ],
-        "missing": [{"target": pair.target, "metric": pair.metric} for pair in result.missing],
-        "missing_count": result.missing_count,
-    }
-
-
-def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
-    counted = (
-        (len(result.failed), "could not be evaluated (`evals runs retry` tries them again)"),
-        (result.missing_count, "got no score: check that the targets exist in this project"),
-        (len(result.vacuous), "scored 1.0 because there was nothing to judge"),
-        (len(below), "under the threshold"),
-    )
-    return [f"{count} {words}" for count, words in counted if count]
-
-
 @_runs.command("list")
 @options_of(RunListQuery)
 @flag("--sessions of_sessions", "Runs that evaluate sessions.")
@@ -336,22 +267,28 @@ def list_runs(client: Client, given: dict[str, Any], of_sessions: bool, everythi
 
 @_runs.command("wait")
 @click.argument("run_id")
-@threshold_option
-@_wait_options
+@option("--wait-timeout", "Timeout in seconds.", SECONDS, 300.0, metavar="SECONDS")
 @with_client
-def wait_for_run(client: Client, run_id: str, **options: Any) -> int | None:
-    """Wait for a run and print its scores."""
-    return _end(client.evaluations.get(run_id), {**options, "wait": True})
+def wait_for_run(client: Client, run_id: str, wait_timeout: float, output_format: str) -> int:
+    """Wait for a run and print its scores.
+
+    Exit code 6: not every target has a score for every metric, or there was nothing to judge.
+    """
+    result = client.evaluations.get(run_id).wait(wait_timeout)
+    if output_format == "json":
+        missing = result.missing_count
+        print_json({"ok": result.ok, "run": as_json(result.run), "scores": result.rows(), "missing_count": missing})
+    else:
+        click.echo(plain_text(str(result)))
+    return ExitCode.OK if result.ok else ExitCode.NO_EVIDENCE
 
 
 @_runs.command("retry")
 @click.argument("run_id")
-@threshold_option
-@_wait_options
 @with_client
-def retry(client: Client, run_id: str, **options: Any) -> int | None:
+def retry(client: Client, run_id: str, output_format: str) -> None:
     """Start a new run over the pairs of target and metric that failed in a run."""
-    return _end(client.evaluations.get(run_id).retry_failed(), options)
+    show(client.evaluations.get(run_id).retry_failed().state, output_format)
 
 
 @_runs.command("delete")
@@ -366,16 +303,6 @@ def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: 
 
 
 _prune_option = flag("--prune", "Delete the monitors that the file does not declare.")
-
-
-@monitors.command("trigger")
-@click.argument("monitor_id")
-@threshold_option
-@_wait_options
-@with_client
-def trigger(client: Client, monitor_id: str, **options: Any) -> int | None:
-    """Run a monitor now, even if it is paused."""
-    return _end(client.evaluations.get(client.monitors.trigger(monitor_id).id), options)
 
 
 @monitors.command("diff")

@@ -234,8 +234,8 @@ def _line(trace: TraceListItem) -> str:
 @options_of(TraceFilters)
 @option(
     "--as form",
-    "List of traces as in the API, OTLP/JSON, one self-contained HTML page, or Markdown.",
-    ["json", "otlp", "html", "md"],
+    "List of traces as in the API, one self-contained HTML page, or Markdown.",
+    ["json", "html", "md"],
     "json",
 )
 @option("-o --output", "File to write. [default: standard output]", str, "-", metavar="FILE")
@@ -248,7 +248,7 @@ def export(
     output: str,
     output_format: str,
 ) -> None:
-    """Write whole traces, selected by ids or filters, as JSON, OTLP/JSON, Markdown or one HTML page."""
+    """Write whole traces, selected by ids or filters, as JSON, Markdown or one HTML page."""
     if trace_ids and given:
         raise click.UsageError("pass ids or filters, not both")
     ids = trace_ids or [str(trace.trace_id) for trace in client.traces.iter(**given)]
@@ -261,9 +261,7 @@ def export(
 
         text = "\n".join(markdown(TraceRecord(trace)) for trace in found)
     else:
-        from pandaprobe_otel.cli.otlp_json import otlp_json
-
-        text = json.dumps(otlp_json(found) if form == "otlp" else found, indent=2, ensure_ascii=False)
+        text = json.dumps(found, indent=2, ensure_ascii=False)
     write(text, output, len(found))
 
 

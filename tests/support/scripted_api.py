@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from email.utils import formatdate
 from typing import Any, Final, Self
 from uuid import uuid4
 
@@ -22,10 +19,8 @@ class ScriptedApi(ProviderServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.script = self._dated
+        self.script = self.answer
         self._answers: dict[str, list[Reply]] = {}
-        self.clock_ahead_s = 0.0
-        """Lead of the clock that its Date headers show."""
 
     def serve(self, route: str, *answers: Reply | Any) -> Self:
         """Answer a route with these answers in turn; a plain value is sent as JSON with status 200."""
@@ -40,10 +35,6 @@ class ScriptedApi(ProviderServer):
         """Return the answer to a request."""
         answers = self._answers.get(received.route, [json_reply({"detail": "Not Found"}, status=404)])
         return answers.pop(0) if len(answers) > 1 else answers[0]
-
-    def _dated(self, received: Received) -> Reply:
-        reply, date = self.answer(received), formatdate(time.time() + self.clock_ahead_s, usegmt=True)
-        return replace(reply, headers={"Date": date, **reply.headers})
 
 
 # -- what the server describes -----------------------------------------------------------------------------------------
