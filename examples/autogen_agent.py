@@ -23,7 +23,7 @@ async def track_parcel(parcel: str) -> str:
     return PARCELS.get(parcel, "unknown to the carrier")
 
 
-@pandaprobe_otel.agent(name="shop")  # one trace for the whole turn: AutoGen's own spans are for one agent each
+@pandaprobe_otel.agent(name="shop")  # one trace for the whole turn: AutoGen's runs are of one agent each
 async def turn(question: str) -> str:
     client = OpenAIChatCompletionClient(model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"))
     assistant = AssistantAgent(
@@ -45,7 +45,7 @@ async def talk() -> None:
 
 
 def main() -> None:
-    pandaprobe_otel.init()  # the one line: from here on, AutoGen's own spans and its model calls are traced
+    pandaprobe_otel.init()  # the one line: from here on, AutoGen's runs, tools and model calls are traced
     asyncio.run(talk())
 
 

@@ -27,7 +27,6 @@ IN_OUR_THREADS = {
 """Guards that never run in a thread of the app, by module and function."""
 
 RESULTS = {
-    "autogen.py": {"NativeSpans.watched"},
     "config/resolve.py": {"_resolve_one"},
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},

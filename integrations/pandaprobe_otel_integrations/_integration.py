@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -19,12 +19,15 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
 from pandaprobe_otel.capture.trace_context import TraceValues
+from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel.config.integrations import TABLE
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.process.guard import pass_on
+from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import captures_content
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, Undoable, when_imported
+from pandaprobe_otel_integrations._patching import replace as patched
 from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch, known_rivals
 
 # -- detection of installed libraries that are older than the tested versions ------------------------------------------
@@ -91,6 +94,8 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 State = Literal["hooked", "skipped", "failed", "adopted"]
 _logger = logging.getLogger("pandaprobe_otel.integrations")
 _awaited: set[tuple[str, str]] = set()
+Begin = Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Scope | None]
+"""Starts the scope of a call from its arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +238,14 @@ class Integration(BaseInstrumentor):
         """Leave another vendor's repetitions out while every call is recorded here."""
         is_whole = self._open and self._every_client and not self._problems
         (REPEATED_SCOPES.update if is_whole else REPEATED_SCOPES.difference_update)(self.repeated_by)
+
+    def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
+        """Put a scope, usually a span, around each call of a function or method, of every kind."""
+
+        def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
+            return guarded(begin, self._recorder, args, kwargs) if self._lets_through(args[0]) else None
+
+        return patched(owner, name, wrap(owner.__dict__[name], opened))
 
     def _lets_through(self, client: Any) -> bool:
         """Return whether to record a call. Wrappers that outlive `uninstrument` ask this too."""

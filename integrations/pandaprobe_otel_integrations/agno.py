@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from inspect import isasyncgen, isgenerator
 from types import ModuleType
 from typing import Any, Final
@@ -11,7 +11,6 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.capture.trace_context import attributes_in
-from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -72,8 +71,9 @@ _WORKED_WITH: Final = ("session_state", "dependencies", "knowledge_filters")
 _FILES: Final = (("images", "image"), ("videos", "video"), ("audios", "audio"), ("files", "document"))
 
 
-def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScope:
+def begin_run(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunScope:
     """Start the span, as a child of the current one: a member's run is below the tool call that asks the member."""
+    agent = args[0]  # Agno passes the agent, workflow or tool call first, and all other arguments by name
     run, response = kwargs.get("run_context"), kwargs.get("run_response")
     name = string(agent.name) or string(agent.id) or type(agent).__name__
     attributes = {
@@ -210,8 +210,9 @@ def _message(given: Any) -> dict[str, Any]:
 # -- the span of one tool call -----------------------------------------------------------------------------------------
 
 
-def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolScope:
+def begin_tool(recorder: Recorder, args: tuple[Any, ...], _: dict[str, Any]) -> ToolScope:
     """Start the span of a `FunctionCall`."""
+    call = args[0]
     name = str(call.function.name)
     attributes = tool(name, string(call.call_id))
     given = lambda: {names.TOOL_CALL_ARGUMENTS: obj(call.arguments)}  # noqa: E731
@@ -276,9 +277,9 @@ _WORKFLOWS_FAILED: Final = "WorkflowError"
 """Agno's status for a failed workflow, if it raises nothing."""
 
 
-def begin_workflow(recorder: Recorder, workflow: Any, kwargs: dict[str, Any]) -> WorkflowScope:
+def begin_workflow(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> WorkflowScope:
     """Start the span, as a child of the current one: a workflow that is a step of another is below it."""
-    record = kwargs.get("workflow_run_response")
+    workflow, record = args[0], kwargs.get("workflow_run_response")
     name = string(workflow.name) or string(workflow.id) or type(workflow).__name__
     attributes = {ours.KIND: "CHAIN", **whose(kwargs.get("run_context"))}
     asked = getattr(record, "input", None)
@@ -332,8 +333,6 @@ _WORKFLOW_RUNS: Final = (
 )
 """Every method that runs a workflow: sync or async, streamed or in the background."""
 
-Begin = Callable[[Recorder, Any, dict[str, Any]], Scope]
-
 
 class AgnoInstrumentor(Integration):
     """Runs of agents, teams with their members and workflows, model calls and tools, sync, async and streamed.
@@ -361,13 +360,6 @@ class AgnoInstrumentor(Integration):
         else:
             for name in _RUNS:
                 yield self._surround(module, name, begin_run)
-
-    def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
-        def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
-            subject = args[0]  # Agno passes the agent, workflow or tool call first, and all other arguments by name.
-            return guarded(begin, self._recorder, subject, kwargs) if self._lets_through(subject) else None
-
-        return replace(owner, name, wrap(getattr(owner, name), opened))
 
 
 def _carry_context(owner: Any) -> Undoable:

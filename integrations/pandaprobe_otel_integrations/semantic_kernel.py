@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, get_current_span
 
-from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -18,7 +17,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch, replace
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import adopt, scope_of, tool
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
@@ -211,8 +210,6 @@ _FUNCTION_SPANS: Final = "semantic_kernel.utils.telemetry.model_diagnostics.func
 _MODEL_SPANS: Final = "semantic_kernel.utils.telemetry.model_diagnostics.decorators"
 """Module and scope of the spans that Semantic Kernel makes of model calls if the app has turned them on."""
 
-Begin = Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Scope]
-
 
 class SemanticKernelInstrumentor(Integration):
     """Runs of chat completion agents, agents that are tools of others, and functions of plugins, also streamed.
@@ -246,9 +243,3 @@ class SemanticKernelInstrumentor(Integration):
 
     def _is_on(self) -> bool:
         return self._lets_through(None)
-
-    def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
-        def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
-            return guarded(begin, self._recorder, args, kwargs) if self._is_on() else None
-
-        return replace(owner, name, wrap(getattr(owner, name), opened))
