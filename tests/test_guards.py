@@ -21,7 +21,7 @@ REPORTS = PASS_ON | {"guarded", "say", "_report", "dropped", "debug", "info", "w
 """Calls that count or log."""
 IN_OUR_THREADS = {
     ("delivery/spool/store.py", "SpoolStore._guarded"),
-    ("local/evaluation/worker.py", "Worker._evaluate"),
+    ("local/evaluation/service.py", "Evaluation._evaluate"),
     ("local/store/failures.py", "find_anew"),
 }
 """Guards that never run in a thread of the app, by module and function."""

@@ -6,6 +6,7 @@ has only `error`. A failure of the server is plain text, after which the connect
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -30,11 +31,11 @@ class InvalidFieldError(Exception):
         self.field = field
 
 
-class EmptyNameError(Exception):
+class EmptyNameError(InvalidFieldError):
     """A trace or span would get an empty name. The real server always answers 500."""
 
     def __init__(self) -> None:
-        super().__init__("String should have at least 1 character")
+        super().__init__("name", "String should have at least 1 character")
 
 
 def not_found(what: str) -> HTTPException:
@@ -54,22 +55,12 @@ def plain_500() -> Response:
     return response
 
 
-def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
-    """Return the 422 of an invalid body, path or query; each error is a field path and a message."""
-    listed = [{"field": field, "message": message} for field, message in errors]
-    return JSONResponse({"detail": "Validation error", "errors": listed}, status_code=422)
-
-
 def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
     """Register the answers to all exceptions.
 
     With `retry_after`, a rate limit has that header, as documented, and a request that makes the real server fail gets
     a 422 with the reason. Without `retry_after`, both answers are as measured.
     """
-
-    async def on_validation_error(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return validation_body([(_field(item["loc"]), _message(item)) for item in error.errors()])
 
     async def on_rate_limit(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RateLimitedError)
@@ -78,19 +69,33 @@ def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
             response.headers["retry-after"] = str(max(1, -int(-error.retry_after_s // 1)))
         return response
 
-    async def on_what_fails_there(request: Request, error: Exception) -> Response:
-        if retry_after:
-            return validation_body([("name" if isinstance(error, EmptyNameError) else "", str(error))])
-        request.state.no_request_id = True
-        return plain_500()
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        if isinstance(error, EmptyNameError | TooDeepError) and not retry_after:
+            request.state.no_request_id = True
+            return plain_500()
+        listed = [{"field": field, "message": message} for field, message in _invalid(request, error)]
+        return JSONResponse({"detail": "Validation error", "errors": listed}, status_code=422)
 
-    app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(RateLimitedError, on_rate_limit)
-    app.add_exception_handler(InvalidFieldError, _on_invalid_field)
-    app.add_exception_handler(ForeignTraceError, _on_foreign_trace)
-    app.add_exception_handler(ForeignSpanError, _on_foreign_span)
-    app.add_exception_handler(TooDeepError, on_what_fails_there)
-    app.add_exception_handler(EmptyNameError, on_what_fails_there)
+    for kind in (RequestValidationError, InvalidFieldError, ForeignTraceError, ForeignSpanError, TooDeepError):
+        app.add_exception_handler(kind, on_invalid)
+
+
+def _invalid(request: Request, error: Exception) -> list[tuple[str, str]]:
+    """Return the path and the message of each invalid field."""
+    match error:
+        case RequestValidationError():
+            return [(_field(item["loc"]), _message(item)) for item in error.errors()]
+        case InvalidFieldError():
+            return [(error.field, str(error))]
+        case ForeignTraceError():
+            return [("trace_id", "This trace id belongs to another project; trace ids are global")]
+        case ForeignSpanError():
+            prefix = "" if request.url.path.endswith("/spans") else "spans -> "
+            message = "This span id belongs to another trace; span ids are global"
+            return [(f"{prefix}{error.index} -> span_id", message)]
+        case _:
+            return [("", str(error))]
 
 
 def _field(location: Sequence[Any]) -> str:
@@ -100,62 +105,14 @@ def _field(location: Sequence[Any]) -> str:
 
 def _message(error: Mapping[str, Any]) -> str:
     """Return a message in the words of server 0.5.0. They differ between versions of the framework."""
-    if error["type"] == "uuid_parsing" and isinstance(error.get("input"), str):
-        return uuid_message(error["input"])
     if tuple(error["loc"]) == ("body",) and error.get("input") is None:
         return "Field required"
-    message: str = error["msg"]
-    return message
+    text = str(error["msg"])
+    if error["type"] == "uuid_parsing":
+        text = text.replace("length: found", "length: expected length 32 for simple format, found")
+        text = _CHARACTER.sub(lambda found: f"{_EXPECTED}, found {found[1]} at {int(found[2]) + 1}", text)
+    return text
 
 
-async def _on_invalid_field(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidFieldError)
-    return validation_body([(error.field, str(error))])
-
-
-async def _on_foreign_trace(_request: Request, _error: Exception) -> Response:
-    return validation_body([("trace_id", "This trace id belongs to another project; trace ids are global")])
-
-
-async def _on_foreign_span(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ForeignSpanError)
-    prefix = "" if request.url.path.endswith("/spans") else "spans -> "
-    return validation_body(
-        [(f"{prefix}{error.index} -> span_id", "This span id belongs to another trace; span ids are global")]
-    )
-
-
-_PREFIX: Final = "Input should be a valid UUID, "
-_URN: Final = "urn:uuid:"
-_HEX: Final = frozenset("0123456789abcdefABCDEF")
-_GROUPS: Final = (8, 4, 4, 4, 12)
-
-
-def uuid_message(text: str) -> str:
-    """Return the server's error message for a text that is not a UUID."""
-    body, skipped = _unwrapped(text)
-    for position, character in enumerate(body):
-        if character != "-" and character not in _HEX:
-            # The position counts bytes, from 1, in the whole text.
-            at = len(body[:position].encode("utf-8", "surrogatepass")) + skipped + 1
-            return (
-                f"{_PREFIX}invalid character: expected an optional prefix of `urn:uuid:` followed by [0-9a-fA-F-], "
-                f"found `{character}` at {at}"
-            )
-    groups = body.split("-")
-    if len(groups) == 1 and not skipped:
-        return f"{_PREFIX}invalid length: expected length 32 for simple format, found {len(text)}"
-    if len(groups) != len(_GROUPS):
-        return f"{_PREFIX}invalid group count: expected {len(_GROUPS)}, found {len(groups)}"
-    for number, (group, length) in enumerate(zip(groups, _GROUPS, strict=True)):
-        if len(group) != length:
-            return f"{_PREFIX}invalid group length in group {number}: expected {length}, found {len(group)}"
-    return f"{_PREFIX}invalid length: expected length 32 for simple format, found {len(text)}"
-
-
-def _unwrapped(text: str) -> tuple[str, int]:
-    if text.startswith("{") and text.endswith("}") and len(text) > 1:
-        return text[1:-1], 1
-    if text.startswith(_URN):
-        return text[len(_URN) :], len(_URN)
-    return text, 0
+_CHARACTER: Final = re.compile(r"(?<=character: )found (.*) at (\d+)", re.DOTALL)
+_EXPECTED: Final = "expected an optional prefix of `urn:uuid:` followed by [0-9a-fA-F-]"

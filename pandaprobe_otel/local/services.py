@@ -18,7 +18,7 @@ from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
-from pandaprobe_otel.local.store.analytics import ScoreAnalytics, TraceAnalytics
+from pandaprobe_otel.local.store.analytics import Analytics
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.failures import Failures
 from pandaprobe_otel.local.store.queries import Queries
@@ -45,9 +45,7 @@ class Services:
     faults: Faults
     quota: QuotaBook
     evaluation: Evaluation
-    trace_analytics: TraceAnalytics
-    trace_score_analytics: ScoreAnalytics
-    session_score_analytics: ScoreAnalytics
+    analytics: Analytics
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
@@ -58,7 +56,7 @@ class Services:
 
     def close(self, timeout_s: float) -> None:
         """End the threads of the server's own work, and close all open resources."""
-        self.evaluation.worker.stop(timeout_s)
+        self.evaluation.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
@@ -90,9 +88,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         faults=faults,
         quota=quota,
         evaluation=evaluation,
-        trace_analytics=TraceAnalytics(database),
-        trace_score_analytics=ScoreAnalytics(database, evaluation.trace_scores.name),
-        session_score_analytics=ScoreAnalytics(database, evaluation.session_scores.name),
+        analytics=Analytics(database),
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),

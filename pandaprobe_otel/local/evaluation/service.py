@@ -1,38 +1,63 @@
-"""Evaluation for the routes: runs, monitors and the worker."""
+"""Evaluation: runs, scores and monitors, and the background thread that executes them.
+
+The thread executes runs one after the other and starts those of due monitors. Runs are rows of the store. If a process
+ends during a run, the next process starts that run again.
+"""
 
 from __future__ import annotations
 
 import logging
+import queue
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 
-from pandaprobe_otel.judge.judge import Judge
-from pandaprobe_otel.judge.metrics import SESSION_METRICS, TRACE_METRICS
+from pandaprobe_otel.judge.judge import Judge, JudgeError
+from pandaprobe_otel.judge.metrics import (
+    SESSION_METRICS,
+    SIGNALS,
+    TRACE_METRICS,
+    Result,
+    evaluate_session,
+    evaluate_trace,
+)
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.evaluation.cadence import next_run
-from pandaprobe_otel.local.evaluation.execution import Execution
 from pandaprobe_otel.local.evaluation.selection import Filters, changed_since, checked_filters, sample, targets_of
-from pandaprobe_otel.local.evaluation.worker import Worker
-from pandaprobe_otel.local.payloads import encode, loads
+from pandaprobe_otel.local.payloads import encode, loads, plain
 from pandaprobe_otel.local.quota import Counter, QuotaBook
 from pandaprobe_otel.local.store.accounts import Accounts, Project
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.evaluations import MonitorStore, RunStore, ScoreStore, parsed
+from pandaprobe_otel.local.store.evaluations import MonitorStore, NewScore, RunStore, ScoreStore, parsed
 from pandaprobe_otel.local.store.failures import find_anew
 from pandaprobe_otel.local.store.queries import Queries
+from pandaprobe_otel.local.store.records import Slice
 from pandaprobe_otel.local.store.traces import TraceStore
 
 _log = logging.getLogger(__name__)
 
-Targets = Mapping[str, Sequence[str] | None]
+_LONGEST_WAIT_S: Final = 5.0
+"""Longest wait, because a monitor may be changed or the clock set in the meantime."""
+_STOP: Final = ""
+_WHOLE_SESSION: Final = Slice(limit=2**31)
+
+Row: TypeAlias = Mapping[str, Any]
+"""A run, a monitor or a trace with its JSON parsed."""
+Targets: TypeAlias = Mapping[str, Sequence[str] | None]
 """The metrics of each trace or session of a run, by its id; None for those of the run."""
+Outcomes: TypeAlias = Mapping[str, Result | str]
+"""The result of each metric, or the reason why there is none."""
+Attempt: TypeAlias = Callable[..., Outcomes]
+"""Evaluation of metrics for a trace, given the earlier ones of its session."""
 
 
 class Evaluation:
-    """Runs, scores and monitors of one server."""
+    """Runs, scores and monitors of one server. Its thread starts with the first task."""
 
     def __init__(
         self,
@@ -47,6 +72,8 @@ class Evaluation:
     ) -> None:
         self._database = database
         self._accounts = accounts
+        self._traces = traces
+        self._queries = queries
         self._quota = quota
         self._judge = judge
         self._now = now
@@ -54,17 +81,10 @@ class Evaluation:
         self.monitors = MonitorStore(database)
         self.trace_scores = ScoreStore(database, "trace_id", find_anew)
         self.session_scores = ScoreStore(database, "session_id")
-        execution = Execution(
-            database,
-            runs=self.runs,
-            traces=traces,
-            queries=queries,
-            trace_scores=self.trace_scores,
-            session_scores=self.session_scores,
-            judge=judge,
-            now=now,
-        )
-        self.worker = Worker(execution, self.start_due_monitors)
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     @property
     def judge(self) -> Judge:
@@ -72,8 +92,25 @@ class Evaluation:
         return self._judge()
 
     def resume(self) -> None:
-        """Resume the work that an earlier process left."""
-        self.worker.resume(self.runs.unfinished(), monitors=bool(self.monitors.active()))
+        """Continue the runs that an earlier process left, and watch monitors if there are any."""
+        for run_id in self.runs.unfinished():
+            self._waiting.put(run_id)
+        if not self._waiting.empty() or self.monitors.active():
+            self.watch()
+
+    def watch(self) -> None:
+        """Evaluate waiting runs and watch monitors from now on."""
+        with self._lock:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._work, name="pandaprobe-local-evaluation", daemon=True)
+                self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread after its current target. The next process continues."""
+        self._stopping.set()
+        self._waiting.put(_STOP)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
 
     def targets(self, project_id: str, filters: Filters) -> list[str]:
         """Return the ids of the traces or sessions that match filters, newest first."""
@@ -92,7 +129,7 @@ class Evaluation:
         sampling_rate: float = 1.0,
         monitor_id: str | None = None,
     ) -> dict[str, Any]:
-        """Store a run, count it against the quota and pass it to the worker. Return it, still PENDING."""
+        """Store a run, count it against the quota and pass it to the thread. Return it, still PENDING."""
         organization = self._accounts.organization(project.org_id)
         if organization is None:
             raise not_found(f"Project {project.id}")
@@ -121,7 +158,8 @@ class Evaluation:
             self._quota.count(connection, organization, counter, units)
         row = self.runs.get(project.id, run_id)
         assert row is not None
-        self.worker.submit(run_id)
+        self._waiting.put(run_id)
+        self.watch()
         return self.runs.record(row)
 
     def delete_run(self, row: sqlite3.Row, *, with_scores: bool) -> None:
@@ -160,7 +198,21 @@ class Evaluation:
             monitor_id=monitor["id"],
         )
 
-    def start_due_monitors(self) -> float | None:
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                due_in_s = self._start_due_monitors()
+            except sqlite3.Error:
+                _log.warning("pandaprobe local: monitors could not be read", exc_info=True)
+                due_in_s = None
+            wait_s = _LONGEST_WAIT_S if due_in_s is None else min(max(due_in_s, 0.01), _LONGEST_WAIT_S)
+            with suppress(queue.Empty):
+                if (run_id := self._waiting.get(timeout=wait_s)) != _STOP:
+                    self._evaluate(run_id)
+
+    def _start_due_monitors(self) -> float | None:
         """Start runs of due monitors. Return the seconds until the next one; None if no monitor is waiting."""
         now = self._now()
         for monitor in self.monitors.active():
@@ -183,6 +235,108 @@ class Evaluation:
             return True
         filters = checked_filters(monitor["target_type"], loads(monitor["filters"]))
         return changed_since(self._database, monitor["project_id"], filters, monitor["last_run_at"])
+
+    def _evaluate(self, run_id: str) -> None:
+        try:
+            self._run(run_id)
+        except Exception as error:  # noqa: BLE001 - one run must not end the thread; the run carries the message
+            _log.warning("pandaprobe local: evaluation run %s failed", run_id, exc_info=True)
+            self.runs.finish(run_id, now=self._now(), error=str(error) or type(error).__name__)
+
+    def _run(self, run_id: str) -> None:
+        """Evaluate a run from its beginning. While stopping, return early and leave the run RUNNING."""
+        run = self.runs.begin(run_id)
+        if run is None:
+            return
+        with self._database.write() as connection:
+            self.trace_scores.delete_of_run(connection, run_id)
+            self.session_scores.delete_of_run(connection, run_id)
+        evaluate = self._evaluate_session if run["target_type"] == "SESSION" else self._evaluate_trace
+        judge = self._judge()
+        with ThreadPoolExecutor(judge.parallel, thread_name_prefix="pandaprobe-local-judge") as pool:
+
+            def attempt(metrics: Sequence[str], trace: Row, earlier: Sequence[Row] = ()) -> Outcomes:
+                def one(metric: str) -> Result | str:
+                    try:
+                        return evaluate_trace(metric, trace, judge, model=run["model"], earlier=earlier)
+                    except JudgeError as error:
+                        return str(error)
+
+                return dict(zip(metrics, pool.map(one, metrics), strict=True))
+
+            for target, metrics in run["targets"].items():
+                if self._stopping.is_set():
+                    return
+                evaluate(run, target, metrics or run["metric_names"], attempt)
+        self.runs.finish(run_id, now=self._now())
+
+    def _evaluate_trace(self, run: Row, trace_id: str, metrics: Sequence[str], attempt: Attempt) -> None:
+        found = self._traces.get(run["project_id"], trace_id)
+        trace: Row = {} if found is None else plain(found)
+        outcomes: Outcomes = attempt(metrics, trace) if trace else {}
+        with self._database.write() as connection:
+            for metric, outcome in outcomes.items():
+                self._store(connection, run, trace, metric, outcome, "Metric execution")
+            self._advance(connection, run, outcomes)
+
+    def _evaluate_session(self, run: Row, session_id: str, metrics: Sequence[str], attempt: Attempt) -> None:
+        traces: list[Row] = plain(self._queries.session_traces(run["project_id"], session_id, _WHOLE_SESSION))
+        signals = {
+            trace["trace_id"]: self._signals(run, trace, traces[:position], attempt)
+            for position, trace in enumerate(traces)
+        }
+        outcomes: dict[str, Result | str] = {}
+        for metric in metrics if traces else ():
+            try:
+                outcomes[metric] = evaluate_session(metric, signals, run["filters"].get("signal_weights"))
+            except (ArithmeticError, ValueError) as error:  # Weights may be as large as floats allow.
+                outcomes[metric] = str(error)
+        with self._database.write() as connection:
+            for metric, outcome in outcomes.items():
+                score = _score(run, session_id, metric, outcome, "Session metric")
+                self.session_scores.score(connection, run["project_id"], score, now=self._now())
+            self._advance(connection, run, outcomes)
+
+    def _signals(self, run: Row, trace: Row, earlier: Sequence[Row], attempt: Attempt) -> dict[str, float]:
+        """Return a trace's signals: existing scores with these names, of any source, and new ones."""
+        stored = reversed(self.trace_scores.of_target(run["project_id"], trace["trace_id"]))
+        latest = {score["name"]: score["value"] for score in stored if score["status"] == "SUCCESS"}
+        signals = {name: float(latest[name]) for name in SIGNALS if name in latest}
+        outcomes = attempt([name for name in SIGNALS if name not in latest], trace, earlier)
+        with self._database.write() as connection:
+            for name, outcome in outcomes.items():
+                self._store(connection, run, trace, name, outcome, "Signal computation")
+        return signals | {name: one.score for name, one in outcomes.items() if isinstance(one, Result)}
+
+    def _store(
+        self, connection: sqlite3.Connection, run: Row, trace: Row, metric: str, outcome: Result | str, what: str
+    ) -> None:
+        score = _score(run, trace["trace_id"], metric, outcome, what, environment=trace["environment"])
+        # If a trace is deleted while it is judged, its scores are deleted too.
+        with suppress(sqlite3.IntegrityError):
+            self.trace_scores.score(connection, run["project_id"], score, now=self._now())
+
+    def _advance(self, connection: sqlite3.Connection, run: Row, outcomes: Outcomes) -> None:
+        failed = sum(isinstance(outcome, str) for outcome in outcomes.values())
+        self.runs.advance(connection, run["id"], failed=failed)
+
+
+def _score(
+    run: Row, target: str, metric: str, outcome: Result | str, what: str, *, environment: str | None = None
+) -> NewScore:
+    result = Result(score=0.0, reason=f"{what} failed: {outcome}") if isinstance(outcome, str) else outcome
+    has_failed = result is not outcome
+    return NewScore(
+        target=target,
+        name=metric,
+        value=None if has_failed else result.value,
+        source="AUTOMATED",
+        status="FAILED" if has_failed else "SUCCESS",
+        eval_run_id=run["id"],
+        reason=result.reason,
+        metadata=result.metadata,
+        environment=environment,
+    )
 
 
 def check_metrics(names: Sequence[str], *, target_type: str, label: str = "metrics") -> None:

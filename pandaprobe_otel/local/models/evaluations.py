@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.enums import ScoreDataType, TraceStatus
-from pandaprobe_otel.local.models.fields import RequestBody
+from pandaprobe_otel.local.models.fields import Numbers, RequestBody
 
 Metrics = Annotated[list[str], Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,44 +41,46 @@ class SessionRunFilters(RequestBody):
     min_trace_count: int | None = Field(default=None, ge=1)
 
 
-class CreateTraceRun(RequestBody):
+class NewRun(RequestBody):
+    """Fields of all bodies that start a run."""
+
+    name: Text255Refused | None = None
+    metrics: Metrics
+    model: Text255Refused | None = None
+
+
+class _OfSessions(RequestBody):
+    signal_weights: Numbers | None = None
+
+
+class CreateTraceRun(NewRun):
     """Body of `POST /evaluations/trace-runs`."""
 
-    name: Text255Refused | None = None
-    metrics: Metrics
     filters: TraceRunFilters = Field(default_factory=TraceRunFilters)
     sampling_rate: Rate = 1.0
-    model: Text255Refused | None = None
 
 
-class CreateTraceBatchRun(RequestBody):
+class _TraceIds(RequestBody):
+    trace_ids: list[UUID] = Field(min_length=1)
+
+
+class CreateTraceBatchRun(NewRun, _TraceIds):
     """Body of `POST /evaluations/trace-runs/batch`."""
 
-    trace_ids: list[UUID] = Field(min_length=1)
-    metrics: Metrics
-    name: Text255Refused | None = None
-    model: Text255Refused | None = None
 
-
-class CreateSessionRun(RequestBody):
+class CreateSessionRun(NewRun, _OfSessions):
     """Body of `POST /evaluations/session-runs`."""
 
-    name: Text255Refused | None = None
-    metrics: Metrics
     filters: SessionRunFilters = Field(default_factory=SessionRunFilters)
     sampling_rate: Rate = 1.0
-    model: Text255Refused | None = None
-    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
 
 
-class CreateSessionBatchRun(RequestBody):
-    """Body of `POST /evaluations/session-runs/batch`."""
-
+class _SessionIds(RequestBody):
     session_ids: list[str] = Field(min_length=1)
-    metrics: Metrics
-    name: Text255Refused | None = None
-    model: Text255Refused | None = None
-    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+
+
+class CreateSessionBatchRun(NewRun, _OfSessions, _SessionIds):
+    """Body of `POST /evaluations/session-runs/batch`."""
 
 
 def check_value(value: str, data_type: ScoreDataType) -> None:
@@ -130,7 +132,7 @@ class CreateMonitor(RequestBody):
     model: Text255Refused | None = None
     cadence: Text255Refused
     only_if_changed: bool = True
-    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    signal_weights: Numbers | None = None
 
 
 class UpdateMonitor(RequestBody):
@@ -143,4 +145,4 @@ class UpdateMonitor(RequestBody):
     model: Text255Refused | None = None
     cadence: Text255Refused | None = None
     only_if_changed: bool | None = None
-    signal_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    signal_weights: Numbers | None = None

@@ -57,7 +57,8 @@ Moment = Annotated[datetime, AfterValidator(_in_utc_range)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text255 = Annotated[str, Field(max_length=255)]
 TokenUsage = Annotated[dict[str, Any], AfterValidator(_countable)]
-Cost = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+Numbers = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+"""Finite numbers by name."""
 
 
 class RequestBody(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from pydantic import Field, RootModel
 
 from pandaprobe_otel.enums import SpanKind, SpanStatusCode, TraceStatus
-from pandaprobe_otel.local.models.fields import Cost, Moment, Name, RequestBody, Text255, TokenUsage
+from pandaprobe_otel.local.models.fields import Moment, Name, Numbers, RequestBody, Text255, TokenUsage
 
 MAX_SPANS = 500
 MAX_BATCH = 500
@@ -33,7 +33,7 @@ class SpanCreate(RequestBody):
     error: str | None = None
     completion_start_time: Moment | None = None
     model_parameters: dict[str, Any] | None = None
-    cost: Cost | None = None
+    cost: Numbers | None = None
 
 
 class TraceCreate(RequestBody):
@@ -86,7 +86,7 @@ class SpanUpdate(RequestBody):
     error: str | None = None
     completion_start_time: Moment | None = None
     model_parameters: dict[str, Any] | None = None
-    cost: Cost | None = None
+    cost: Numbers | None = None
 
 
 class BatchDelete(RequestBody):

@@ -18,7 +18,7 @@ from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.language import narrowed, search_for_score
 from pandaprobe_otel.local.search.searchable_fields import FIELDS
 from pandaprobe_otel.local.services import services_of
-from pandaprobe_otel.local.store.analytics import ALWAYS
+from pandaprobe_otel.local.store.analytics import SUMMARY
 from pandaprobe_otel.local.store.labels import COUNTED
 from pandaprobe_otel.local.store.queries import Listing
 from pandaprobe_otel.local.store.records import trace_list_record, where_of
@@ -154,11 +154,8 @@ def show_evaluations(request: Request, asked: Annotated[Asked, Query()]) -> Resp
     rows, total = services.evaluation.runs.find(where_of(context.project_id, {}), asked.page)
     metrics = [
         {**metric, "of": of, "search": search_for_score(metric["metric_name"]) if of == "traces" else None}
-        for of, analytics in (
-            ("traces", services.trace_score_analytics),
-            ("sessions", services.session_score_analytics),
-        )
-        for metric in analytics.summary(context.project_id, ALWAYS)
+        for of, table in (("traces", "trace_scores"), ("sessions", "session_scores"))
+        for metric in services.analytics.rows(SUMMARY, context.project_id, table=table)
     ]
     return _listed(
         "evaluations.html",

@@ -5,10 +5,10 @@ A local server has one user, who owns every organization.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -62,6 +62,35 @@ class Changes(BaseModel):
     description: str | None = Field(default=None, max_length=2000)
 
 
+def _organization(services: Developer, org_id: UUID) -> Organization:
+    organization = services.accounts.organization(str(org_id))
+    if organization is None:
+        raise HTTPException(403, "You are not a member of this organization.")
+    return organization
+
+
+Owned = Annotated[Organization, Depends(_organization)]
+
+
+def _project(services: Developer, organization: Owned, project_id: UUID) -> Project:
+    project = services.accounts.project(str(project_id))
+    if project is None or project.org_id != organization.id:
+        raise not_found(f"Project {project_id}")
+    return project
+
+
+def _key(services: Developer, organization: Owned, key_id: UUID) -> ApiKey:
+    keys = services.accounts.keys(organization.id)
+    key = next((one for one in keys if one.id == str(key_id)), None)
+    if key is None:
+        raise not_found(f"API key {key_id}")
+    return key
+
+
+OwnedProject = Annotated[Project, Depends(_project)]
+OwnedKey = Annotated[ApiKey, Depends(_key)]
+
+
 @router.get("/me", tags=["me"], response_model=answers.UserProfile)
 def get_me(services: Developer) -> Response:
     """Return the developer."""
@@ -97,34 +126,31 @@ def create_organization(services: Developer, body: Named) -> Response:
 
 
 @router.get(_ORGANIZATION, tags=["organizations"], response_model=answers.MyOrganization)
-def get_organization(services: Developer, org_id: UUID) -> Response:
+def get_organization(organization: Owned) -> Response:
     """Return an organization."""
-    return answer(_shown(answers.MyOrganization, _organization(services, org_id), role="OWNER"))
+    return answer(_shown(answers.MyOrganization, organization, role="OWNER"))
 
 
 @router.patch(_ORGANIZATION, tags=["organizations"], response_model=answers.Organization)
-def update_organization(services: Developer, org_id: UUID, body: Changes) -> Response:
+def update_organization(services: Developer, organization: Owned, body: Changes) -> Response:
     """Rename an organization."""
-    organization = _organization(services, org_id)
     if body.name is not None:
         _check_name("Organization", body.name)
         services.accounts.rename_organization(organization.id, body.name)
-    return answer(_shown(answers.Organization, _organization(services, org_id)))
+    return answer(_shown(answers.Organization, organization) | body.model_dump(include={"name"}, exclude_none=True))
 
 
 @router.delete(_ORGANIZATION, tags=["organizations"], status_code=204, response_model=None)
-def delete_organization(services: Developer, org_id: UUID) -> None:
+def delete_organization(services: Developer, organization: Owned) -> None:
     """Delete an organization with its content. The first one stays, since keys from the start belong to it."""
-    organization = _organization(services, org_id)
     if organization.id == services.accounts.home.id:
         raise HTTPException(403, "The first organization of a local server cannot be deleted.")
     services.accounts.delete_organization(organization.id)
 
 
 @router.get(f"{_ORGANIZATION}/subscriptions/usage", tags=["subscriptions"], response_model=dict[str, Any])
-def get_usage(services: Developer, org_id: UUID) -> Response:
+def get_usage(services: Developer, organization: Owned) -> Response:
     """Return the usage in the current period, and the plan's limits."""
-    organization = _organization(services, org_id)
     used = dict(services.accounts.usage(organization.id))
     start, included = used.pop("period_start"), PLANS[organization.plan]
     return answer(
@@ -150,9 +176,8 @@ def get_usage(services: Developer, org_id: UUID) -> Response:
 
 
 @router.post(_PROJECTS, tags=["projects"], status_code=201, response_model=answers.Project)
-def create_project(services: Developer, org_id: UUID, body: NewProject) -> Response:
+def create_project(services: Developer, organization: Owned, body: NewProject) -> Response:
     """Create a project."""
-    organization = _organization(services, org_id)
     _check_name("Project", body.name)
     try:
         project = services.accounts.add_project(organization.id, body.name, body.description)
@@ -162,105 +187,74 @@ def create_project(services: Developer, org_id: UUID, body: NewProject) -> Respo
 
 
 @router.get(_PROJECTS, tags=["projects"], response_model=list[answers.Project])
-def list_projects(services: Developer, org_id: UUID) -> Response:
+def list_projects(services: Developer, organization: Owned) -> Response:
     """List the projects."""
-    projects = services.accounts.projects(_organization(services, org_id).id)
+    projects = services.accounts.projects(organization.id)
     return answer([_shown(answers.Project, project) for project in projects])
 
 
 @router.get(f"{_PROJECTS}/{{project_id}}", tags=["projects"], response_model=answers.Project)
-def get_project(services: Developer, org_id: UUID, project_id: UUID) -> Response:
+def get_project(project: OwnedProject) -> Response:
     """Return a project."""
-    return answer(_shown(answers.Project, _project(services, org_id, project_id)))
+    return answer(_shown(answers.Project, project))
 
 
 @router.patch(f"{_PROJECTS}/{{project_id}}", tags=["projects"], response_model=answers.Project)
-def update_project(services: Developer, org_id: UUID, project_id: UUID, body: Changes) -> Response:
+def update_project(services: Developer, project: OwnedProject, body: Changes) -> Response:
     """Rename or describe a project."""
-    project = _project(services, org_id, project_id)
     if body.name is not None:
         _check_name("Project", body.name)
     try:
-        changed = services.accounts.change_project(project, body.name, body.description)
+        services.accounts.change_project(project, body.name, body.description)
     except NameTakenError:
         raise _taken(body.name or project.name) from None
-    return answer(_shown(answers.Project, changed))
+    return answer(_shown(answers.Project, project))
 
 
 @router.delete(f"{_PROJECTS}/{{project_id}}", tags=["projects"], status_code=204, response_model=None)
-def delete_project(services: Developer, org_id: UUID, project_id: UUID) -> None:
+def delete_project(services: Developer, project: OwnedProject) -> None:
     """Delete a project with its traces, scores, runs and monitors."""
-    services.accounts.delete_project(_project(services, org_id, project_id))
+    services.accounts.delete_project(project)
 
 
 # -- API keys ---------------------------------------------------------------------------------------------------------
 
 
 @router.post(_KEYS, tags=["api-keys"], status_code=201, response_model=answers.ApiKey)
-def create_api_key(services: Developer, org_id: UUID, body: NewKey) -> Response:
+def create_api_key(services: Developer, organization: Owned, body: NewKey) -> Response:
     """Create a key. Only this answer contains its secret."""
-    organization = _organization(services, org_id)
     expires_at = None if body.expiration == "never" else services.now() + _LIFETIME
     key, secret = services.accounts.add_key(organization.id, body.name, expires_at=expires_at)
     return answer(_key_record(services, key, secret), 201)
 
 
 @router.get(_KEYS, tags=["api-keys"], response_model=list[answers.ApiKey])
-def list_org_api_keys(services: Developer, org_id: UUID) -> Response:
+def list_org_api_keys(services: Developer, organization: Owned) -> Response:
     """List the keys, including revoked ones."""
-    organization = _organization(services, org_id)
     return answer([_key_record(services, key) for key in services.accounts.keys(organization.id)])
 
 
 @router.get(f"{_KEYS}/{{key_id}}", tags=["api-keys"], response_model=answers.ApiKey)
-def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
+def get_api_key(services: Developer, key: OwnedKey) -> Response:
     """Return a key without its secret."""
-    return answer(_key_record(services, _key(services, org_id, key_id)))
+    return answer(_key_record(services, key))
 
 
 @router.delete(f"{_KEYS}/{{key_id}}", tags=["api-keys"], status_code=204, response_model=None)
-def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: bool = False) -> None:
+def delete_api_key(services: Developer, key: OwnedKey, permanent: bool = False) -> None:
     """Revoke a key, or delete it permanently."""
-    key = _key(services, org_id, key_id)
     (services.accounts.delete_key if permanent else services.accounts.revoke_key)(key.id)
 
 
 @router.post(f"{_KEYS}/{{key_id}}/rotate", tags=["api-keys"], status_code=201, response_model=answers.ApiKey)
-def rotate_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
+def rotate_api_key(services: Developer, key: OwnedKey) -> Response:
     """Create the successor of an expiring key. The old key is valid until it expires."""
-    old = _key(services, org_id, key_id)
-    if not old.is_active:
+    if not key.is_active:
         raise refused("Cannot rotate a revoked API key.")
-    if old.expires_at is None:
+    if key.expires_at is None:
         raise refused(_NEVER_EXPIRES)
-    key, secret = services.accounts.add_key(old.org_id, old.name, expires_at=services.now() + _LIFETIME)
-    return answer(_key_record(services, key, secret), 201)
-
-
-# -- all --------------------------------------------------------------------------------------------------------------
-
-
-def _organization(services: Services, org_id: UUID) -> Organization:
-    organization = services.accounts.organization(str(org_id))
-    if organization is None:
-        raise HTTPException(403, "You are not a member of this organization.")
-    return organization
-
-
-def _project(services: Services, org_id: UUID, project_id: UUID) -> Project:
-    organization = _organization(services, org_id)
-    project = services.accounts.project(str(project_id))
-    if project is None or project.org_id != organization.id:
-        raise not_found(f"Project {project_id}")
-    return project
-
-
-def _key(services: Services, org_id: UUID, key_id: UUID) -> ApiKey:
-    keys = services.accounts.keys(_organization(services, org_id).id)
-    key = next((one for one in keys if one.id == str(key_id)), None)
-    if key is None:
-        raise not_found(f"API key {key_id}")
-    return key
+    successor, secret = services.accounts.add_key(key.org_id, key.name, expires_at=services.now() + _LIFETIME)
+    return answer(_key_record(services, successor, secret), 201)
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -48,7 +48,7 @@ def create_monitor(scope: Scope, body: CreateMonitor) -> Response:
         scope.keep(connection)
         columns["next_run_at"] = next_run(columns["cadence"], now)
         monitor_id = services.evaluation.monitors.add(connection, columns)
-    services.evaluation.worker.watch()
+    services.evaluation.watch()
     return _shown(scope, monitor_id, 201)
 
 
@@ -137,7 +137,7 @@ def _set_status(scope: ProjectScope, monitor_id: UUID, status: MonitorStatus) ->
     if row["status"] != status:
         due = next_run(row["cadence"], now) if status == "ACTIVE" else None
         evaluation.monitors.change(row["id"], {"status": status, "next_run_at": due, "updated_at": now})
-        evaluation.worker.watch()
+        evaluation.watch()
     return _shown(scope, monitor_id)
 
 

@@ -15,12 +15,13 @@ from pandaprobe_otel.api.fields import EvaluationStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.evaluation.selection import sample
-from pandaprobe_otel.local.evaluation.service import Targets, check_metrics
+from pandaprobe_otel.local.evaluation.service import check_metrics
 from pandaprobe_otel.local.models.evaluations import (
     CreateSessionBatchRun,
     CreateSessionRun,
     CreateTraceBatchRun,
     CreateTraceRun,
+    NewRun,
 )
 from pandaprobe_otel.local.routing import ApiRoute, Page, answer, listed
 from pandaprobe_otel.local.store.evaluations import ScoreStore, parsed
@@ -35,70 +36,46 @@ _WEIGHTS: Final = "signal_weights"
 @router.post("/trace-runs", status_code=202, response_model=answers.EvalRun)
 def create_eval_run(scope: Scope, body: CreateTraceRun) -> Response:
     """Evaluate the traces that match filters."""
-    return _start_filtered(scope, "trace", body)
+    return _start(scope, "trace", body)
 
 
 @router.post("/trace-runs/batch", status_code=202, response_model=answers.EvalRun)
 def create_batch_eval_run(scope: Scope, body: CreateTraceBatchRun) -> Response:
     """Evaluate traces by id. Unknown ids count as evaluated and get no score."""
-    return _start_batch(scope, "trace", body, [*map(str, body.trace_ids)])
+    return _start(scope, "trace", body, [*map(str, body.trace_ids)])
 
 
 @router.post("/session-runs", status_code=202, response_model=answers.EvalRun)
 def create_session_eval_run(scope: Scope, body: CreateSessionRun) -> Response:
     """Evaluate the sessions that match filters."""
-    return _start_filtered(scope, "session", body)
+    return _start(scope, "session", body)
 
 
 @router.post("/session-runs/batch", status_code=202, response_model=answers.EvalRun)
 def create_batch_session_eval_run(scope: Scope, body: CreateSessionBatchRun) -> Response:
     """Evaluate sessions by id. Unknown ids count as evaluated and get no score."""
-    return _start_batch(scope, "session", body, body.session_ids)
+    return _start(scope, "session", body, body.session_ids)
 
 
-def _start_filtered(scope: ProjectScope, kind: str, body: CreateTraceRun | CreateSessionRun) -> Response:
-    scope.spend("POST", f"/evaluations/{kind}-runs")
-    _check(kind, body.metrics)
-    found = scope.services.evaluation.targets(scope.project_id, body.filters)
-    if not found:
-        raise refused(f"No {kind}s match the provided filters.")
-    filters = body.filters.model_dump(mode="json", exclude_none=True)
-    targets: Targets = dict.fromkeys(sample(found, body.sampling_rate))
-    return _start(scope, kind, body, targets, filters, sampling_rate=body.sampling_rate)
-
-
-def _start_batch(
-    scope: ProjectScope, kind: str, body: CreateTraceBatchRun | CreateSessionBatchRun, ids: Sequence[str]
-) -> Response:
-    scope.spend("POST", f"/evaluations/{kind}-runs/batch")
-    _check(kind, body.metrics)
-    targets: Targets = dict.fromkeys(ids)
-    return _start(scope, kind, body, targets, {f"{kind}_ids": list(targets)})
-
-
-def _check(kind: str, metrics: Sequence[str]) -> None:
-    check_metrics(metrics, target_type=kind.upper(), label="metrics" if kind == "trace" else "session metrics")
-
-
-def _start(
-    scope: ProjectScope,
-    kind: str,
-    body: CreateTraceRun | CreateTraceBatchRun | CreateSessionRun | CreateSessionBatchRun,
-    targets: Targets,
-    filters: Mapping[str, Any],
-    *,
-    sampling_rate: float = 1.0,
-) -> Response:
-    weights = None if isinstance(body, CreateTraceRun | CreateTraceBatchRun) else body.signal_weights
+def _start(scope: ProjectScope, kind: str, body: NewRun, ids: Sequence[str] | None = None) -> Response:
+    """Start a run of traces or sessions by their ids, or of those that match the filters of the body."""
+    scope.spend("POST", f"/evaluations/{kind}-runs{'' if ids is None else '/batch'}")
+    check_metrics(body.metrics, target_type=kind.upper(), label="metrics" if kind == "trace" else "session metrics")
+    sent, rate = body.model_dump(mode="json", exclude_none=True), 1.0
+    filters = {f"{kind}_ids": list(dict.fromkeys(ids or ()))}
+    if isinstance(body, CreateTraceRun | CreateSessionRun):
+        rate, filters = body.sampling_rate, sent["filters"]
+        if not (ids := scope.services.evaluation.targets(scope.project_id, body.filters)):
+            raise refused(f"No {kind}s match the provided filters.")
     run = scope.services.evaluation.start(
         scope.project,
         kind.upper(),
         body.metrics,
-        targets,
-        _weighted(filters, weights),
+        dict.fromkeys(sample(ids or (), rate)),
+        _weighted(filters, sent.get(_WEIGHTS)),
         name=body.name,
         model=body.model,
-        sampling_rate=sampling_rate,
+        sampling_rate=rate,
     )
     return answer(run, 202)
 

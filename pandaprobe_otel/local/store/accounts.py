@@ -1,8 +1,4 @@
-"""Organizations with their usage, projects and API keys, also in memory, since every request needs them.
-
-The store belongs to one process, and memory is read anew after each committed change, so memory and tables stay equal.
-Only SHA-256 hashes of API keys are stored.
-"""
+"""Organizations with their usage, projects and API keys. Only SHA-256 hashes of API keys are stored."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from pandaprobe_otel.local.store.database import AT_ONCE, Database
@@ -60,62 +57,57 @@ class ApiKey:
     expires_at: int | None
 
 
+_Kind = TypeVar("_Kind", Organization, Project, ApiKey)
+_COLUMNS: Final[dict[type[Any], str]] = {
+    Organization: "id, name, plan, created_at FROM organizations",
+    Project: "id, org_id, name, description, created_at, TRUE AS stored FROM projects",
+    ApiKey: "id, org_id, name, key_prefix, is_active, created_at, expires_at FROM api_keys",
+}
+
+
 class NameTakenError(Exception):
     """The organization has a project of this name already."""
 
 
 class Accounts:
-    """Organizations, their projects and their keys."""
+    """Organizations, their projects and their keys. Lists have the oldest first."""
 
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
-        self._organizations: dict[str, Organization] = {}
-        self._projects: dict[tuple[str, str], Project] = {}
-        self._keys: dict[str, ApiKey] = {}
-        self._load()
-        if not self._organizations:
+        if not self.organizations():
             self.add_organization("local", DEVELOPMENT)
 
-    def _load(self) -> None:
+    def _find(self, kind: type[_Kind], condition: str = "TRUE", *values: Any) -> list[_Kind]:
         with self._database.read() as connection:
-            organizations = connection.execute("SELECT id, name, plan, created_at FROM organizations ORDER BY rowid")
-            self._organizations = {row["id"]: Organization(**dict(row)) for row in organizations}
-            projects = connection.execute("SELECT * FROM projects ORDER BY created_at, rowid").fetchall()
-            self._projects = {(row["org_id"], row["name"]): Project(**dict(row), stored=True) for row in projects}
-            keys = [dict[str, Any](row) for row in connection.execute("SELECT * FROM api_keys ORDER BY rowid")]
-            self._keys = {row.pop("key_hash"): ApiKey(**row) for row in keys}
+            statement = f"SELECT {_COLUMNS[kind]} WHERE {condition} ORDER BY created_at, rowid"
+            return [kind(**dict[str, Any](row)) for row in connection.execute(statement, values)]
 
-    def _change(self, statement: str, *values: Any, connection: sqlite3.Connection | None = None) -> None:
-        """Change a table of this store, inside the caller's transaction if there is one."""
-        if connection is None:
-            with self._database.write() as own:
-                self._change(statement, *values, connection=own)
-            return
-        connection.execute(statement, values)
-        self._database.after_commit(self._load)
+    def _change(self, statement: str, *values: Any) -> None:
+        with self._database.write() as connection:
+            connection.execute(statement, values)
 
     # -- organizations ------------------------------------------------------------------------------------------------
 
     @property
     def home(self) -> Organization:
         """The oldest organization, which owns keys without a named organization."""
-        return next(iter(self._organizations.values()))
+        return self.organizations()[0]
 
     def organizations(self) -> list[Organization]:
-        """Return every organization, oldest first."""
-        return list(self._organizations.values())
+        """Return every organization."""
+        return self._find(Organization)
 
     def organization(self, org_id: str) -> Organization | None:
         """Return an organization by id."""
-        return self._organizations.get(org_id)
+        return next(iter(self._find(Organization, "id = ?", org_id)), None)
 
     def add_organization(self, name: str, plan: str) -> Organization:
         """Create an organization. A new quota period begins now."""
-        org_id, now = str(uuid4()), self._now()
+        added = Organization(id=str(uuid4()), name=name, plan=plan, created_at=self._now())
         statement = "INSERT INTO organizations (id, name, plan, created_at, period_start) VALUES (?, ?, ?, ?, ?)"
-        self._change(statement, org_id, name, plan, now, now)
-        return self._organizations[org_id]
+        self._change(statement, added.id, name, plan, added.created_at, added.created_at)
+        return added
 
     def rename_organization(self, org_id: str, name: str) -> None:
         """Rename an organization."""
@@ -148,60 +140,52 @@ class Accounts:
 
     def all_projects(self) -> list[Project]:
         """Return the projects of all organizations, by organization."""
-        return [project for org_id in list(self._organizations) for project in self.projects(org_id)]
+        return [project for organization in self.organizations() for project in self.projects(organization.id)]
 
     def projects(self, org_id: str) -> list[Project]:
-        """Return the projects of an organization, oldest first."""
-        return [project for project in self._projects.values() if project.org_id == org_id]
+        """Return the projects of an organization."""
+        return self._find(Project, "org_id = ?", org_id)
 
     def project(self, project_id: str) -> Project | None:
         """Return a project by id."""
-        return next((project for project in self._projects.values() if project.id == project_id), None)
+        return next(iter(self._find(Project, "id = ?", project_id)), None)
 
     def project_named(self, org_id: str, name: str) -> Project:
-        """Return a project by name.
-
-        For an unknown name, return a new project, which only the caller has until `keep` stores it.
-        """
-        found = self._projects.get((org_id, name))
-        if found is not None:
-            return found
-        return Project(id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False)
+        """Return a project by name. For an unknown name, return a new project, which `keep` stores."""
+        found = self._find(Project, "org_id = ? AND name = ?", org_id, name)
+        return found[0] if found else self._new(org_id, name)
 
     def keep(self, project: Project, connection: sqlite3.Connection | None = None) -> None:
-        """Store a project that is not stored yet, inside the caller's transaction if there is one."""
+        """Store a project that is not stored yet, inside the caller's transaction if there is one.
+
+        The caller's transaction may still be rolled back, so the project then counts as stored only when another call
+        has found it.
+        """
         if project.stored:
             return
-        if connection is None:
-            with self._database.write() as own:
-                self.keep(project, own)
-            return
-        self._change(
-            "INSERT INTO projects VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            *(project.id, project.org_id, project.name, project.description, project.created_at),
-            connection=connection,
-        )
-        of_name = "SELECT id FROM projects WHERE org_id = ? AND name = ?"  # Another request may have stored it first.
-        (project.id,) = connection.execute(of_name, (project.org_id, project.name)).fetchone()
-        self._database.after_commit(lambda: setattr(project, "stored", True))
+        with self._database.write() if connection is None else nullcontext(connection) as inside:
+            inside.execute(f"{_NEW_PROJECT} ON CONFLICT DO NOTHING", _row(project))
+            of_name = "SELECT id FROM projects WHERE org_id = ? AND name = ?"  # Another request may have stored it.
+            (project.id,) = inside.execute(of_name, (project.org_id, project.name)).fetchone()
+        project.stored = connection is None
 
     def add_project(self, org_id: str, name: str, description: str) -> Project:
         """Create a project. Raises NameTakenError."""
-        project = self.project_named(org_id, name)
-        if project.stored:
-            raise NameTakenError(name)
-        project.description = description
-        self.keep(project)
+        project = self._new(org_id, name, description)
+        try:
+            self._change(_NEW_PROJECT, *_row(project))
+        except sqlite3.IntegrityError:
+            raise NameTakenError(name) from None
         return project
 
-    def change_project(self, project: Project, name: str | None, description: str | None) -> Project:
-        """Rename or describe a project, and return it. Raises NameTakenError."""
+    def change_project(self, project: Project, name: str | None, description: str | None) -> None:
+        """Rename or describe a project. Raises NameTakenError."""
         new = (name or project.name, project.description if description is None else description)
         try:
             self._change("UPDATE projects SET name = ?, description = ? WHERE id = ?", *new, project.id)
         except sqlite3.IntegrityError:
             raise NameTakenError(name) from None
-        return self._projects[project.org_id, new[0]]
+        project.name, project.description = new
 
     def delete_project(self, project: Project) -> None:
         """Delete a project with its traces, scores, runs and monitors. Its name is then free.
@@ -215,23 +199,27 @@ class Accounts:
             with self._database.write() as connection:
                 left = connection.execute(some, (project.id, AT_ONCE)).rowcount > 0
                 if not left:
-                    self._change("DELETE FROM projects WHERE id = ?", project.id, connection=connection)
+                    connection.execute("DELETE FROM projects WHERE id = ?", (project.id,))
             time.sleep(time.monotonic() - begun if left else 0)
+
+    def _new(self, org_id: str, name: str, description: str = "") -> Project:
+        now = self._now()
+        return Project(id=str(uuid4()), org_id=org_id, name=name, description=description, created_at=now, stored=False)
 
     # -- API keys -----------------------------------------------------------------------------------------------------
 
     @property
     def has_keys(self) -> bool:
-        """True if any key was ever created or passed in."""
-        return bool(self._keys)
+        """True if any key was created or passed in."""
+        return bool(self._find(ApiKey))
 
     def key(self, secret: str) -> ApiKey | None:
         """Return the key with this secret, whether it is active or not."""
-        return self._keys.get(hash_of(secret))
+        return next(iter(self._find(ApiKey, "key_hash = ?", hash_of(secret))), None)
 
     def keys(self, org_id: str) -> list[ApiKey]:
-        """Return the keys of an organization, oldest first."""
-        return [key for key in self._keys.values() if key.org_id == org_id]
+        """Return the keys of an organization."""
+        return self._find(ApiKey, "org_id = ?", org_id)
 
     def add_key(
         self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
@@ -241,12 +229,13 @@ class Accounts:
         For a known secret, return its existing key.
         """
         secret = secret or "sk_pp_" + secrets.token_hex(32)
-        digest = hash_of(secret)
         self._change(
             "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO NOTHING",
-            *(str(uuid4()), org_id, name, digest, secret[:10], self._now(), expires_at),
+            *(str(uuid4()), org_id, name, hash_of(secret), secret[:10], self._now(), expires_at),
         )
-        return self._keys[digest], secret
+        key = self.key(secret)
+        assert key is not None
+        return key, secret
 
     def revoke_key(self, key_id: str) -> None:
         """Refuse a key from now on."""
@@ -260,3 +249,10 @@ class Accounts:
 def hash_of(secret: str) -> str:
     """Return the stored form of an API key."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+_NEW_PROJECT: Final = "INSERT INTO projects VALUES (?, ?, ?, ?, ?)"
+
+
+def _row(project: Project) -> tuple[Any, ...]:
+    return project.id, project.org_id, project.name, project.description, project.created_at

@@ -1,250 +1,131 @@
 """Analytics of traces, sessions and scores, as PostgreSQL's date_trunc and percentile_cont compute them.
 
-Buckets without data are omitted, as on the server. Only successful NUMERIC scores are averaged; others are counted.
+Buckets without data are omitted, as on the server. Only successful NUMERIC scores have a number and are averaged;
+others are counted.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.records import Slice, where_of
-from pandaprobe_otel.local.times import DAY, HOUR, iso, iso_or_none, micros_of
+from pandaprobe_otel.local.times import DAY, HOUR, micros_of
 
-_TOP_MODELS: Final = 10
 # The epoch was a Thursday; weeks begin on Monday.
-_WIDTHS: Final[dict[AnalyticsGranularity, tuple[int, int]]] = {
+_WIDTHS: Final[Mapping[AnalyticsGranularity, tuple[int, int]]] = {
     "hour": (HOUR, 0),
     "day": (DAY, 0),
     "week": (7 * DAY, 4 * DAY),
 }
 """Width of the buckets, and the beginning of one of them."""
+_BUCKET: Final = "{0} - (({0} - :begin) % :width + :width) % :width AS bucket"
+_IN_BUCKETS: Final = "GROUP BY bucket ORDER BY bucket"
+_IN_WINDOW: Final = "project_id = :project AND started_at >= :after AND started_at < :before"
+_CALLS: Final = """
+    FROM spans s JOIN traces t ON t.seq = s.trace_seq
+    WHERE t.project_id = :project AND s.started_at >= :after AND s.started_at < :before
+"""
+_SCORES: Final = """
+    FROM {table} WHERE project_id = :project AND (:name IS NULL OR name = :name)
+    AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)
+"""
+
+VOLUME: Final = f"""
+    SELECT iso(bucket) AS bucket, COUNT(*) AS trace_count, SUM(status = 'ERROR') AS error_count,
+        AVG(latency) AS avg_latency_ms, percentile(json_group_array(latency), 0.5) AS p50_latency_ms,
+        percentile(json_group_array(latency), 0.9) AS p90_latency_ms,
+        percentile(json_group_array(latency), 0.99) AS p99_latency_ms
+    FROM (SELECT {_BUCKET.format("started_at")}, (ended_at - started_at) / 1000.0 AS latency, status
+        FROM traces WHERE {_IN_WINDOW}) {_IN_BUCKETS}
+"""
+"""Counts of traces and errors, and latencies."""
+TOKENS: Final = f"""
+    SELECT iso(bucket) AS bucket, SUM(prompt_tokens + completion_tokens) AS total_tokens,
+        SUM(prompt_tokens) AS prompt_tokens, SUM(completion_tokens) AS completion_tokens, SUM(cost) AS total_cost
+    FROM (SELECT {_BUCKET.format("s.started_at")}, prompt_tokens, completion_tokens, s.total_cost AS cost {_CALLS})
+    {_IN_BUCKETS}
+"""
+"""Tokens and cost of spans by the start of the span. A bucket needs a span, but not tokens."""
+MODELS: Final = f"""
+    SELECT s.model, COUNT(*) AS call_count, SUM(prompt_tokens + completion_tokens) AS total_tokens,
+        SUM(s.total_cost) AS total_cost {_CALLS} AND s.model IS NOT NULL
+    GROUP BY s.model ORDER BY call_count DESC, s.model LIMIT 10
+"""
+"""The ten models with the most calls."""
+SESSIONS: Final = f"""
+    SELECT iso(bucket) AS bucket, COUNT(*) AS session_count, AVG(traces) AS avg_traces_per_session,
+        AVG(duration) AS avg_session_duration_ms
+    FROM (SELECT {_BUCKET.format("MIN(started_at)")}, COUNT(*) AS traces,
+        SUM(ended_at - started_at) / 1000.0 AS duration
+        FROM traces WHERE {_IN_WINDOW} AND session_id IS NOT NULL GROUP BY session_id) {_IN_BUCKETS}
+"""
+"""Sessions by their first trace in the period. A duration is the sum of the traces' latencies."""
+
+SUMMARY: Final = f"""
+    SELECT name AS metric_name, AVG(number) AS avg_score, MIN(number) AS min_score, MAX(number) AS max_score,
+        percentile(json_group_array(number), 0.5) AS median_score, SUM(status = 'SUCCESS') AS success_count,
+        SUM(status = 'FAILED') AS failed_count, iso(MAX(created_at)) AS latest_score_at
+    {_SCORES} GROUP BY name ORDER BY name
+"""
+"""The scores of each name."""
+TREND: Final = f"""
+    SELECT iso(bucket) AS bucket, :name AS metric_name, AVG(number) AS avg_score, COUNT(*) AS count
+    FROM (SELECT {_BUCKET.format("created_at")}, number {_SCORES} AND number IS NOT NULL) {_IN_BUCKETS}
+"""
+"""The mean of a metric by the time of scoring."""
+DISTRIBUTION: Final = f"""
+    SELECT bucket, round(MIN(1.0, (bucket - 1.0) / :buckets), 4) AS bucket_min,
+        round(MIN(1.0, bucket * 1.0 / :buckets), 4) AS bucket_max, COUNT(*) AS count
+    FROM (SELECT MIN(CAST(number * :buckets AS INTEGER), :buckets) + 1 AS bucket {_SCORES} AND number IS NOT NULL)
+    {_IN_BUCKETS}
+"""
+"""A metric's scores by value. A score of exactly 1.0 has its own bucket after the last (as on the server)."""
+HISTORY: Final = f"""
+    SELECT name AS metric_name, number AS score, eval_run_id, iso(created_at) AS created_at, status
+    {_SCORES} AND data_type = 'NUMERIC' AND session_id = :session ORDER BY seq LIMIT :limit
+"""
+"""The scores of a session, oldest first."""
+RANKING: Final = f"""
+    SELECT session_id, number AS score, iso(created_at) AS evaluated_at, eval_run_id FROM {{table}}
+    WHERE seq IN (SELECT MAX(seq) {_SCORES} AND number IS NOT NULL GROUP BY session_id)
+    ORDER BY :sign * number, session_id
+"""
+"""Sessions by their newest score of a metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Period from `after` until before `before`; None means any."""
 
-    after: datetime | None
-    before: datetime | None
+    after: datetime | None = None
+    before: datetime | None = None
 
 
-ALWAYS: Final = Window(after=None, before=None)
+@dataclass(frozen=True, slots=True)
+class Analytics:
+    """The statements of this module, executed in a database."""
 
+    database: Database
 
-class TraceAnalytics:
-    """Analytics of traces."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def volume(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
-        """Count traces and errors, and summarize latencies."""
-        rows = self._rows(
-            "SELECT started_at AS at, ended_at - started_at AS latency, status FROM traces"
-            " WHERE project_id = ? AND started_at >= ? AND started_at < ?",
-            project_id,
-            window,
-        )
-        found: list[dict[str, Any]] = []
-        for bucket, members in _bucketed(rows, granularity):
-            latencies = sorted(row["latency"] / 1000 for row in members if row["latency"] is not None)
-            found.append(
-                {
-                    "bucket": bucket,
-                    "trace_count": len(members),
-                    "error_count": sum(row["status"] == "ERROR" for row in members),
-                    "avg_latency_ms": _mean(latencies),
-                    **{f"p{rank}_latency_ms": _percentile(latencies, rank / 100) for rank in (50, 90, 99)},
-                }
-            )
-        return found
-
-    def tokens(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
-        """Add up tokens and cost of spans by the start of the span. A bucket needs a span, but not tokens."""
-        rows = self._rows(
-            "SELECT s.started_at AS at, s.prompt_tokens, s.completion_tokens,"
-            " s.prompt_tokens + s.completion_tokens AS total_tokens, s.total_cost FROM spans s"
-            " JOIN traces t ON t.seq = s.trace_seq WHERE t.project_id = ? AND s.started_at >= ? AND s.started_at < ?",
-            project_id,
-            window,
-        )
-        sums = ("total_tokens", "prompt_tokens", "completion_tokens", "total_cost")
-        return [
-            {"bucket": bucket, **{name: sum(row[name] for row in members) for name in sums}}
-            for bucket, members in _bucketed(rows, granularity)
-        ]
-
-    def models(self, project_id: str, window: Window) -> list[dict[str, Any]]:
-        """List the ten models with the most calls."""
-        rows = self._rows(
-            "SELECT s.model, COUNT(*) AS call_count, SUM(s.prompt_tokens + s.completion_tokens) AS total_tokens,"
-            " SUM(s.total_cost) AS total_cost FROM spans s JOIN traces t ON t.seq = s.trace_seq"
-            " WHERE t.project_id = ? AND s.started_at >= ? AND s.started_at < ? AND s.model IS NOT NULL"
-            f" GROUP BY s.model ORDER BY call_count DESC, s.model LIMIT {_TOP_MODELS}",
-            project_id,
-            window,
-        )
-        return [dict(row) for row in rows]
-
-    def sessions(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
-        """Count sessions by their first trace in the period. A duration is the sum of the traces' latencies."""
-        rows = self._rows(
-            "SELECT MIN(started_at) AS at, COUNT(*) AS traces, SUM(ended_at - started_at) AS duration FROM traces"
-            " WHERE project_id = ? AND session_id IS NOT NULL AND started_at >= ? AND started_at < ?"
-            " GROUP BY session_id",
-            project_id,
-            window,
-        )
-        return [
-            {
-                "bucket": bucket,
-                "session_count": len(members),
-                "avg_traces_per_session": _mean([row["traces"] for row in members]),
-                "avg_session_duration_ms": _mean(
-                    [row["duration"] / 1000 for row in members if row["duration"] is not None]
-                ),
-            }
-            for bucket, members in _bucketed(rows, granularity)
-        ]
-
-    def _rows(self, statement: str, project_id: str, window: Window) -> list[sqlite3.Row]:
-        with self._database.read() as connection:
-            moments = (micros_of(moment) for moment in (window.after, window.before) if moment is not None)
-            return connection.execute(statement, (project_id, *moments)).fetchall()
-
-
-class ScoreAnalytics:
-    """Analytics of one score table."""
-
-    def __init__(self, database: Database, table: str) -> None:
-        self._database = database
-        self._table = table
-
-    def summary(self, project_id: str, window: Window) -> list[dict[str, Any]]:
-        """Summarize the scores of each name."""
-        groups: dict[str, list[Any]] = {}
-        for row in self._rows(project_id, {}, window):
-            groups.setdefault(row["name"], []).append(row)
-        return [_summary(name, groups[name]) for name in sorted(groups)]
-
-    def trend(
-        self, project_id: str, name: str, window: Window, granularity: AnalyticsGranularity
-    ) -> list[dict[str, Any]]:
-        """Average a metric by the time of scoring."""
-        rows = [row for row in self._rows(project_id, {"name": name}, window) if _counts(row)]
-        return [
-            {
-                "bucket": bucket,
-                "metric_name": name,
-                "avg_score": _mean([row["number"] for row in members]),
-                "count": len(members),
-            }
-            for bucket, members in _bucketed(rows, granularity)
-        ]
-
-    def distribution(self, project_id: str, name: str, window: Window, buckets: int) -> list[dict[str, Any]]:
-        """Count a metric's scores by value. A score of exactly 1.0 has its own bucket after the last (as on the
-        server).
-        """
-        rows = self._rows(project_id, {"name": name}, window)
-        counts = Counter(min(int(row["number"] * buckets), buckets) + 1 for row in rows if _counts(row))
-        return [
-            {
-                "bucket": bucket,
-                "bucket_min": round(min(1.0, (bucket - 1) / buckets), 4),
-                "bucket_max": round(min(1.0, bucket / buckets), 4),
-                "count": count,
-            }
-            for bucket, count in sorted(counts.items())
-        ]
-
-    def history(self, project_id: str, session_id: str, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """List the scores of a session, oldest first."""
-        wanted = {"session_id": session_id, "data_type": "NUMERIC", "name": name}
-        columns = "name AS metric_name, number AS score, eval_run_id, created_at, status"
-        where, values = where_of(project_id, wanted)
-        with self._database.read() as connection:
-            statement = f"SELECT {columns} FROM {self._table} WHERE {where} ORDER BY created_at, seq LIMIT ?"
-            rows = connection.execute(statement, (*values, limit)).fetchall()
-        return [{**dict(row), "created_at": iso(row["created_at"])} for row in rows]
-
-    def comparison(
-        self, project_id: str, name: str, page: Slice, *, ascending: bool
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Rank sessions by their newest score of a metric."""
-        newest: dict[str, sqlite3.Row] = {}
-        for row in self._rows(project_id, {"name": name, "data_type": "NUMERIC"}, ALWAYS, "*"):
-            if row["status"] == "SUCCESS":
-                newest[row["session_id"]] = row
-        sign = 1 if ascending else -1
-        ranked = sorted(newest.values(), key=lambda row: (sign * row["number"], row["session_id"]))
-        return [
-            {
-                "session_id": row["session_id"],
-                "score": row["number"],
-                "evaluated_at": iso(row["created_at"]),
-                "eval_run_id": row["eval_run_id"],
-            }
-            for row in ranked[page.offset : page.offset + page.limit]
-        ], len(ranked)
-
-    def _rows(
+    def rows(
         self,
+        statement: str,
         project_id: str,
-        wanted: dict[str, Any],
-        window: Window,
-        columns: str = "name, number, status, created_at AS at",
-    ) -> list[sqlite3.Row]:
-        """Return scores, oldest first."""
-        where, values = where_of(project_id, wanted, window.after, window.before)
-        with self._database.read() as connection:
-            statement = f"SELECT {columns} FROM {self._table} WHERE {where} ORDER BY created_at, seq"
-            return connection.execute(statement, values).fetchall()
-
-
-def _counts(row: sqlite3.Row) -> bool:
-    return row["number"] is not None and row["status"] == "SUCCESS"
-
-
-def _summary(name: str, rows: list[Any]) -> dict[str, Any]:
-    numbers: list[float] = sorted(row["number"] for row in rows if _counts(row))
-    return {
-        "metric_name": name,
-        "avg_score": _mean(numbers),
-        "min_score": numbers[0] if numbers else None,
-        "max_score": numbers[-1] if numbers else None,
-        "median_score": _percentile(numbers, 0.5),
-        "success_count": sum(row["status"] == "SUCCESS" for row in rows),
-        "failed_count": sum(row["status"] == "FAILED" for row in rows),
-        "latest_score_at": iso_or_none(max(row["at"] for row in rows)),
-    }
-
-
-def _bucketed(rows: Iterable[sqlite3.Row], granularity: AnalyticsGranularity) -> list[tuple[str, list[sqlite3.Row]]]:
-    """Return rows by the beginning of the bucket of their moment `at`, in order."""
-    width, begin = _WIDTHS[granularity]
-    found: dict[int, list[sqlite3.Row]] = {}
-    for row in rows:
-        found.setdefault(row["at"] - (row["at"] - begin) % width, []).append(row)
-    return [(iso(bucket), members) for bucket, members in sorted(found.items())]
-
-
-def _percentile(ordered: Sequence[float], fraction: float) -> float | None:
-    """Return a percentile of ascending values, interpolated between neighbours; None without values."""
-    if not ordered:
-        return None
-    position = fraction * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+        window: Window | None = None,
+        granularity: AnalyticsGranularity = "day",
+        *,
+        table: str = "session_scores",
+        **values: Any,
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a statement for a project."""
+        width, begin = _WIDTHS[granularity]
+        period = window or Window()
+        after, before = (None if one is None else micros_of(one) for one in (period.after, period.before))
+        given = {"project": project_id, "after": after, "before": before, "width": width, "begin": begin, "name": None}
+        with self.database.read() as connection:
+            found = connection.execute(statement.format(table=table), {**given, **values})
+            return [dict(row) for row in found]

@@ -12,17 +12,37 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+import orjson
 
 from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.local.settings import MEMORY
 from pandaprobe_otel.local.store.blocks import searchable
 from pandaprobe_otel.local.store.schema import create_schema
+from pandaprobe_otel.local.times import iso_or_none
 
 AT_ONCE = 5
 """Traces that a transaction derives or deletes, since requests wait for it. The words of a trace take milliseconds."""
+
+
+def percentile(numbers: str, share: float) -> float | None:
+    """Return a percentile of a JSON list, interpolated between neighbours. Nulls do not count; None without numbers."""
+    ordered = sorted(number for number in orjson.loads(numbers) if number is not None)
+    if not ordered:
+        return None
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    result: float = ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+    return result
+
+
+_FUNCTIONS: Final = (("searchable", 1, searchable), ("iso", 1, iso_or_none), ("percentile", 2, percentile))
+"""Functions of statements and triggers: name, number of arguments, function."""
 
 
 class DatabaseInUseError(PandaProbeError):
@@ -39,7 +59,6 @@ class Database:
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._guard = None if self.in_memory else _FileGuard(Path(self.path))
         self._closed = False
-        self._after_commit: list[Callable[[], object]] = []
         self._commits = 0
         self._opened = time.time_ns()
         try:
@@ -60,22 +79,10 @@ class Database:
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
-                self._after_commit.clear()
                 if self._writer.in_transaction:  # SQLite itself ends a transaction if the disk is full.
                     self._writer.execute("ROLLBACK")
                 raise
             self._commits += 1
-            actions, self._after_commit = self._after_commit, []
-            for action in actions:
-                action()
-
-    def after_commit(self, action: Callable[[], object]) -> None:
-        """Call `action` after the current `write` is committed; never if it is rolled back.
-
-        All state in memory that mirrors tables must change this way. Otherwise, memory and tables differ after a failed
-        request.
-        """
-        self._after_commit.append(action)
 
     @property
     def state(self) -> str:
@@ -119,7 +126,8 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.row_factory = sqlite3.Row
-        connection.create_function("searchable", 1, searchable, deterministic=True)
+        for name, arguments, function in _FUNCTIONS:
+            connection.create_function(name, arguments, function, deterministic=True)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA trusted_schema = ON")  # Triggers call a function of this library.

@@ -22,7 +22,7 @@ from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS, Slice
 from pandaprobe_otel.local.store.spans import whole_trace
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
-from pandaprobe_otel.local.times import MINUTE, iso, iso_or_none
+from pandaprobe_otel.local.times import MINUTE
 
 _TRACE_ORDER: Final = {
     "started_at": "started_at",
@@ -47,9 +47,16 @@ _STORED_SESSION_ORDER: Final = {
     "cost": "cost",
 }
 _SESSION_SUMS: Final = """
-    session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
-    SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
-    SUM(total_tokens) AS total_tokens, SUM(total_cost) AS total_cost
+    session_id, COUNT(*) AS trace_count, iso(MIN(started_at)) AS first_trace_at, iso(MAX(ended_at)) AS last_trace_at,
+    SUM(ended_at - started_at) / 1000.0 AS total_latency_ms, MAX(status = 'ERROR') AS has_error,
+    json_group_array(DISTINCT tags) AS tags, SUM(span_count) AS total_span_count, SUM(total_tokens) AS total_tokens,
+    SUM(total_cost) AS total_cost
+"""
+_USERS: Final = """
+    SELECT user_id, COUNT(*) AS trace_count, iso(MIN(started_at)) AS first_seen, iso(MAX(started_at)) AS last_seen,
+        SUM(status = 'ERROR') AS error_count
+    FROM traces WHERE project_id = ? AND user_id IS NOT NULL
+    GROUP BY user_id ORDER BY MAX(started_at) DESC, user_id LIMIT ? OFFSET ?
 """
 
 
@@ -150,25 +157,11 @@ class Queries:
     def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
         """Return one page of users, most recently seen first, and the number of all."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                "SELECT user_id, COUNT(*) AS n, MIN(started_at) AS first, MAX(started_at) AS last,"
-                " SUM(status = 'ERROR') AS errors FROM traces WHERE project_id = ? AND user_id IS NOT NULL"
-                " GROUP BY user_id ORDER BY last DESC, user_id LIMIT ? OFFSET ?",
-                (project_id, page.limit, page.offset),
-            ).fetchall()
+            rows = connection.execute(_USERS, (project_id, page.limit, page.offset)).fetchall()
             (total,) = connection.execute(
                 "SELECT COUNT(DISTINCT user_id) FROM traces WHERE project_id = ? AND user_id IS NOT NULL", (project_id,)
             ).fetchone()
-        return [
-            {
-                "user_id": row["user_id"],
-                "trace_count": row["n"],
-                "first_seen": iso(row["first"]),
-                "last_seen": iso(row["last"]),
-                "error_count": row["errors"],
-            }
-            for row in rows
-        ], total
+        return [dict(row) for row in rows], total
 
     def sessions(
         self,
@@ -211,21 +204,12 @@ class Queries:
                 " GROUP BY session_id",
                 (*values, ids),
             ).fetchall()
-            tags = connection.execute(
-                f"SELECT DISTINCT session_id, tags FROM traces WHERE {of_page} AND tags <> '[]'", (*values, ids)
-            ).fetchall()
-        by_id = {row["session_id"]: row for row in sums}
-        return _summaries([by_id[session_id] for session_id in chosen], users, tags), total
+        by_id, user_of = {row["session_id"]: row for row in sums}, {row["session_id"]: row["user_id"] for row in users}
+        return [_summary(by_id[session_id], user_of.get(session_id)) for session_id in chosen], total
 
     def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
         """Return the summary of one session; None if the project has no trace of it."""
-        found, _ = self.sessions(
-            project_id,
-            TraceFilter(session_id=session_id),
-            Slice(limit=1),
-            "recent",
-            "desc",
-        )
+        found, _ = self.sessions(project_id, TraceFilter(session_id=session_id), Slice(limit=1), "recent", "desc")
         return found[0] if found else None
 
     def session_traces(self, project_id: str, session_id: str, page: Slice) -> list[dict[str, Any]]:
@@ -266,24 +250,6 @@ def _beginning(text: str | None) -> Any:
     return loads(text) if text is None or len(text) < _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS]
 
 
-def _summaries(rows: list[sqlite3.Row], users: list[sqlite3.Row], tags: list[sqlite3.Row]) -> list[dict[str, Any]]:
-    user_of: dict[str, str] = {row["session_id"]: row["user_id"] for row in users}
-    tags_of: dict[str, set[str]] = {}
-    for row in tags:
-        tags_of.setdefault(row["session_id"], set()).update(loads(row["tags"]))
-    return [
-        {
-            "session_id": row["session_id"],
-            "trace_count": row["trace_count"],
-            "first_trace_at": iso(row["first_at"]),
-            "last_trace_at": iso_or_none(row["last_at"]),
-            "total_latency_ms": None if row["latency"] is None else row["latency"] / 1000,
-            "has_error": bool(row["has_error"]),
-            "user_id": user_of.get(row["session_id"]),
-            "tags": sorted(tags_of.get(row["session_id"], ())),
-            "total_span_count": row["span_count"],
-            "total_tokens": row["total_tokens"],
-            "total_cost": row["total_cost"],
-        }
-        for row in rows
-    ]
+def _summary(row: sqlite3.Row, user_id: str | None) -> dict[str, Any]:
+    tags = sorted({tag for tags in loads(row["tags"]) for tag in loads(tags)})
+    return {**dict(row), "has_error": bool(row["has_error"]), "user_id": user_id, "tags": tags}
