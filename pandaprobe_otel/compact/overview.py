@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final, cast
+from itertools import groupby
+from typing import Any, Final
 
 from pandaprobe_otel.compact.values import (
     Fence,
@@ -32,6 +32,12 @@ from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.traces.text import duration
 
 KINDS: Final = ("llm", "tool", "agent", "retriever", "chain", "embedding")
+LEAST_BUDGET: Final = 800
+MOST_BUDGET: Final = 20_000
+FIELDS: Final = ("input", "output", "error", "metadata", "model_parameters")
+_EMPTY: Final[tuple[Any, ...]] = (None, "", {}, [])
+_NAME: Final = 24
+_MODEL: Final = 12
 
 
 def kind_of(span: SpanRecord) -> str:
@@ -45,40 +51,37 @@ def path_of(span: SpanRecord) -> list[SpanRecord]:
     return [span, *span.above][::-1]
 
 
-def usage_text(span: SpanRecord) -> str:
-    """Return the tokens of a model call as `2914→85t`; empty if unknown."""
-    return "" if span.usage is None else "{}→{}t".format(*span.usage)
-
-
-def ranges(numbers: Iterable[int]) -> Iterator[str]:
-    """Yield ascending numbers as `#3` and `#5–#9`."""
-    found = list(numbers)
-    if not found:
-        return
-    first = found[0]
-    for before, after in pairwise([*found, None]):
-        if after is None or after != cast("int", before) + 1:
-            yield f"#{first}" if first == before else f"#{first}–#{before}"
-            first = after or 0
-
-
 def some_ranges(numbers: Iterable[int], most: int = 8) -> str:
-    """Return the first ranges of numbers, and the number of the others."""
-    found = list(ranges(numbers))
+    """Return the first ranges of ascending numbers, as `#3` and `#5–#9`, and the number of the others."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    found = [f"#{run[0]}" if len(run) == 1 else f"#{run[0]}–#{run[-1]}" for run in runs]
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
-
-
-_DEEPEST: Final = 12
-"""Maximum number of indented levels. A deeper span states its level."""
-_NAME: Final = 24
-_MODEL: Final = 12
-_NAMES: Final = 2
-"""Maximum number of names in a range. The others are counted."""
 
 
 def name_of(span: SpanRecord, tokens: int = _NAME) -> str:
     """Return `kind name` within a number of tokens."""
     return f"{kind_of(span)} {clipped(one_line(span.name), tokens)}"
+
+
+def _fields(values: Sequence[tuple[str, str, str, str]], tokens: int) -> list[str]:
+    """Return values within a number of tokens, each with its title. Short values leave room for long ones.
+
+    values: title, text for a reader, whole text, and the handle that is shown beside anything but the whole text.
+    """
+    lines: dict[str, str] = {}
+    for place, (title, text, whole, handle) in enumerate(sorted(values, key=lambda value: len(value[1]))):
+        shown = clipped(one_line(text), max(tokens // (len(values) - place) - _MODEL, _MODEL))
+        lines[title] = title + shown + ("" if shown == whole else f" ⟨{handle}⟩")
+        tokens -= tokens_in(lines[title]) + 1
+    return [lines[title] for title, *_ in values]
+
+
+# -- the tree ----------------------------------------------------------------------------------------------------------
+
+_DEEPEST: Final = 12
+"""Maximum number of indented levels. A deeper span states its level."""
+_NAMES: Final = 2
+"""Maximum number of names in a range. The others are counted."""
 
 
 def span_line(span: SpanRecord) -> str:
@@ -87,40 +90,20 @@ def span_line(span: SpanRecord) -> str:
     if span.model and span.model not in span.name:
         parts.append(clipped(one_line(str(span.model)), _MODEL))
     parts.append(duration(span.duration_ms))
-    if usage := usage_text(span):
-        parts.append(usage)
-    if span.failed:
-        parts.append("ERROR")
-    if span.outcome is not None:
-        parts.append(span.outcome)
-    if span.depth > _DEEPEST:
-        parts.append(f"(level {span.depth})")
+    parts += [] if span.usage is None else ["{}→{}t".format(*span.usage)]
+    parts += ["ERROR"] if span.failed else []
+    parts += [span.outcome] if span.outcome is not None else []
+    parts += [f"(level {span.depth})"] if span.depth > _DEEPEST else []
     return _indent(span) + " ".join(parts)
 
 
 class TreeText:
-    """Lines of a trace's tree, each computed once."""
+    """Lines of a trace's tree, each computed once, with its tokens."""
 
     def __init__(self, trace: TraceRecord) -> None:
         self._spans = trace.tree
-        self._lines = [span_line(span) for span in trace.tree]
-        self._costs = [tokens_in(line) + 1 for line in self._lines]
+        self._lines = [(line, tokens_in(line) + 1) for line in map(span_line, trace.tree)]
         self._short = [name_of(span, _MODEL) for span in trace.tree]
-
-    def lines(self, shown: Collection[int]) -> Iterator[tuple[str, int]]:
-        """Yield the lines of the spans with these numbers and one line for each range of others, with the tokens of
-        each.
-        """
-        begin = 0
-        for at, span in enumerate(self._spans):
-            if span.number not in shown:
-                continue
-            if begin < at:
-                yield self._range(begin, at)
-            yield self._lines[at], self._costs[at]
-            begin = at + 1
-        if begin < len(self._spans):
-            yield self._range(begin, len(self._spans))
 
     def fitting(self, order: Sequence[int], tokens: int) -> tuple[list[str], int]:
         """Return the lines of the first spans of an order, as many as fit, and the number of these spans.
@@ -129,116 +112,97 @@ class TreeText:
         therefore only approximate.
         """
         low, high = 0, len(order)
-        best = [line for line, _ in self.lines(())]
+        best = [*self._some(())]
         while low < high:
             middle = (low + high + 1) // 2
-            found = list(self.lines(frozenset(order[:middle])))
+            found = [*self._some(frozenset(order[:middle]))]
             if sum(cost for _, cost in found) <= tokens:
-                low, best = middle, [line for line, _ in found]
+                low, best = middle, found
             else:
                 high = middle - 1
-        return best, low
+        return [line for line, _ in best], low
 
     def from_number(self, number: int, tokens: int) -> tuple[list[str], int]:
         """Return the lines from a number on that fit into a number of tokens, and the number of the next span."""
         found: list[str] = []
-        for at in range(number - 1, len(self._lines)):
-            tokens -= self._costs[at]
+        for line, cost in self._lines[number - 1 :]:
+            tokens -= cost
             if tokens < 0 and found:
-                return found, at + 1
-            found.append(self._lines[at])
-        return found, len(self._lines) + 1
+                break
+            found.append(line)
+        return found, number + len(found)
 
-    def _range(self, begin: int, end: int) -> tuple[str, int]:
-        first = self._spans[begin].number
-        which = f"#{first}" if end - begin == 1 else f"#{first}–#{first + end - begin - 1}"
-        counted = Counter(self._short[begin:end]).most_common()
-        told = [f"{count}× {name}" for name, count in counted[:_NAMES]]
-        if len(counted) > _NAMES:
-            told.append(f"+{len(counted) - _NAMES} names")
-        line = f"{_indent(self._spans[begin])}… {which}: {', '.join(told)}"
-        return line, tokens_in(line) + 1
+    def _some(self, shown: Collection[int]) -> Iterator[tuple[str, int]]:
+        """Yield the lines of the spans with these numbers, and one line for each range of others."""
+        for is_shown, run in groupby(self._spans, lambda span: span.number in shown):
+            spans = [*run]
+            first, last = spans[0].number - 1, spans[-1].number
+            if is_shown:
+                yield from self._lines[first:last]
+                continue
+            counted = Counter(self._short[first:last]).most_common()
+            names = [f"{count}× {name}" for name, count in counted[:_NAMES]]
+            names += [f"+{len(counted) - _NAMES} names"] if len(counted) > _NAMES else []
+            line = f"{_indent(spans[0])}… {some_ranges(range(first + 1, last + 1))}: {', '.join(names)}"
+            yield line, tokens_in(line) + 1
 
 
 def by_weight(trace: TraceRecord, marked: Sequence[SpanRecord]) -> list[int]:
     """Return the numbers of the spans, the most important for a reader first.
 
-    The order is: roots and marked spans with their parents, their siblings, agents, then the spans nearest to a marked
-    one.
+    The order is: marked spans with those above them, roots, then by the distance from a marked span. Agents count as
+    nearer, since they structure the trace.
     """
-    order: dict[int, None] = {span.number: None for span in trace.tree if not span.parent}
-    order |= {span.number: None for span in marked}
-    order |= {span.parent.number: None for span in marked if span.parent}
-    for span in marked:
-        order |= {near: None for near in (span.number - 1, span.number + 1) if 0 < near <= len(trace.tree)}
-    order |= {parent.number: None for span in marked for parent in path_of(span)[-6:]}
-    order |= {span.number: None for span in trace.tree if kind_of(span) == "agent"}
-    places = [span.number for span in marked] or [1]
-    rest = (span.number for span in trace.tree if span.number not in order)
-    nearest = sorted(rest, key=lambda number: (_distance(number, places), number))
-    return [*order, *nearest]
+    places = [span.number for span in marked[:20]] or [1]
+    near = {one.number for span in marked for one in path_of(span)[-6:]}
 
+    def rank(span: SpanRecord) -> float:
+        if span.number in near or span.parent is None:
+            return -1 if span.number in near else 0
+        distance = min(abs(span.number - place) for place in places)
+        return distance / 4 if kind_of(span) == "agent" else distance
 
-def _distance(number: int, places: Sequence[int]) -> int:
-    return min(abs(number - place) for place in places[:20])
+    return [span.number for span in sorted(trace.tree, key=rank)]
 
 
 def _indent(span: SpanRecord) -> str:
     return " " * min(span.depth, _DEEPEST)
 
 
+# -- failures ----------------------------------------------------------------------------------------------------------
+
 _PATH: Final = 3
 """Spans at each end of a long path that are shown."""
-_LEAST: Final = 24
-"""Minimum number of tokens of each value of a failure."""
-_ERROR: Final = 0.45
-"""Share of a failure's tokens that its error may use. The rest is for its input and its output."""
+_EACH: Final = 120
+"""Tokens from which a failure is shown in full. The others are listed by number."""
 _NUMBERS: Final = re.compile(r"\d+")
 
 
 def failure_lines(trace: TraceRecord, tokens: int) -> list[str]:
-    """Return the failures of a trace in about this many tokens: in full as long as they fit, the others by number."""
-    groups = list(_groups(trace.origins))
-    for in_full in range(min(len(groups), 12), 1, -1):
-        lines = _lines(trace, groups, in_full, tokens)
-        if lines is not None:
-            return lines
-    return _lines(trace, groups, 1, tokens) or []
+    """Return the failures of a trace in about this many tokens: in full as long as they fit, the others by number.
+
+    Failures of the same kind and name, and with the same error except for numbers, are shown once.
+    """
+    alike: dict[tuple[str, str, str], list[SpanRecord]] = {}
+    for span in trace.origins:
+        error = _NUMBERS.sub("#", (span.error or "").split("\n")[0][:200])
+        alike.setdefault((kind_of(span), span.name, error), []).append(span)
+    groups = list(alike.values())
+    in_full = max(min(len(groups), tokens // _EACH), 1)
+    rest = sorted(span.number for group in groups[in_full:] for span in group)
+    last = [f"FAILED as well: {some_ranges(rest)}"] if rest else []
+    heads = [_head(group) for group in groups[:in_full]]
+    each = (tokens - tokens_of((*last, *(line for head in heads for line in head)))) // in_full
+    values = (_fields([*_values(group[0], "  ", FIELDS[:3])], max(each, _EACH // 3)) for group in groups)
+    return [line for head, found in zip(heads, values, strict=False) for line in (*head, *found)] + last
 
 
 def path_text(span: SpanRecord) -> str:
     """Return the path from the root to a span. Of a long path, only both ends."""
-    spans = path_of(span)
-    left_out = max(len(spans) - 2 * _PATH, 0) if len(spans) > 2 * _PATH + 1 else 0
-    ends = [*spans[:_PATH], *spans[-_PATH:]] if left_out else spans
-    path = [f"#{one.number} {clipped(one_line(one.name), 12)}" for one in ends]
-    if left_out:
-        path.insert(_PATH, f"… {left_out} spans …")
+    path = [f"#{one.number} {clipped(one_line(one.name), 12)}" for one in path_of(span)]
+    if len(path) > 2 * _PATH + 1:
+        path[_PATH:-_PATH] = [f"… {len(path) - 2 * _PATH} spans …"]
     return " › ".join(path)
-
-
-def _groups(origins: Sequence[SpanRecord]) -> Iterator[list[SpanRecord]]:
-    """Yield groups of failures that are alike: same kind and name, and same error except for numbers."""
-    groups: dict[tuple[str, str, str], list[SpanRecord]] = {}
-    for span in origins:
-        error = _NUMBERS.sub("#", (span.error or "").split("\n")[0][:200])
-        groups.setdefault((kind_of(span), span.name, error), []).append(span)
-    yield from groups.values()
-
-
-def _lines(trace: TraceRecord, groups: Sequence[Sequence[SpanRecord]], in_full: int, tokens: int) -> list[str] | None:
-    """Return this many failures in full; None if their values would become too short. A single failure always fits."""
-    rest = [span for group in groups[in_full:] for span in group]
-    last = [f"FAILED as well: {some_ranges(sorted(span.number for span in rest))}"] if rest else []
-    heads = [_head(group) for group in groups[:in_full]]
-    room = tokens - tokens_of((*last, *(line for head in heads for line in head)))
-    each = room // max(in_full, 1)
-    if each < 3 * _LEAST and in_full > 1:
-        return None
-    lines: list[str] = []
-    for group, head in zip(groups, heads, strict=False):
-        lines += [*head, *_values(group[0], max(each, 2 * _LEAST))]
-    return lines + last
 
 
 def _head(group: Sequence[SpanRecord]) -> list[str]:
@@ -249,27 +213,21 @@ def _head(group: Sequence[SpanRecord]) -> list[str]:
     return lines
 
 
-def _values(span: SpanRecord, tokens: int) -> Iterator[str]:
-    error = clipped(one_line(span.described_error or str(span.error)), max(int(tokens * _ERROR) - 4, _LEAST // 2))
-    yield f"  error: {error}"
-    left = tokens - tokens_in(error) - 8
-    given = {name: span.body.get(name) for name in ("input", "output")}
-    told = [name for name, value in given.items() if value not in (None, "", {}, [])]
-    for place, name in enumerate(told):
-        share = left // (len(told) - place) - 12
-        whole = one_line(readable(given[name]))
-        text = clipped(whole, max(share, _LEAST // 2))
-        handle = "" if text == text_of(given[name]) else f" ⟨#{span.number}.{name}⟩"
-        yield f"  {name}: {text}{handle}"
-        left -= tokens_in(text) + 12
+def _values(span: SpanRecord, before: str, names: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the fields of a span that are not empty, for `_fields`; the error comes first, with its type."""
+    error = span.described_error or span.error
+    for name in sorted(names, key=lambda name: name != "error"):
+        value = error if name == "error" else span.body.get(name)
+        if value not in _EMPTY:
+            yield f"{before}{name}: ", readable(value), text_of(value), f"#{span.number}.{name}"
 
+
+# -- suspects ----------------------------------------------------------------------------------------------------------
 
 _MOST_SPANS: Final = 300
 """Maximum number of spans for which the program's actions are compared with the model's requests, since that takes
 quadratic time.
 """
-
-
 _LEAST_SIGN: Final = 48
 """Minimum number of tokens of a suspect."""
 
@@ -292,7 +250,19 @@ class Suspect:
 
 def suspects(trace: TraceRecord, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
     """Return the suspects of a trace, the most informative first. `scores` are the latest of each name."""
-    found = [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
+    found = [*_of_the_program(trace)]
+    for finding in find_failures(trace.body, inert_value(list(scores))):
+        if not finding.recovered:
+            text = f": {finding.text}" if finding.text and finding.text not in finding.title else ""
+            found.append(Suspect(f"{finding.kind} · {finding.title}{text}", _named(trace, finding.span_id)))
+    unfinished = [span for span in trace.tree if span.outcome is not None]
+    silent = [
+        span
+        for span in trace.tree
+        if kind_of(span) in ("tool", "retriever") and not span.failed and span.output in _EMPTY
+    ]
+    found += [Suspect(str(unfinished[-1].outcome), tuple(unfinished))] if unfinished else []
+    found += [Suspect("a call without a result", tuple(silent))] if silent else []
     return found + [Suspect(f"prompt cache: {fault}", (fault.span,)) for fault in cache_faults([trace])]
 
 
@@ -302,70 +272,40 @@ def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
     lines: list[str] = []
     for place, suspect in enumerate(found):
         line = clipped(f"SUSPECT {one_line(suspect.place)}: {one_line(suspect.sign)}", each)
-        cost = tokens_in(line) + 1
-        if cost > tokens and lines:
+        tokens -= tokens_in(line) + 1
+        if tokens < 0 and lines:
             return [*lines, f"and {len(found) - place} more signs"]
-        tokens -= cost
         lines.append(line)
     return lines
 
 
 def _of_the_program(trace: TraceRecord) -> Iterator[Suspect]:
     """Yield the program's deviations from its model's requests."""
-    if not trace.tree:
-        return
     if len(trace.tree) > _MOST_SPANS:
         yield Suspect(f"not compared with the model's requests: over {_MOST_SPANS} spans")
         return
-    stored = StoredTrace(trace.body)
     try:
-        found = findings(stored)
-        calls = [span.body for span in stored.model_calls]
-    except (ValueError, TypeError, KeyError, AttributeError):  # Traces of other senders may have any form.
+        stored = StoredTrace(trace.body)
+        found, calls = findings(stored), [span.body for span in stored.model_calls]
+    except (ValueError, TypeError, LookupError, AttributeError):  # Traces of other senders may have any form.
         return
     for one in found:
         call = _named(trace, calls[one.after - 1].get("span_id")) if 0 < one.after <= len(calls) else ()
         yield Suspect(inert(one.told), call)
 
 
-def _by_rules(trace: TraceRecord, scores: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
-    for finding in find_failures(trace.body, inert_value(list(scores))):
-        if not finding.recovered:
-            text = f": {finding.text}" if finding.text and finding.text not in finding.title else ""
-            yield Suspect(f"{finding.kind} · {finding.title}{text}", _named(trace, finding.span_id))
-
-
 def _named(trace: TraceRecord, span_id: object) -> tuple[SpanRecord, ...]:
     return tuple(span for span in trace.tree if span_id and span.body.get("span_id") == span_id)[:1]
 
 
-def _unfinished(trace: TraceRecord) -> Iterator[Suspect]:
-    found = [span for span in trace.tree if span.outcome is not None]
-    if found:
-        yield Suspect(f"{found[-1].outcome}", tuple(found))
+# -- the whole trace ---------------------------------------------------------------------------------------------------
 
-
-def _silent(trace: TraceRecord) -> Iterator[Suspect]:
-    found = [
-        span
-        for span in trace.tree
-        if kind_of(span) in ("tool", "retriever") and not span.failed and span.output in (None, "", [], {})
-    ]
-    if found:
-        yield Suspect("a call without a result", tuple(found))
-
-
-LEAST_BUDGET: Final = 800
-MOST_BUDGET: Final = 20_000
-_FAILURES: Final = 0.42
-"""Share of the budget for failures."""
+_TROUBLE: Final = 0.42
+"""Share of the budget for failures or suspects."""
 _CONTENT: Final = 0.2
 """Share of the budget for input and output."""
 _FACTS: Final = ("name", "session_id", "user_id", "release", "environment", "tags")
 _MORE: Final = 'more: part="tree" with cursor · a value: part="#15.input[4000:]" · a span: part="#15"'
-
-
-FIELDS: Final = ("input", "output", "error", "metadata", "model_parameters")
 _HANDLE: Final = re.compile(
     r"(?:#(?P<number>\d{1,9})(?:\.(?P<of_span>\w+))?|(?P<of_trace>\w+))(?:\[(?P<begin>\d{1,12}):\])?"
 )
@@ -389,12 +329,27 @@ def overview(body: Mapping[str, Any], budget: int, fence: Fence, *, scores: Sequ
     trace = inert_trace(body)
     found = [] if trace.origins else suspects(trace, scores)
     tree = TreeText(trace)
-    spread = 1.0
-    best = _written(trace, tree, found, budget, fence, spread=spread)
-    while tokens_in(best.text) > budget and spread > 0.05:  # A range of the tree may be longer than estimated.
-        spread *= 0.85
-        best = _written(trace, tree, found, budget, fence, spread=spread)
-    return best
+    order = by_weight(trace, (list(trace.origins) or [span for suspect in found for span in suspect.spans[:2]])[:40])
+    facts = _facts(trace)
+    room = _room(trace, budget, fence) - tokens_of((_MORE, facts, "TREE"))
+
+    def trouble(tokens: float) -> list[str]:
+        return failure_lines(trace, int(tokens)) if trace.origins else suspect_lines(found, int(tokens))
+
+    while True:
+        failed, content = trouble(room * _TROUBLE), _content(trace, int(room * _CONTENT))
+        left = room - tokens_of((*failed, *content))
+        lines, shown = tree.fitting(order, left)
+        spare = left - tokens_of(lines)
+        if spare > 40 and shown == len(trace.tree):  # The tree is complete, so values get the rest.
+            failed = trouble(tokens_of(failed) + spare / 2)
+            content = _content(trace, room - tokens_of((*failed, *lines)))
+        following = None if shown == len(trace.tree) else cursor_at(1, len(trace.tree))
+        inside = "\n".join([facts, *failed, *content, "TREE", *lines])
+        made = _compact(trace, inside, _MORE, fence, shown=shown, following=following)
+        if tokens_in(made.text) <= budget or room < budget // 20:
+            return made
+        room = int(room * 0.85)  # A line may be longer than estimated.
 
 
 def head_of(trace: TraceRecord) -> str:
@@ -425,55 +380,21 @@ def start_at(cursor: str | None, count: int, things: str) -> int:
     return int(found[1])
 
 
-def _written(
-    trace: TraceRecord, tree: TreeText, found: Sequence[Suspect], budget: int, fence: Fence, *, spread: float
-) -> Shown:
-    frame = [head_of(trace), fence.begin, fence.end, _MORE]
-    facts = _facts(trace)
-    room = int((budget - tokens_of((*frame, facts, "TREE"))) * spread)
-    marked = list(trace.origins) or [span for suspect in found for span in suspect.spans[:2]]
-    order = by_weight(trace, marked[:40])
-    failed = _trouble(trace, found, int(room * _FAILURES))
-    content = _content(trace, int(room * _CONTENT))
-    lines, shown = tree.fitting(order, room - tokens_of(failed) - tokens_of(content))
-    spare = room - tokens_of(failed) - tokens_of(content) - tokens_of(lines)
-    if spare > 40 and shown == len(trace.tree):  # The tree is complete, so values get the rest.
-        failed = _trouble(trace, found, tokens_of(failed) + int(spare * 0.5))
-        content = _content(trace, room - tokens_of(failed) - tokens_of(lines))
-    inside = "\n".join([facts, *failed, *content, "TREE", *lines])
-    following = None if shown == len(trace.tree) else cursor_at(1, len(trace.tree))
-    return _compact(trace, inside, _MORE, fence, shown=shown, following=following)
-
-
 def _facts(trace: TraceRecord) -> str:
-    told = {name: trace.body.get(name) for name in _FACTS}
-    parts = [
-        f"{name.removesuffix('_id')} {clipped(one_line(text_of(value)), 16)}" for name, value in told.items() if value
-    ]
-    return " · ".join(parts)
-
-
-def _trouble(trace: TraceRecord, found: Sequence[Suspect], tokens: int) -> list[str]:
-    return failure_lines(trace, tokens) if trace.origins else suspect_lines(found, tokens)
+    values = ((name.removesuffix("_id"), trace.body.get(name)) for name in _FACTS)
+    return " · ".join(f"{name} {clipped(one_line(text_of(value)), 16)}" for name, value in values if value)
 
 
 def _content(trace: TraceRecord, tokens: int) -> list[str]:
     """Return input and output of the trace, or those of its root if it has none."""
-    root: SpanRecord | None = trace.tree[0] if trace.tree else None
-    lines: list[str] = []
-    wanted = (("INPUT", "input", "user"), ("OUTPUT", "output", "assistant"))
-    for place, (title, name, role) in enumerate(wanted):
-        handle, value = name, trace.body.get(name)
-        if value is None and root is not None:
-            handle, value = f"#1.{name}", root.body.get(name)
-        if value is None:
-            lines.append(f"{title}  none")
-            continue
-        left = tokens - tokens_of(lines)
-        whole = one_line(last_of(value, role))
-        text = clipped(whole, max((left if place else left // 2) - 14, 12))
-        lines.append(f"{title}  {text}" + ("" if text == text_of(value) else f" ⟨{handle}⟩"))
-    return lines
+    root: Mapping[str, Any] = trace.tree[0].body if trace.tree else {}
+    values: list[tuple[str, str, str, str]] = []
+    for title, name, role in (("INPUT  ", "input", "user"), ("OUTPUT  ", "output", "assistant")):
+        own = trace.body.get(name)
+        value = root.get(name) if own is None else own
+        text, whole = ("none", "none") if value is None else (last_of(value, role), text_of(value))
+        values.append((title, text, whole, f"#1.{name}" if own is None else name))
+    return _fields(values, tokens)
 
 
 def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cursor: str | None = None) -> Shown:
@@ -497,7 +418,10 @@ def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cu
         raise NoPart(f"the trace has no span #{number}, only #1 to #{len(trace.tree)}")
     span = trace.tree[int(number) - 1]
     if of_span is None:
-        return _span(trace, span, budget, fence)
+        lines = [span_line(span).strip(), f"path: {path_text(span)}"]
+        lines += _fields([*_values(span, "", FIELDS)], _room(trace, budget, fence) - 20 - tokens_of(lines))
+        note = 'a value from a character on: part="#15.input[4000:]"'
+        return _compact(trace, "\n".join(lines), note, fence, shown=1)
     if of_span not in FIELDS:
         raise NoPart(f"a span has no field {of_span!r}, only {', '.join(FIELDS)}")
     return _value(trace, span.body.get(of_span), part, begin, budget, fence)
@@ -505,24 +429,9 @@ def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cu
 
 def _tree(trace: TraceRecord, budget: int, fence: Fence, start: int) -> Shown:
     lines, following = TreeText(trace).from_number(start, _room(trace, budget, fence) - 20)
-    ends = following > len(trace.tree)
-    cursor = None if ends else cursor_at(following, len(trace.tree))
-    note = "the end of the tree" if ends else f'next: part="tree", cursor="{cursor}"'
+    cursor = None if following > len(trace.tree) else cursor_at(following, len(trace.tree))
+    note = "the end of the tree" if cursor is None else f'next: part="tree", cursor="{cursor}"'
     return _compact(trace, "\n".join(lines), note, fence, shown=len(lines), following=cursor)
-
-
-def _span(trace: TraceRecord, span: SpanRecord, budget: int, fence: Fence) -> Shown:
-    room = _room(trace, budget, fence) - 20
-    lines = [span_line(span).strip(), f"path: {path_text(span)}"]
-    told = [name for name in FIELDS if span.body.get(name) not in (None, "", {}, [])]
-    room -= tokens_of(lines)
-    for place, name in enumerate(reversed(told)):  # Short values leave room for the next ones.
-        whole = one_line(text_of(span.body[name]))
-        text = clipped(whole, max(room // (len(told) - place) - 14, 12))
-        handle = "" if text == whole else f" ⟨#{span.number}.{name}⟩"
-        lines.insert(2, f"{name}: {text}{handle}")
-        room -= tokens_in(lines[2]) + 1
-    return _compact(trace, "\n".join(lines), 'a value from a character on: part="#15.input[4000:]"', fence, shown=1)
 
 
 def _value(trace: TraceRecord, value: Any, part: str, begin: int, budget: int, fence: Fence) -> Shown:
@@ -532,8 +441,8 @@ def _value(trace: TraceRecord, value: Any, part: str, begin: int, budget: int, f
     length = fitting(text[begin:], _room(trace, budget, fence) - 40)
     end = begin + max(length, 1)
     following = f"{part.partition('[')[0]}[{end}:]" if end < len(text) else None
-    told = f"characters {begin} to {min(end, len(text))} of {len(text)}"
-    note = f'{told} · next: part="{following}"' if following else told
+    note = f"characters {begin} to {min(end, len(text))} of {len(text)}"
+    note += f' · next: part="{following}"' if following else ""
     return _compact(trace, text[begin:end], note, fence, shown=0, following=following)
 
 

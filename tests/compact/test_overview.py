@@ -142,6 +142,8 @@ def test_small_traces_are_shown_whole_and_errors_where_they_began() -> None:
     assert (made.numbers["shown"], made.numbers["next"]) == (12, None)
     assert "…" not in made.text
 
+    assert "· no spans ·" in overview({"trace_id": "t"}, 800, FENCE).text
+
     trace = trace_of(6, failing={0, 1, 2, 3}, chain=True)
     trace["spans"][3] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
     made = overview(trace, 2000, FENCE)
