@@ -12,8 +12,7 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.options import MappingOptions, masked
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, Survey, encoded_size, level_of, shrink, size_and_hash, with_media
-from pandaprobe_otel.mapping.values import type_of
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, encoded_size, level_of, shrink, size_and_hash, with_media
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def finished(
     if total > options.max_trace_bytes and options.inline_media:
         return finished(given, spans, replace(options, inline_media=0), merged)
     if total > options.max_trace_bytes:
-        fit_trace([trace, *bodies], total, options.max_trace_bytes)
+        fit_trace([trace, *bodies], total - options.max_trace_bytes)
         encoded_trace = orjson.dumps(trace)
         pieces = [orjson.dumps(body) for body in bodies]
         size_and_hash.cache_clear()
@@ -137,29 +136,24 @@ def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes)
     has_data_url = size > MIN_DATA_URL and _has_data_url(data)
     if 0 < size <= most and not has_data_url:
         return body, data
-    is_whole = size > most and not has_data_url
     del data  # may be large
-    return _mended(body if size else _safe_body(body), options, total=size if is_whole else None)
+    return _mended(body if size else _safe_body(body), options)
 
 
-def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None) -> tuple[dict[str, Any], bytes]:
-    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget.
-
-    `total`: bytes of the body, if it has no binary data.
-    """
+def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
+    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget."""
     if options.masks:
-        total = None
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
     limit = options.max_field_bytes
-    if total is not None:
-        body = {**body}
-    elif options.inline_media:
+    if options.inline_media:
         whole, limit = with_media(body, options.inline_media), limit + options.inline_media
         # Data that is cut in the middle shows nothing, so a body with much of it has digests alone.
         body = whole if len(_encoded([whole])) <= limit else with_media(body, 0)
     else:
         body = with_media(body, 0)
-    fit_fields(body, limit, total=total)
+    for field in FIELDS:
+        if field in body:
+            body[field] = shrink(body[field], limit, digest=True)
     data = _encoded([body])
     if not data:
         body = clean(body)
@@ -217,50 +211,18 @@ FRAME: Final = 10
 """Bytes of a trace's body around its fields and spans, without the commas between spans."""
 
 MIN_FIELD: Final = 256
-_ROUNDS: Final = 4
 _CUT: Final = "…[cut]"
 
 
-def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None) -> None:
-    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if known.
+def fit_trace(bodies: Sequence[dict[str, Any]], excess: int) -> None:
+    """Cut the largest fields of all bodies to one size, in place, to save `excess` bytes.
 
-    If only one field is large, as with a long document, its size is computed from the total without encoding it again.
+    If their bare structure alone is too large, it is kept without content.
     """
-    present = [field for field in FIELDS if body.get(field) is not None]
-    surveys = {field: Survey(body[field]) for field in present} if total is not None else {}
-    large = [field for field, survey in surveys.items() if sum(survey.texts) > max_bytes]
-    for field in present:
-        if total is not None and large == [field]:
-            rest = {name: value for name, value in body.items() if name != field}
-            size = total - encoded_size(rest) - len(f',"{field}":')
-        else:
-            size = encoded_size(body[field])
-        if size > max_bytes:
-            body[field] = _fitted(field, body[field], max_bytes, size, surveys.get(field))
-
-
-def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
-    """Cut the largest fields of all bodies to one size, so that the whole trace fits into `max_bytes`.
-
-    `total` is the current size of the bodies. If their bare structure alone is larger, it is kept without content.
-    """
-    for _ in range(_ROUNDS):
-        if total <= max_bytes:
-            return
-        sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
-        limit = level_of(sorted(size for size, _, _ in sizes), total - max_bytes, 0)
-        for size, body, field in sizes:
-            if size > limit:
-                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
-        total = sum(len(orjson.dumps(body)) + 1 for body in bodies) + FRAME
-    for body in bodies:
-        for field in FIELDS:
-            if field in body and encoded_size(body[field]) > len(_CUT):
-                body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
-
-
-def _fitted(field: str, value: Any, max_bytes: int, size: int, survey: Survey | None = None) -> Any:
-    cut = shrink(value, max_bytes, digest=True, size=size, survey=survey)
-    if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
-        return {"cut": cut}  # the server requires an object here
-    return cut
+    sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
+    limit = level_of(sorted(size for size, _, _ in sizes), excess, 0)
+    for size, body, field in sizes:
+        if size > limit >= MIN_FIELD:
+            body[field] = shrink(body[field], limit, digest=True)
+        elif size > max(limit, len(_CUT)):
+            body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT

@@ -11,9 +11,9 @@ import binascii
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Callable
-from functools import lru_cache, partial
-from itertools import islice
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -141,52 +141,31 @@ def mime_type_of(data: bytes) -> str:
 
 # -- reduction of a value to a number of bytes, with as much of its structure as possible ------------------------------
 
-# First, the longest texts are cut to the largest length that fits. If that is not enough, long lists keep only their
-# beginning and end, and then deep values only their upper levels. A marker states each cut.
+# The longest texts are cut to one size. Only if that is not enough, the middle of a list and the last keys of an object
+# are left out. A marker states each cut.
 
 MIN_TEXT: Final = 64
-"""Shortest length to which texts are cut, in characters; a marker has about this length."""
+"""Shortest length to which texts are cut before they are cleaned, in characters; a marker has about this length."""
 
 MAX_KEY: Final = 512
 _ROUNDS: Final = 12
-_ITEM_STEPS: Final = (1000, 200, 50, 16, 6, 2)
-_LEVEL_STEPS: Final = (12, 8, 5, 3, 2, 1)
+_SHORTEST: Final = 192
+"""Bytes to which a text is cut at most, so that a beginning of it is left beside the marker."""
+_LEAST: Final = 256
+"""Bytes to which any value can be cut."""
 _MARKER_ROOM: Final = 128
-_SAMPLE: Final = 4096
 _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
-def shrink(
-    value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None, survey: Survey | None = None
-) -> Any:
+def shrink(value: Any, max_bytes: int, *, digest: bool = False) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
-    The value itself is not changed. With `digest`, markers contain the SHA-256 of the cut text or value. `size` is the
-    current size of the encoding, and `survey` the value's survey, if known.
+    The value itself is not changed. With `digest`, markers contain the SHA-256 of the cut text.
     """
-    if size is None:
-        size = encoded_size(value)
+    size = encoded_size(value)
     if size <= max_bytes:
         return value
-    if isinstance(value, str):
-        return _fit_text(value, max_bytes, digest)
-    survey = survey or Survey(value)
-    fitted = value
-    if survey.may_fit(size, max_bytes):
-        fitted = _fit_texts(value, survey, max_bytes, digest, size)
-        if encoded_size(fitted) <= max_bytes:
-            return fitted
-    for items in _ITEM_STEPS:
-        if items < survey.most_items:
-            fewer = _fewer_items(value, items)
-            fitted = _fit_texts(fewer, Survey(fewer), max_bytes, digest, encoded_size(fewer))
-            if encoded_size(fitted) <= max_bytes:
-                return fitted
-    for levels in _LEVEL_STEPS:
-        shallow = _shallower(fitted, levels)
-        if encoded_size(shallow) <= max_bytes:
-            return shallow
-    return _placeholder(value, size, digest)
+    return _fit_text(value, max_bytes, digest) if type_of(value) is str else _fit_items(value, max_bytes, digest)
 
 
 def encoded_size(value: Any) -> int:
@@ -205,29 +184,54 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     return cut_text(text, 0, digest=digest)
 
 
-def _fit_texts(value: Any, survey: Survey, max_bytes: int, digest: bool, size: int) -> Any:
-    """Return the value with its longest texts cut, or the value itself if none of them is long."""
-    if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
-        return value
-    lengths = sorted(survey.texts)
-    # The excess is in bytes, but lengths are in characters, and an escaped or non-ASCII character takes several bytes.
-    excess = int((size - max_bytes) / survey.bytes_of_a_character())
-    limit = level_of(lengths, excess)
-    limit = level_of(lengths, excess + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
-    result = value
-    for _ in range(_ROUNDS):
-        limit = max(limit, MIN_TEXT)
-        result = map_texts(value, partial(_cut, limit=limit, digest=digest))
-        size = encoded_size(result)
-        if size <= max_bytes or limit == MIN_TEXT:
-            break
-        limit = min(int(limit * max_bytes / size), limit - 1)
-    return result
+def _fit_items(value: Any, max_bytes: int, digest: bool) -> Any:
+    is_list = type_of(value) is list
+    keys = [] if is_list else [key if len(key) <= MAX_KEY else cut_text(key, _LEAST, digest=True) for key in value]
+    items: list[Any] = value if is_list else [*value.values()]
+    frames = [1] * len(items) if is_list else [encoded_size(key) + 2 for key in keys]
+    sizes = [*map(encoded_size, items)]
+    room, most = max_bytes - 2, max(max_bytes // 4, _LEAST)
+    least = [min(_size_without_texts(item, size), most) for item, size in zip(items, sizes, strict=True)]
+    needed = [frame + size for frame, size in zip(frames, least, strict=True)]
+    kept, last = [*range(len(items))], len(items) - 1
+    is_cut = sum(needed) > room
+    if is_cut:
+        room -= _MARKER_ROOM
+        order = sorted(kept, key=lambda at: min(at, last - at)) if is_list else kept  # from both ends
+        kept = sorted(order[: bisect_right([*accumulate(needed[at] for at in order)], room)])
+    more = sorted(sizes[at] - least[at] for at in kept)
+    level = level_of(more, sum(more) + sum(needed[at] for at in kept) - room, 0)
+    fitted = {at: shrink(items[at], least[at] + level, digest=digest) for at in kept}
+    if not is_list:
+        named = {keys[at]: item for at, item in fitted.items()}
+        return named | {"…": _marker(items, kept, "keys")} if is_cut else named
+    shown = [*fitted.values()]
+    if is_cut:
+        marker: Any = f"…{_marker(items, kept, 'items')}"
+        if type_of(items[0]) is dict and "role" in items[0]:
+            marker = {"role": "system", "content": marker}  # the value must remain a list of messages
+        shown.insert((len(kept) + 1) // 2, marker)
+    return shown
 
 
-def _cut(text: str, limit: int, digest: bool) -> str:
-    # For a text that is barely too long, the marker would need more room than the cut saves.
-    return text if len(text) <= limit + _MARKER_ROOM else cut_text(text, limit, digest=digest)
+def _size_without_texts(value: Any, size: int) -> int:
+    """Return the size in bytes of a value of `size` bytes after all its texts have been cut to the shortest length."""
+    if size <= _SHORTEST or type_of(value) is str:
+        return min(size, _SHORTEST)
+    inside: Any = value if type_of(value) is list else value.values()
+    names = len(value) if inside is value else sum([encoded_size(key) + 2 for key in value])
+    return 2 + names + sum([_size_without_texts(item, encoded_size(item)) for item in inside])
+
+
+def _marker(items: Sequence[Any], kept: Sequence[int], of: str) -> str:
+    """Return the marker for the items that are left out. If one of them is such a marker, it counts for its items."""
+    earlier = [
+        int(mark[1])
+        for at in {*range(len(items))}.difference(kept)
+        if type_of(items[at]) is str and (mark := _EARLIER.fullmatch(items[at])) is not None
+    ]
+    total = earlier[0] if earlier else len(items)
+    return f"[cut {total - len(kept)} of {total} {of}]"
 
 
 def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:
@@ -243,105 +247,3 @@ def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:
             return here - -(-excess // taken)
         excess -= room
     return least
-
-
-class Survey:
-    """Survey of a value: the lengths of all its texts, and the number of items in its largest container."""
-
-    __slots__ = ("longest", "most_items", "texts")
-
-    def __init__(self, value: Any) -> None:
-        self.texts: list[int] = []
-        self.longest = ""
-        self.most_items = 0
-        self._walk((value,))
-
-    def may_fit(self, size: int, max_bytes: int) -> bool:
-        """Return whether a value of `size` bytes may fit if only its texts are cut."""
-        spared = sum([max(length - MIN_TEXT - _MARKER_ROOM, 0) for length in self.texts])
-        bytes_each = min(size / max(sum(self.texts), 1), 4)
-        return size - spared * bytes_each <= max_bytes
-
-    def bytes_of_a_character(self) -> float:
-        """Return the bytes per character of the longest text as JSON, from its beginning, middle and end."""
-        text, most = self.longest, len(self.longest) - _SAMPLE
-        sample = "".join(text[max(at, 0) : max(at, 0) + _SAMPLE] for at in (0, most // 2, most))
-        return max((encoded_size(sample) - 2) / len(sample), 1.0) if sample else 1.0
-
-    def _walk(self, container: Any) -> None:
-        items, count = container, len(container)
-        if type_of(container) is dict:
-            items = container.values()
-            if max(map(len, container), default=0) > MAX_KEY:
-                count = max(count, _ITEM_STEPS[0] + 1)  # keys are cut together with items
-        if count > self.most_items:
-            self.most_items = count
-        for item in items:
-            kind = type_of(item)
-            if kind is str:
-                self.texts.append(len(item))
-                if len(item) > len(self.longest):
-                    self.longest = item
-            elif kind is dict or kind is list:
-                self._walk(item)
-
-
-def map_texts(value: Any, change: Callable[[str], Any]) -> Any:
-    """Return the JSON-safe value with each text changed; keys stay."""
-    kind = type_of(value)
-    if kind is str:
-        return change(value)
-    if kind is dict:
-        return {key: map_texts(item, change) for key, item in value.items()}
-    if kind is list:
-        return [map_texts(item, change) for item in value]
-    return value
-
-
-def _fewer_items(value: Any, keep: int) -> Any:
-    kind = type_of(value)
-    if kind is dict:
-        earlier = _EARLIER.fullmatch(value["…"]) if type_of(value.get("…")) is str else None
-        count = len(value) - (earlier is not None)
-        result = {_short_key(key): _fewer_items(item, keep) for key, item in islice(value.items(), keep)}
-        if count > keep:
-            total = int(earlier[1]) if earlier is not None else count
-            result["…"] = f"[cut {total - keep} of {total} keys]"
-        return result
-    if kind is list and len(value) > keep:
-        total = len(value)
-        for item in value[(keep + 1) // 2 : total - keep // 2]:  # the list may have been cut earlier
-            if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
-                total = int(earlier[1])
-        marker: Any = f"…[cut {total - keep} of {total} items]"
-        if type_of(value[0]) is dict and "role" in value[0]:
-            marker = {"role": "system", "content": marker}  # the value must remain a list of messages
-        head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]
-        return [*_fewer_items(head, keep), marker, *_fewer_items(tail, keep)]
-    if kind is list:
-        return [_fewer_items(item, keep) for item in value]
-    return value
-
-
-def _shallower(value: Any, levels: int) -> Any:
-    kind = type_of(value)
-    if kind is dict:
-        if levels <= 0:
-            return f"…[cut {len(value)} keys]"
-        return {key: _shallower(item, levels - 1) for key, item in value.items()}
-    if kind is list:
-        if levels <= 0:
-            return f"…[cut {len(value)} items]"
-        return [_shallower(item, levels - 1) for item in value]
-    return value
-
-
-def _short_key(key: str) -> str:
-    return key if len(key) <= MAX_KEY else cut_text(key, MAX_KEY - 64)
-
-
-def _placeholder(value: Any, size: int, digest: bool) -> str:
-    """Return the replacement of a value whose bare structure does not fit either."""
-    if not digest:
-        return f"…[cut {size} of {size} bytes]"
-    return f"…[cut {size} of {size} bytes, sha256 {hashlib.sha256(orjson.dumps(value)).hexdigest()}]"
