@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
@@ -89,6 +89,58 @@ _AGENTS: Final = "logfire.openai_agents"
 _REPEATING: Final = ("name", "events", "request_data", "response", "response_id", "usage")
 """Attributes that mostly repeat others: they get names of a dialect, so that only what the span lacks is kept."""
 _CONSTANT: Final = {"type": ("custom",), "sdk_span_type": ("turn", "task"), "name": ("turn",)}
+_TOOL: Final = {"gen_ai.operation.name": "execute_tool"}
+_AGENT: Final = {"gen_ai.operation.name": "invoke_agent"}
+_STEP: Final = {"openinference.span.kind": "CHAIN"}
+_SUMS: Final = {
+    "gen_ai.aggregated_usage.input_tokens": "usage.input_tokens",
+    "gen_ai.aggregated_usage.output_tokens": "usage.output_tokens",
+    "gen_ai.aggregated_usage.cache_read.input_tokens": "usage.cached_input_tokens",
+}
+_DETAILS: Final = {
+    "gen_ai.usage.cache_read.input_tokens": "usage.input_tokens_details.cached_tokens",
+    "gen_ai.usage.reasoning.output_tokens": "usage.output_tokens_details.reasoning_tokens",
+}
+_AGENT_SPANS: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
+    "OpenAI": (_AGENT, {"logfire.msg": "name", "gen_ai.conversation.id": "group_id"}),
+    "Agent": (_AGENT, {"logfire.msg": "name", "gen_ai.agent.name": "name"}),
+    "Task:": (_STEP, _SUMS),
+    "Turn": (_STEP, _SUMS),
+    "Function:": (
+        _TOOL,
+        {"gen_ai.tool.name": "name", "gen_ai.tool.call.arguments": "input", "gen_ai.tool.call.result": "output"},
+    ),
+    "Handoff:": (
+        _TOOL,
+        {
+            "gen_ai.tool.name": "to_agent",
+            "gen_ai.tool.call.arguments": "from_agent",
+            "gen_ai.tool.call.result": "to_agent",
+        },
+    ),
+    "Responses": (
+        {},
+        # The answer is read as the service gave it, because the events lack its reasoning.
+        {
+            **_DETAILS,
+            "gen_ai.system_instructions": "response.instructions",
+            "gen_ai.input.messages": "raw_input",
+            "gen_ai.output.messages": "response.output",
+            "gen_ai.tool.definitions": "response.tools",
+            "llm.invocation_parameters": "model_settings",
+        },
+    ),
+    "Chat": (
+        {"gen_ai.operation.name": "chat"},
+        {
+            **_DETAILS,
+            "gen_ai.input.messages": "input",
+            "gen_ai.output.messages": "output",
+            "llm.invocation_parameters": "model_config",
+        },
+    ),
+}
+"""By the first word of the message's template: attributes of such spans, and the places of the values of others."""
 
 
 def with_conventions(view: SpanView) -> SpanView:
@@ -99,11 +151,17 @@ def with_conventions(view: SpanView) -> SpanView:
     if view.scope_name != _AGENTS:
         return view
     own = dict(view.attributes)
-    read = _AGENT_SPANS.get(str(own.get("logfire.msg_template")).partition(" ")[0])
-    found = read(own) if read is not None else {}
-    for name in _REPEATING:
-        if name in own:
-            own[f"{_AGENTS}.{name}"] = own.pop(name)
+    told, places = _AGENT_SPANS.get(str(own.get("logfire.msg_template")).partition(" ")[0], ({}, {}))
+    found = {**told, **{name: _at(own, place) for name, place in places.items()}}
+    if str(found.get("logfire.msg")) not in str(own.get("logfire.msg")):
+        found["logfire.msg"] = None
+    if "to_agent" in own:
+        found["gen_ai.tool.name"] = f"handoff to {own['to_agent']}"
+    own = {
+        f"{_AGENTS}.{name}" if name in _REPEATING else name: item
+        for name, item in own.items()
+        if (name in _REPEATING or name not in places.values()) and item not in _CONSTANT.get(name, ())
+    }
     own |= {name: item for name, item in found.items() if usable(item) is not None}
     error = mapping(own.get("error"))
     if error is None or text(error.get("message")) is None or view.status_description is not None:
@@ -112,87 +170,10 @@ def with_conventions(view: SpanView) -> SpanView:
     return dataclasses.replace(view, attributes=own, status_code="ERROR", status_description=error["message"])
 
 
-def _function(own: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": own.get("name"),
-        "gen_ai.tool.call.arguments": own.pop("input", None),
-        "gen_ai.tool.call.result": own.pop("output", None),
-    }
-
-
-def _handoff(own: dict[str, Any]) -> dict[str, Any]:
-    agent = own.pop("to_agent", None)
-    return {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": f"handoff to {agent}",
-        "gen_ai.tool.call.arguments": own.pop("from_agent", None),
-        "gen_ai.tool.call.result": agent,
-    }
-
-
-def _run(own: dict[str, Any]) -> dict[str, Any]:
-    name = text(own.get("name"))
-    shown = name if name is not None and name in str(own.get("logfire.msg")) else None
-    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name, "logfire.msg": shown}
-
-
-def _workflow(own: dict[str, Any]) -> dict[str, Any]:
-    return {**_run(own), "gen_ai.agent.name": None, "gen_ai.conversation.id": own.pop("group_id", None)}
-
-
-def _step(own: dict[str, Any]) -> dict[str, Any]:
-    for name, values in _CONSTANT.items():
-        if own.get(name) in values:
-            del own[name]
-    counts = mapping(own.get("usage")) or {}
-    return {
-        "openinference.span.kind": "CHAIN",
-        "gen_ai.aggregated_usage.input_tokens": counts.get("input_tokens"),
-        "gen_ai.aggregated_usage.output_tokens": counts.get("output_tokens"),
-        "gen_ai.aggregated_usage.cache_read.input_tokens": counts.get("cached_input_tokens"),
-    }
-
-
-def _response(own: dict[str, Any]) -> dict[str, Any]:
-    # The answer is read as the service gave it, because the events lack its reasoning.
-    response, asked = mapping(own.get("response")) or {}, decoded(own.pop("raw_input", None))
-    instructions = text(response.get("instructions"))
-    system = [] if instructions is None else [{"role": "system", "content": instructions}]
-    messages = [{"role": "user", "content": asked}] if type_of(asked) is str else asked
-    return {
-        **_details(own),
-        "gen_ai.input.messages": [*system, *messages] if type_of(messages) is list else system,
-        "gen_ai.output.messages": response.get("output"),
-        "gen_ai.tool.definitions": response.get("tools"),
-        "llm.invocation_parameters": own.pop("model_settings", None),
-    }
-
-
-def _completion(own: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **_details(own),
-        "gen_ai.operation.name": "chat",
-        "gen_ai.input.messages": own.pop("input", None),
-        "gen_ai.output.messages": own.pop("output", None),
-        "llm.invocation_parameters": own.pop("model_config", None),
-    }
-
-
-def _details(own: dict[str, Any]) -> dict[str, Any]:
-    usage = mapping(own.get("usage")) or {}
-    asked, answered = (mapping(usage.get(f"{side}_tokens_details")) or {} for side in ("input", "output"))
-    return {
-        "gen_ai.usage.cache_read.input_tokens": asked.get("cached_tokens"),
-        "gen_ai.usage.reasoning.output_tokens": answered.get("reasoning_tokens"),
-    }
-
-
-_AGENT_SPANS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    "OpenAI": _workflow, "Agent": _run, "Task:": _step, "Turn": _step, "Function:": _function,
-    "Handoff:": _handoff, "Responses": _response, "Chat": _completion,
-}  # fmt: skip
-"""Readers by the first word of the message's template; all other kinds of spans keep their names."""
+def _at(value: Any, place: str) -> Any:
+    for key in place.split("."):
+        value = (mapping(value) or {}).get(key)
+    return value
 
 
 _DEFAULTS: Final = {
