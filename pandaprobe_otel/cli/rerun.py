@@ -68,8 +68,9 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     from pandaprobe_otel.evals.report_blocks import comparison_page
     from pandaprobe_otel.evals.verdicts import DEFAULT_THRESHOLD
     from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
-    from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun_each
+    from pandaprobe_otel.replay.fork.forked_run import RerunOptions
     from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one
+    from pandaprobe_otel.replay.fork.rerun import rerun_each
 
     if bool(recorded) == bool(given):
         raise click.UsageError("pass either recordings or filters")

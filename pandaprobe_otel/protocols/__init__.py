@@ -1,4 +1,4 @@
-"""Wire protocols of model services: how each writes and reads requests, answers and refusals.
+"""Wire protocols of model services: how each reads requests, and writes answers and refusals.
 
 - `protocol`: the face of a protocol, and a request as each protocol parses it
 - `conversation`: messages, tool calls and answers, independent of protocols

@@ -18,10 +18,6 @@ from pandaprobe_otel.protocols.conversation import (
     json_pieces,
     pieces,
     read_messages,
-    schema_of,
-    split_system,
-    turns_of_blocks,
-    without,
 )
 from pandaprobe_otel.protocols.protocol import (
     ParsedRequest,
@@ -94,18 +90,6 @@ class Anthropic(QuestionProtocol):
         turns: Any = body.get("messages")
         return read_messages(turns, body.get("system")) if isinstance(turns, list) else None
 
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        system, others = split_system(messages)
-        turns = turns_of_blocks(others, result=_result, call=_call, text=lambda text: {"type": "text", "text": text})
-        given = [{**without(tool, "type", "parameters"), "input_schema": schema_of(tool)} for tool in tools]
-        return {
-            "model": model,
-            "max_tokens": _MAX_TOKENS,
-            **({"system": "\n".join(system)} if system else {}),
-            "messages": list(map(_in_short, turns)),
-            **({"tools": given} if given else {}),
-        }
-
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         reason = answer.first.finish_reason
         return {
@@ -144,7 +128,7 @@ class Anthropic(QuestionProtocol):
     def write_question(self, question: StructuredQuestion, model: str, mode: int) -> dict[str, Any]:
         """Return a request with `output_config` (newer models), or with a forced tool, or in plain words."""
         prompt = question.in_words if mode == 2 else question.prompt
-        body = self.write_request(model, user_message(prompt), ())
+        body: dict[str, Any] = {"model": model, "max_tokens": _MAX_TOKENS, "messages": user_message(prompt)}
         if mode == 0:
             body["output_config"] = {"format": {"type": "json_schema", "schema": question.schema}}
         elif mode == 1:
@@ -174,16 +158,6 @@ class Anthropic(QuestionProtocol):
 
 
 ANTHROPIC: Final = Anthropic()
-
-
-def _in_short(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a turn with a text in place of blocks, if it is nothing else."""
-    (block, *more) = turn["content"]
-    return {**turn, "content": block["text"] if not more and [*block] == ["type", "text"] else turn["content"]}
-
-
-def _result(message: Message) -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message.get("content")}
 
 
 def _call(call: RequestedTool) -> dict[str, Any]:

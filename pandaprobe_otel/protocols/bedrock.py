@@ -6,7 +6,7 @@ Source: the service model of `bedrock-runtime` in botocore.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote, unquote
 
@@ -21,9 +21,6 @@ from pandaprobe_otel.protocols.conversation import (
     mapping,
     pieces,
     read_messages,
-    schema_of,
-    split_system,
-    turns_of_blocks,
     without,
 )
 from pandaprobe_otel.protocols.encoding import JSON
@@ -73,20 +70,6 @@ class Bedrock(Protocol):
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("messages")
         return read_messages(list(map(_with_bare_results, turns)), body.get("system")) if turns else None
-
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        system, others = split_system(messages)
-        turns = turns_of_blocks(others, result=_result, call=_call, text=lambda text: {"text": text})
-        body: dict[str, Any] = {"messages": list(turns)}
-        if system:
-            body["system"] = [{"text": text} for text in system]
-        if tools:
-            specs = [
-                {"toolSpec": {**without(tool, "type", "parameters"), "inputSchema": {"json": schema_of(tool)}}}
-                for tool in tools
-            ]
-            body["toolConfig"] = {"tools": specs}
-        return body
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         reason = answer.first.finish_reason or "stop"
@@ -142,11 +125,6 @@ def _with_bare_result(block: Any) -> Any:
     if isinstance(found, list) and len(found) == 1 and "json" in (inner := mapping(found[0])):  # pyright: ignore[reportUnknownArgumentType]
         return {"toolResult": {**result, "content": inner["json"]}}
     return block
-
-
-def _result(message: Message) -> dict[str, Any]:
-    content = [{"text": str(message.get("content"))}]
-    return {"toolResult": {"toolUseId": message.get("tool_call_id"), "content": content}}
 
 
 def _call(call: RequestedTool) -> dict[str, Any]:

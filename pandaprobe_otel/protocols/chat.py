@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, Tokens, mapping, pieces, without
+from pandaprobe_otel.protocols.conversation import Choice, ModelAnswer, Tokens, mapping, pieces, without
 from pandaprobe_otel.protocols.protocol import (
     ParsedRequest,
     Protocol,
@@ -57,9 +57,6 @@ class Chat(QuestionProtocol):
             return None
         operation = _OPERATIONS.get(found[1], found[1])
         return parsed_by_openai(self, path, body, operation, turns="messages" if operation == "chat" else None)
-
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        return chat_request(model, messages, tools)
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         return {
@@ -114,7 +111,7 @@ class Chat(QuestionProtocol):
     def write_question(self, question: StructuredQuestion, model: str, mode: int) -> dict[str, Any]:
         """Return a request with `json_schema`, or with `json_object`, or in plain words."""
         prompt = question.prompt if mode == 0 else question.in_words
-        body = self.write_request(model, user_message(prompt), ())
+        body: dict[str, Any] = {"model": model, "messages": user_message(prompt)}
         if mode == 0:
             schema = {"name": question.name, "schema": question.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -157,12 +154,6 @@ def openai_refusal(status: int, message: str) -> dict[str, Any]:
     """Return the body of an HTTP error of OpenAI."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
-
-
-def chat_request(model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-    """Return a request in the form that Ollama and Cohere share with chat completions."""
-    functions = [{"type": "function", "function": without(tool, "type")} for tool in tools]
-    return {"model": model, "messages": list(messages), **({"tools": functions} if functions else {})}
 
 
 def _message(choice: Choice, reasoning: str | None) -> dict[str, Any]:

@@ -6,11 +6,10 @@ Source: Cohere's API reference for `/v2/chat` (response object, streamed events)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.protocols.chat import chat_request
-from pandaprobe_otel.protocols.conversation import Message, ModelAnswer, Tokens, pieces
+from pandaprobe_otel.protocols.conversation import ModelAnswer, Tokens, pieces
 from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol, fields_of, model_of
 
 _PATH: Final = re.compile(r"/v[12]/(chat|generate|embed|rerank)$")
@@ -45,9 +44,6 @@ class Cohere(Protocol):
         return ParsedRequest(
             protocol="cohere", operation=found[1], wire=self, model=model_of(body), body=fields, turns=turns
         )
-
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        return chat_request(model, messages, tools)
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         choice = answer.first

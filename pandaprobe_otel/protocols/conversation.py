@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -17,7 +17,6 @@ from pandaprobe_otel.mapping.messages import Conversation
 Message = Mapping[str, Any]
 """A message: `role`, `content`, `tool_calls`, `tool_call_id`."""
 _WORD: Final = re.compile(r"\s*\S+\s?|\s+")
-SYSTEM_ROLES: Final = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,53 +122,6 @@ def read_messages(turns: Any, instructions: Any = None) -> list[Message]:
     return list(talk.messages)
 
 
-def split_system(messages: Iterable[Message]) -> tuple[list[str], list[Message]]:
-    """Return the texts of the system messages, and the other messages."""
-    system: list[str] = []
-    others: list[Message] = []
-    for message in messages:
-        if message.get("role") in SYSTEM_ROLES:
-            system.append(str(message.get("content")))
-        else:
-            others.append(message)
-    return system, others
-
-
 def without(tool: Message, *names: str) -> dict[str, Any]:
     """Return the members of a tool's definition without some."""
     return {name: value for name, value in tool.items() if name not in names}
-
-
-def schema_of(tool: Message) -> Any:
-    """Return the JSON Schema of a tool's arguments."""
-    return tool.get("parameters") or {"type": "object", "properties": {}}
-
-
-def turns_of_blocks(
-    messages: Iterable[Message],
-    *,
-    result: Callable[[Message], dict[str, Any]],
-    call: Callable[[RequestedTool], dict[str, Any]],
-    text: Callable[[str], dict[str, Any]],
-) -> Iterator[dict[str, Any]]:
-    """Yield messages for a protocol with tool results in user messages and calls among content blocks."""
-    waiting: list[dict[str, Any]] = []
-    for message in messages:
-        role = message.get("role")
-        if role == "tool":
-            waiting.append(result(message))
-            continue
-        content = message.get("content")
-        blocks = [*waiting] if role == "user" else []
-        if waiting and role != "user":
-            yield {"role": "user", "content": waiting}
-        waiting = []
-        if isinstance(content, str) and content:
-            blocks.append(text(content))
-        elif isinstance(content, list):
-            blocks += cast("list[dict[str, Any]]", content)
-        blocks += [call(one) for one in requested_tools(message)]
-        if blocks:
-            yield {"role": role, "content": blocks}
-    if waiting:
-        yield {"role": "user", "content": waiting}

@@ -6,7 +6,6 @@ Source: Google's API reference for `models.generateContent`, `models.streamGener
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -21,8 +20,6 @@ from pandaprobe_otel.protocols.conversation import (
     mapping,
     pieces,
     read_messages,
-    split_system,
-    turns_of_blocks,
     without,
 )
 from pandaprobe_otel.protocols.protocol import (
@@ -32,7 +29,6 @@ from pandaprobe_otel.protocols.protocol import (
     StructuredQuestion,
     UnusableAnswerError,
     fields_of,
-    user_message,
 )
 
 _PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
@@ -79,19 +75,6 @@ class Gemini(QuestionProtocol):
             return None
         return read_messages([_with_bare_results(turn) for turn in cast("Iterable[Any]", turns)], instructions)
 
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        system, others = split_system(messages)
-        turns = turns_of_blocks(others, result=_result, call=_call, text=lambda text: {"text": text})
-        roles = {"assistant": "model"}
-        body: dict[str, Any] = {
-            "contents": [{"role": roles.get(turn["role"], turn["role"]), "parts": turn["content"]} for turn in turns]
-        }
-        if system:
-            body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
-        if tools:
-            body["tools"] = [{"functionDeclarations": [without(tool, "type") for tool in tools]}]
-        return body
-
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         return {
             "candidates": [
@@ -136,7 +119,7 @@ class Gemini(QuestionProtocol):
             config["responseJsonSchema"] = question.schema
         if question.seed is not None:
             config["seed"] = question.seed
-        return {**self.write_request(model, user_message(prompt), ()), "generationConfig": config}
+        return {"contents": [{"role": "user", "parts": [{"text": prompt}]}], "generationConfig": config}
 
     def read_text(self, answer: Any) -> str:
         """Return the text of the first candidate, without its thoughts."""
@@ -178,17 +161,6 @@ def _with_bare_result(part: Any) -> Any:
     if [*response] not in (["result"], ["output"]):
         return part
     return {"functionResponse": {**function, "response": next(iter(response.values()))}}
-
-
-def _result(message: Message) -> dict[str, Any]:
-    content: Any = message.get("content")
-    try:
-        response = json.loads(content)
-    except (TypeError, ValueError):
-        response = content
-    name = message.get("name") or message.get("tool_call_id")
-    value: Any = mapping(response) if isinstance(response, dict) else {"result": response}
-    return {"functionResponse": {"id": message.get("tool_call_id"), "name": name, "response": value}}
 
 
 def _call(call: RequestedTool) -> dict[str, Any]:

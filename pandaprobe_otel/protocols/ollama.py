@@ -6,12 +6,11 @@ Source: Ollama's API reference for `/api/chat`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pandaprobe_otel.protocols.chat import chat_request
-from pandaprobe_otel.protocols.conversation import Message, ModelAnswer, pieces
+from pandaprobe_otel.protocols.conversation import ModelAnswer, pieces
 from pandaprobe_otel.protocols.encoding import LINES, json_bytes
 from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, fields_of, model_of
 
@@ -43,9 +42,6 @@ class Ollama(Protocol):
         return ParsedRequest(
             protocol="ollama", operation=found[1], wire=self, model=model_of(body), body=fields, turns="messages"
         )
-
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        return {**chat_request(model, messages, tools), "stream": False}
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         choice = answer.first

@@ -80,10 +80,6 @@ class Protocol(ABC):
     def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
         """Return a POST to the service; None if it has another protocol."""
 
-    @abstractmethod
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        """Return the body of a chat request."""
-
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         """Return the messages of a request in the form of chat completions; None if it has none."""
         messages: Any = body.get("messages")

@@ -6,7 +6,7 @@ Source: OpenAI's API reference for `/responses` (response object, streaming even
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.protocols.chat import openai_refusal, parsed_by_openai
@@ -17,7 +17,6 @@ from pandaprobe_otel.protocols.conversation import (
     json_pieces,
     pieces,
     read_messages,
-    requested_tools,
 )
 from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol, user_message
 
@@ -66,21 +65,6 @@ class Responses(Protocol):
             else:
                 messages.append(message)
         return messages
-
-    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
-        items: list[dict[str, Any]] = []
-        for message in messages:
-            if message.get("role") == "tool":
-                call_id, output = message.get("tool_call_id"), message.get("content")
-                items.append({"type": "function_call_output", "call_id": call_id, "output": output})
-                continue
-            if message.get("content"):
-                items.append({"role": message["role"], "content": message["content"]})
-            items += [
-                {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
-                for call in requested_tools(message)
-            ]
-        return {"model": model, "input": items, **({"tools": list(tools)} if tools else {})}
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         incomplete = _INCOMPLETE.get(answer.first.finish_reason or "")

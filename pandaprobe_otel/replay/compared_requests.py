@@ -20,6 +20,7 @@ from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
+from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
 from pandaprobe_otel.replay.canonical import DATA
 from pandaprobe_otel.replay.interactions import RecordedRequest
@@ -189,14 +190,23 @@ _SCHEMAS: Final = (
 )
 
 
+def messages_in(request: ParsedRequest) -> list[Message] | None:
+    """Return the messages of a request, which a cassette made from a trace has in the form of the trace."""
+    if request.wire is None:
+        return None
+    found = request.wire.read_messages(request.body)
+    turns: Any = request.body.get("messages") if found is None else found
+    return read_messages(turns) if isinstance(turns, list) else None
+
+
 def as_traced(request: ParsedRequest) -> ParsedRequest:
     """Return the parts of a request that a trace records; a request without messages is returned unchanged."""
-    turns = request.body.get(request.turns) if request.turns else None
-    if request.wire is None or not isinstance(turns, list):
+    messages = messages_in(request)
+    if messages is None:
         return request
-    messages = read_messages(request.wire.read_messages(request.body) or turns)
     # One message for each text, call and result.
-    body: dict[str, Any] = {"messages": [part for message in messages for part in _parts_of(message)]}
+    parts = [part for message in messages for part in _parts_of(message)]
+    body: dict[str, Any] = {"messages": _turns_in_order(parts)}
     if tools := _tools(request.body):
         body["tools"] = tools
     if request.body.get("stream"):
@@ -217,12 +227,23 @@ def _parts_of(message: Message) -> Iterator[dict[str, Any]]:
     text = "\n".join(filter(None, texts))
     if role == "tool":
         answered = message.get("tool_call_id") or message.get("name")  # Gemini's results may have no id
-        yield {"role": "tool", "tool_call_id": answered, "content": text}
+        yield {"role": "tool", "tool_call_id": answered, "content": _bare(text)}
         return
     if text or media:
         yield {"role": role, "content": text, **({"media": media} if media else {})}
     for call in message.get("tool_calls") or ():
         yield {"role": "assistant", "tool_calls": [call]}
+
+
+def _bare(text: str) -> Any:
+    """Return a tool's result without the object that Gemini requires around a plain value."""
+    try:
+        value = exact_json.loads(text)
+    except ValueError:
+        return text
+    while [*mapping(value)] in (["result"], ["output"]):
+        value = next(iter(value.values()))
+    return value if isinstance(value, str) else dump(value)
 
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from urllib.parse import urlencode
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.body_units import events_of
 from pandaprobe_otel.replay.interactions import End, Interaction, RecordedAnswer, RecordedRequest
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.replay.recording import Recording
 
 _LAST_EVENTS: Final = (
     b"data: [DONE]",
@@ -43,22 +46,6 @@ MakeError = Callable[[str, str], Exception]
 """Returns the library's exception with this recorded name and this text."""
 
 
-class Keeper(Protocol):
-    """Owner of an exchange."""
-
-    def kept(self, size: int, /) -> bool:
-        """Count saved bytes; return False if there are too many already."""
-        ...
-
-    def finished(self, exchange: Exchange, /) -> None:
-        """Note that the answer has ended, in any way."""
-        ...
-
-    def fail(self, error: RecordingError, /) -> NoReturn:
-        """Store an error and raise it."""
-        ...
-
-
 @dataclass(slots=True, eq=False)
 class Exchange:
     """A request and its answer, which is either `played` from a cassette or saved as it arrives.
@@ -72,7 +59,7 @@ class Exchange:
         instead: The request that the hook sends in place of the program's. None: it sends the program's.
     """
 
-    keeper: Keeper
+    keeper: Recording
     number: int
     request: RecordedRequest
     at: str = ""

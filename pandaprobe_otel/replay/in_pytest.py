@@ -12,8 +12,7 @@ import pytest
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import EndOfRecording
-from pandaprobe_otel.replay.recording import Recording, recording
-from pandaprobe_otel.replay.replayed_run import Diverge, Mode
+from pandaprobe_otel.replay.recording import Diverge, Mode, Recording, recording
 
 MARKER: Final = "pandaprobe_cassette"
 _ARGUMENTS: Final = frozenset(

@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pandaprobe_otel.errors import RecordingError
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.replay.replayed_run import Run
+    from pandaprobe_otel.replay.recording import Recording
 
 KEY: Final = create_key("pandaprobe-recording")
 
@@ -41,11 +41,11 @@ _EXPORTING_FUNCTIONS: Final = {
 _DEEPEST_FRAME: Final = 200
 
 _lock = threading.RLock()
-_open: list[Run] = []
+_open: list[Recording] = []
 _is_inside: ContextVar[bool] = ContextVar("pandaprobe_inside_a_recorded_request", default=False)
 
 
-def add(run: Run) -> None:
+def add(run: Recording) -> None:
     """Register a recording. The first one of the process hooks the libraries."""
     from pandaprobe_otel.replay import hooks, tools
 
@@ -56,7 +56,7 @@ def add(run: Run) -> None:
             tools.install()
 
 
-def take_away(run: Run) -> None:
+def take_away(run: Recording) -> None:
     """Remove a recording. The last one of the process removes the hooks."""
     from pandaprobe_otel.replay import hooks, tools
 
@@ -68,7 +68,7 @@ def take_away(run: Run) -> None:
                 tools.remove()
 
 
-def current(uri: str = "") -> Run | None:
+def current(uri: str = "") -> Recording | None:
     """Return the recording of a request that is made here; None if it is not a request of the app, or if the recording
     ignores its URL.
 
@@ -83,7 +83,7 @@ def current(uri: str = "") -> Run | None:
     return None if run is None or run.leaves_alone(uri) else run
 
 
-def owner() -> Run | None:
+def owner() -> Recording | None:
     """Return the recording of the code that runs here. Raises RecordingError as `current` does."""
     found = get_value(KEY, get_current())
     with _lock:

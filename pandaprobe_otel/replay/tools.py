@@ -5,16 +5,20 @@ from __future__ import annotations
 import builtins
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, cast
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.capture import tool_answers
 from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.open_recordings import current
-from pandaprobe_otel.replay.replayed_run import Run
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.replay.recording import Recording
 
 
 def install() -> None:
@@ -37,7 +41,7 @@ def _ask(name: str, arguments: Mapping[str, Any], call_id: str | None) -> Played
         return None
     given: dict[str, Any] = json.loads(encode(dict(arguments)))
     call = run.tool_answer(name, given, call_id)
-    return Ran(run, name, given, call_id) if call is None else Played(call)
+    return run.tool_runs(name, given, call_id) if call is None else Played(call)
 
 
 class Played:
@@ -55,55 +59,88 @@ class Played:
         raise _exception(self._call)
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Ran:
-    """A tool call that runs the tool, and is saved in the recording."""
+    """A tool call that runs the tool, and is saved in the recording.
 
-    def __init__(self, run: Run, name: str, arguments: Mapping[str, Any], call_id: str | None) -> None:
-        self._run = run
-        branch, last = run.caller()
-        self._place: dict[str, Any] = {
-            "at": run.places.current(),
-            "call_id": call_id,
-            "task": branch.task,
-            "follows": last,
-        }
-        self._arguments = arguments
-        self._tool = run.tool_runs(name)
+    Attributes:
+        place: Its position among the calls of the recording.
+        above: The tool call inside which this one runs.
+        call: The saved data, after its end.
+        problem: The reason why this call cannot be played back.
+        must_run: True if it has called a model, or if its framework needs it to run.
+    """
 
-    def running(self) -> AbstractContextManager[None]:
-        """Return the block in which the tool runs."""
-        return self._tool.running()
+    recording: Recording
+    name: str
+    arguments: Mapping[str, Any]
+    place: Mapping[str, Any]
+    above: Ran | None
+    call: ToolCall | None = None
+    problem: RecordingError | None = None
+    must_run: bool = False
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Return the block in which the tool runs, including threads and tasks that start there."""
+        token = _here.set(self)
+        try:
+            yield
+        finally:
+            if _here.get() is self:
+                _here.reset(token)
 
     def returned(self, result: Any) -> None:
         """Save the result. If JSON cannot restore the result, the recording fails but the tool does not."""
-        name = self._tool.name
         if _is_json(result):
-            self._tool.call = self._run.kept_tool(
-                ToolCall(name, self._arguments, result=json.loads(json.dumps(result)), **self._place)
-            )
+            self._end(result=json.loads(json.dumps(result)))
             return
-        self._tool.problem = RecordingError(
-            f"{self._run.path}: the tool {name} returned a {type(result).__qualname__}, which a cassette cannot "
-            "restore. Return JSON, or name only the tools that do: tools=['...']."
+        self.problem = RecordingError(
+            f"{self.recording.path}: the tool {self.name} returned a {type(result).__qualname__}, which a cassette "
+            "cannot restore. Return JSON, or name only the tools that do: tools=['...']."
         )
 
     def raised(self, error: BaseException) -> None:
         """Save the exception, unless it is an interrupt."""
         if isinstance(error, Exception):
             kind = type(error)
-            self._tool.call = self._run.kept_tool(
-                ToolCall(
-                    self._tool.name,
-                    self._arguments,
-                    error=str(error),
-                    error_type=f"{kind.__module__}.{kind.__qualname__}",
-                    **self._place,
-                )
-            )
+            self._end(error=str(error), error_type=f"{kind.__module__}.{kind.__qualname__}")
 
     def runs_always(self) -> None:
-        """Let the tool run during playback too."""
-        self._tool.mark()
+        """Let this call and all calls around it run during playback too."""
+        tool: Ran | None = self
+        while tool is not None and not tool.must_run:
+            tool.must_run = True
+            tool = tool.above
+
+    def _end(self, **outcome: Any) -> None:
+        self.call = self.recording.kept_tool(ToolCall(self.name, self.arguments, **outcome, **self.place))
+
+
+_here: Final[ContextVar[Ran | None]] = ContextVar("pandaprobe_running_tool", default=None)
+
+
+def running_tool() -> Ran | None:
+    """Return the tool call inside which this code runs."""
+    return _here.get()
+
+
+def to_keep(tools: Sequence[Ran]) -> Iterator[ToolCall]:
+    """Yield the calls that playback will answer, without those inside others. Raises RecordingError for a call that
+    cannot be played back.
+
+    All calls of a tool are treated alike: a cassette with some of them would refuse the others.
+    """
+    run_always = {tool.name for tool in tools if tool.must_run}
+    kept = [tool for tool in tools if tool.name not in run_always and (tool.call or tool.problem)]
+    for tool in kept:
+        above = tool.above
+        while above is not None and above not in kept:
+            above = above.above
+        if above is None and tool.problem is not None:
+            raise tool.problem
+        if above is None and tool.call is not None:
+            yield tool.call
 
 
 def _is_json(value: Any) -> bool:

@@ -15,8 +15,7 @@ from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.fault import Fault, Kind, Model
 from pandaprobe_otel.replay.fork.rerun import called
 from pandaprobe_otel.replay.interactions import Cassette
-from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.replayed_run import Diverge, RecordingOptions
+from pandaprobe_otel.replay.recording import Diverge, Recording, RecordingOptions
 
 Outcome = Literal["survived", "failed", "undecided"]
 """`survived`: the program ended as it should. `failed`: it raised an exception, or the check did. `undecided`: the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,73 @@ _TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
 _TOOLS = {"look_up_order": {"number": _TEXT}, "refund": {"number": _TEXT, "amount": _NUMBER}}
 
 
+def _turns(
+    messages: list[Body], text: Callable[[str], Any], call: Callable[..., Body], result: Callable[..., Body]
+) -> list[Body]:
+    """Return messages as turns of blocks, in which results are the user's and calls the model's."""
+    turns: list[Body] = []
+    for one in messages:
+        if one["role"] == "tool":
+            block = result(one["tool_call_id"], one["name"], one["content"])
+            if turns[-1]["role"] == "user":
+                turns[-1]["content"].append(block)
+            else:
+                turns.append({"role": "user", "content": [block]})
+        elif one["role"] == "user":
+            turns.append({"role": "user", "content": text(one["content"])})
+        else:
+            calls = [(call["id"], *call["function"].values()) for call in one["tool_calls"]]
+            blocks = [call(number, name, json.loads(arguments)) for number, name, arguments in calls]
+            turns.append({"role": "assistant", "content": blocks})
+    return turns
+
+
+def _text(text: str) -> list[Body]:
+    return [{"text": text}]
+
+
+def _use(number: str, name: str, arguments: Body) -> Body:
+    return {"type": "tool_use", "id": number, "name": name, "input": arguments}
+
+
+def _result(number: str, name: str, content: str) -> Body:
+    return {"type": "tool_result", "tool_use_id": number, "content": content}
+
+
+def _function_call(number: str, name: str, arguments: Body) -> Body:
+    return {"functionCall": {"id": number, "name": name, "args": arguments}}
+
+
+def _function_response(number: str, name: str, content: str) -> Body:
+    return {"functionResponse": {"id": number, "name": name, "response": {"result": json.loads(content)}}}
+
+
+def _tool_use(number: str, name: str, arguments: Body) -> Body:
+    return {"toolUse": {"toolUseId": number, "name": name, "input": arguments}}
+
+
+def _tool_result(number: str, name: str, content: str) -> Body:
+    return {"toolResult": {"toolUseId": number, "content": [{"json": {"result": json.loads(content)}}]}}
+
+
+def _items(messages: list[Body]) -> list[Body]:
+    """Return messages as items of the Responses API, in which each call is an item."""
+    items: list[Body] = []
+    for one in messages:
+        if one["role"] == "tool":
+            items.append({"type": "function_call_output", "call_id": one["tool_call_id"], "output": one["content"]})
+        elif one["role"] == "user":
+            items.append(one)
+        items += [
+            {"type": "function_call", "call_id": call["id"], **call["function"]} for call in one.get("tool_calls", ())
+        ]
+    return items
+
+
+def _without_type(tool: Body) -> Body:
+    return {name: tool[name] for name in ("name", "description")}
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """The form of a client's requests, and the fields that tests change."""
@@ -84,7 +151,36 @@ class Protocol:
             }
             for name, fields in _TOOLS.items()
         ]
-        return self.wire.write_request(spoken.model, spoken.messages(rounds), tools)
+        model, messages = spoken.model, spoken.messages(rounds)
+        match self.name:
+            case "responses":
+                return {"model": model, "instructions": spoken.system, "input": _items(messages[1:]), "tools": tools}
+            case "anthropic":
+                turns = _turns(messages[1:], str, _use, _result)
+                named = [{**_without_type(tool), "input_schema": tool["parameters"]} for tool in tools]
+                return {"model": model, "max_tokens": 200, "system": spoken.system, "messages": turns, "tools": named}
+            case "gemini":
+                turns = _turns(messages[1:], _text, _function_call, _function_response)
+                contents = [
+                    {"role": "model" if turn["role"] == "assistant" else "user", "parts": turn["content"]}
+                    for turn in turns
+                ]
+                declared = [_without_type(tool) | {"parameters": tool["parameters"]} for tool in tools]
+                return {
+                    "contents": contents,
+                    "systemInstruction": {"parts": [{"text": spoken.system}]},
+                    "tools": [{"functionDeclarations": declared}],
+                }
+            case "converse":
+                turns = _turns(messages[1:], _text, _tool_use, _tool_result)
+                specs = [
+                    {"toolSpec": {**_without_type(tool), "inputSchema": {"json": tool["parameters"]}}} for tool in tools
+                ]
+                return {"messages": turns, "system": [{"text": spoken.system}], "toolConfig": {"tools": specs}}
+            case name:
+                functions = [{"type": "function", "function": tool} for tool in tools]
+                more = {"stream": False} if name == "ollama" else {"temperature": 0.5}
+                return {"model": model, "messages": messages, "tools": functions, **more}
 
     def tools(self, body: Body) -> list[Body]:
         """Return the list of tools in a body."""

@@ -1,7 +1,7 @@
 """Model calls of a trace as they were on the wire: requests and answers, rebuilt from the spans.
 
-A rebuilt request asks the same as the program's, in the form of its protocol. A trace records neither headers nor the
-exact form of messages, so a test compares only the recorded parts (`replay/compared_requests.py`). An answer is rebuilt
+A trace records neither headers nor the exact form of messages. So a request has the messages in the form of the trace,
+whatever its protocol, and a test compares only the recorded parts (`replay/compared_requests.py`). An answer is rebuilt
 as the bytes that the service sent, and may be an HTTP error.
 """
 
@@ -76,34 +76,28 @@ def is_streamed(span: Span) -> bool:
 
 # -- requests ----------------------------------------------------------------------------------------------------------
 
-_SAME_EVERYWHERE: Final = ("temperature", "top_p", "seed", "max_tokens", "frequency_penalty", "presence_penalty")
-
 
 def request_of(span: Span, protocol: Protocol) -> RecordedRequest:
-    """Return the request of a call. Raises CannotCapture for a span without messages."""
+    """Return the request of a call: its messages and tools as in the trace. Raises CannotCapture without messages."""
     metadata = mapping(span.get("metadata"))
     model = str(metadata.get("request_model") or span.get("model") or "")
     is_stream = is_streamed(span)
-    body = {**_kept(metadata), **protocol.write_request(model, _messages(span), _tools(metadata))}
-    if protocol.model_in_path:
-        body.pop("model", None)
-        body.pop("stream", None)
-    elif is_stream:
-        body["stream"] = True
+    body: dict[str, Any] = {
+        **mapping(span.get("model_parameters")),
+        **mapping(mapping(metadata.get("replay")).get("request")),
+        "messages": _messages(span),
+    }
+    if tools := metadata.get("tools"):
+        body["tools"] = tools
+    if not protocol.model_in_path:
+        body |= {"model": model, "stream": is_stream}
     host = _host(metadata) or protocol.host
     return RecordedRequest(
         method="POST",
         uri=f"{host}{protocol.base_path}{protocol.path(model, is_stream=is_stream)}",
         headers={"content-type": JSON},
-        body=json_bytes({**body, **_parameters(span, protocol)}),
+        body=json_bytes(body),
     )
-
-
-def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of the request that `init(replayable=True)` has saved: unchanged, unless litellm made them."""
-    if str(metadata.get("scope")).endswith("litellm"):
-        return {}
-    return dict(mapping(mapping(metadata.get("replay")).get("request")))
 
 
 def _messages(span: Span) -> list[Message]:
@@ -114,21 +108,6 @@ def _messages(span: Span) -> list[Message]:
     if not isinstance(found, list) or not found:
         raise CannotCapture("it has no messages: their content was not captured, or the call is not a chat")
     return [mapping(message) for message in cast("Iterable[Any]", found)]
-
-
-def _tools(metadata: Mapping[str, Any]) -> list[Message]:
-    found: Any = metadata.get("tools")
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        return []
-    return [mapping(tool) for tool in cast("Iterable[Any]", found)]
-
-
-def _parameters(span: Span, protocol: Protocol) -> dict[str, Any]:
-    """Return the parameters whose names OpenAI and Anthropic share, for readers of the file and for live calls."""
-    given = mapping(span.get("model_parameters"))
-    if protocol.name not in (CHAT.name, ANTHROPIC.name):
-        return {}
-    return {name: given[name] for name in _SAME_EVERYWHERE if given.get(name) is not None}
 
 
 def _host(metadata: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,8 @@ from typing import Final
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_comparison import CasePair, paired, sums
 from pandaprobe_otel.replay.divergence import calls, changed_lines, counted
-from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, Reruns
+from pandaprobe_otel.replay.fork.forked_run import RerunOptions
+from pandaprobe_otel.replay.fork.rerun import Forks, Reruns
 from pandaprobe_otel.traces.comparison import first_difference
 from pandaprobe_otel.traces.text import plain_text, span_line
 

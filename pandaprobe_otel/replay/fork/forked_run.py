@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from pandaprobe_otel.replay.call_order import Caller
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.overrides import overridden
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
-from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.replayed_run import RecordingOptions, Run
+from pandaprobe_otel.replay.recording import Recording, RecordingOptions
 
 _STEP = " > "
 _ORDINAL = re.compile(r" \(\d+(?:st|nd|rd|th)\)\Z")
@@ -120,25 +119,29 @@ def _waited_for(cassette: Cassette) -> dict[int, frozenset[int]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForkOptions:
-    """Options of a fork.
+class RerunOptions:
+    """Options of a rerun.
 
     Attributes:
-        cut: The calls that are played back, and those that must be made before anything is sent.
-        override: The changes to requests that are sent.
+        span: The span of the cut; None: all calls are sent.
         live_tools: Names of tools that may run. All others are only played back.
+        ignore: Parts in which requests may differ from the recorded ones.
     """
 
-    cut: Cut
-    override: Override = field(default_factory=Override)
+    span: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    repeat: int = 1
     live_tools: Collection[str] = ()
+    ignore: tuple[Any, ...] = ()
 
 
-class ForkedRun(Run):
-    """A run that plays back one part and sends the other."""
+class ForkedRecording(Recording):
+    """`recording()` of a fork, which plays back one part and sends the other; `path` gets both."""
 
-    def __init__(self, options: RecordingOptions, fork: ForkOptions) -> None:
-        super().__init__(options)
+    def __init__(self, path: Path, cut: Cut, fork: RerunOptions) -> None:
+        super().__init__(RecordingOptions(path=path, mode="new", tools=True, ignore=fork.ignore))
+        self._cut = cut
         self._fork = fork
         self._has_changed = False
 
@@ -147,22 +150,20 @@ class ForkedRun(Run):
         """The first request before the cut that differs from the recorded one."""
         return None if self._script is None else self._script.divergence
 
-    def read(self) -> None:
+    def _read(self) -> None:
         """Load the part that the cut kept. Live calls get numbers that no recorded call has."""
-        self._old = self._fork.cut.kept
+        self._old = self._cut.kept
         self._script = Script(_in_any_order(self._old), ignore=self._options.ignore)
-        numbers = [*(one.call for one in self._old.interactions), *self._fork.cut.gone]
+        numbers = [*(one.call for one in self._old.interactions), *self._cut.gone]
         self._next_number = max(numbers, default=0) + 1
 
     def check(self) -> None:
         """Raise the failure of the run, or an error if the program has not reached the cut."""
-        if self.failure is not None:
-            raise self.failure
-        unused = None if self._script is None else self._script.never_made(among=self._fork.cut.before)
+        super().check()
+        unused = None if self._script is None else self._script.never_made(among=self._cut.before)
         if unused is not None:
             raise unused
-        override = self._fork.override
-        if not self._has_changed and (override.model or override.prompt):
+        if self._cut.gone and not self._has_changed and (self._fork.model or self._fork.prompt):
             raise RecordingError(
                 "nothing was changed: no sent request has the model or the prompt of the first recorded call that is "
                 "not replayed."
@@ -170,46 +171,47 @@ class ForkedRun(Run):
 
     def write(self) -> None:
         """Write the cassette of the fork. The recorded run itself is not written again."""
-        if self._fork.cut.gone:
+        if self._cut.gone:
             super().write()
 
     def begin(self, sent: RecordedRequest) -> Exchange:
         """Return the exchange of a request. The sent request may differ from the program's."""
         exchange = super().begin(sent)
-        if exchange.played is None:
-            try:
-                _check_signatures(sent)
-                exchange.instead = self._fork.override.applied(sent)
-            except RecordingError as error:
-                exchange.failed(error)
-                self.fail(error)
-            if exchange.instead is not None:
-                self._has_changed = True
-                exchange.request = self._scrubber.request(exchange.instead)
+        if exchange.played is not None:
+            return exchange
+        like = None if self._cut.first is None else self._cut.first.request
+        try:
+            _check_signatures(sent)
+            exchange.instead = overridden(sent, like=like, model=self._fork.model, prompt=self._fork.prompt)
+        except RecordingError as error:
+            exchange.failed(error)
+            self.fail(error)
+        if exchange.instead is not None:
+            self._has_changed = True
+            exchange.request = self._scrubber.request(exchange.instead)
         return exchange
-
-    def wants_tool(self, name: str) -> bool:
-        """Return True: every tool must ask first, so that none runs by accident."""
-        return True
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None = None) -> ToolCall | None:
         """Return the recorded tool call; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
-        made = self._made_call(name, arguments, call_id)
-        known = self._script.take_known_tool(made, caller=self.caller())
+        made, caller = self._made_call(name, arguments, call_id), self._order.caller()
+        known = self._script.take_known_tool(made, caller=caller)
         if known is not None or name in self._fork.live_tools:
             return known
-        if not self._script.were_made(self._fork.cut.before) or not self._fork.cut.gone:
-            self._script.take_tool(made, caller=self.caller())
+        if not self._is_past_the_cut(self._script):
+            self._script.take_tool(made, caller=caller)
         why = "was not recorded with these arguments, and running it could change something"
         return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
 
     def _answer(self, request: RecordedRequest, at: str, caller: Caller) -> tuple[Interaction | None, int]:
         assert self._script is not None
         known = self._script.take_known(request, at=at, caller=caller)
-        if known is None and not (self._fork.cut.gone and self._script.were_made(self._fork.cut.before)):
+        if known is None and not self._is_past_the_cut(self._script):
             return self._script.take(request, at=at, caller=caller), 0  # It shows the difference.
         return known, 0
+
+    def _is_past_the_cut(self, script: Script) -> bool:
+        return bool(self._cut.gone) and script.were_made(self._cut.before)
 
 
 def _in_any_order(cassette: Cassette) -> Cassette:
@@ -229,12 +231,3 @@ def _check_signatures(sent: RecordedRequest) -> None:
             "a request repeats a thought whose signature the trace does not have, and services refuse an invented "
             "one. Start at an earlier span, or fork a trace made with init(replayable=True)."
         )
-
-
-class ForkedRecording(Recording):
-    """`recording()` of a fork, which saves the requests in `path`."""
-
-    def __init__(self, path: Path, fork: ForkOptions, *, ignore: tuple[Any, ...] = ()) -> None:
-        options = RecordingOptions(path=path, mode="new", tools=True, ignore=ignore)
-        super().__init__(options)
-        self._run = ForkedRun(options, fork)

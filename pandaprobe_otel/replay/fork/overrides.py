@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.protocols.encoding import dump_bytes
+from pandaprobe_otel.protocols.protocol import ParsedRequest
+from pandaprobe_otel.replay.compared_requests import body_in, messages_in, parsed
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.request_keys import ModelRequest, RequestReader
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 Body = dict[str, Any]
@@ -29,68 +29,47 @@ _MODEL_IN_PATH: Final = (
     re.compile(r"(?<=/model/)[^/]+(?=/[\w-]+$)"),  # Bedrock
     re.compile(r"(?<=/deployments/)[^/]+(?=/)"),  # Azure
 )
-_FIELDS: Final = ("system", "instructions", "systemInstruction")
-_FIELD_OF: Final[Mapping[tuple[str, str], str]] = {
-    ("anthropic", ""): "system",
-    ("gemini", ""): "systemInstruction",
-    ("openai", "responses"): "instructions",
-    ("bedrock", ""): "system",
+_PROMPTS: Final = {
+    "messages": "system",
+    "gemini": "systemInstruction",
+    "responses": "instructions",
+    "converse": "system",
 }
-"""Field of the system prompt, by protocol and operation. In others, the prompt is the first message."""
+"""Fields of the system prompt, by the names of protocols. In others, the prompt is the first message."""
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _SIGNED: Final = "AWS4-HMAC-SHA256"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
-    """Changes to the requests of a fork. None: the program's own value.
+def overridden(
+    request: RecordedRequest, *, like: RecordedRequest | None, model: str | None, prompt: str | None
+) -> RecordedRequest | None:
+    """Return the request to send in place of the program's; None to send that unchanged.
 
-    Attributes:
-        like: The recorded request at the cut. Only requests with its model get the new model, and only those with its
-            prompt get the new prompt, since a program may have several of each.
+    Only requests with the model of the recorded request at the cut (`like`) get the new model, and only those with its
+    prompt get the new prompt, since a program may have several of each. Raises RecordingError if a request cannot be
+    changed: it is signed, or the new model uses another protocol.
     """
-
-    model: str | None = None
-    prompt: str | None = None
-    like: RecordedRequest | None = None
-
-    def applied(self, request: RecordedRequest) -> RecordedRequest | None:
-        """Return the request to send in place of the program's; None to send that unchanged.
-
-        Raises RecordingError if it cannot be changed: it is signed, or the new model uses another protocol.
-        """
-        if self.like is None or (self.model is None and self.prompt is None):
-            return None
-        read, like = map(RequestReader().read, (request, self.like))
-        body = object_in(_json_of(request.body))
-        has_model = self.model is not None and read.model == like.model
-        has_prompt = self.prompt is not None and prompt_of(read) == prompt_of(like)
-        if body is None or read.protocol != like.protocol or not (has_model or has_prompt):
-            return None
-        if request.headers.get("authorization", "").startswith(_SIGNED):
-            raise RecordingError("A request to AWS is signed and cannot be changed here: change the program.")
-        if has_prompt:
-            body = _with_prompt(read, body, str(self.prompt))
-        if has_model:
-            request, body = _with_model(request, body, str(self.model), read.protocol)
-        return replace(request, body=dump_bytes(body))
-
-
-def prompt_of(request: ModelRequest) -> Any:
-    """Return the system prompt of a request: a text or its parts; None without one."""
-    for name in _FIELDS:
-        if name in request.fields:
-            return request.fields[name]
-    turns = list_in(request.fields.get("messages") or request.fields.get("input")) or ()
-    first = object_in(turns[0]) if turns else None
-    return first.get("content") if first is not None and first.get("role") in _SYSTEM_ROLES else None
-
-
-def _json_of(body: bytes) -> Any:
-    try:
-        return exact_json.loads(body)
-    except ValueError:
+    if like is None or (model is None and prompt is None):
         return None
+    read, other = map(parsed, (request, like))
+    body = object_in(body_in(request))
+    has_model = model is not None and read.model == other.model
+    has_prompt = prompt is not None and _prompt_of(read) == _prompt_of(other)
+    if body is None or read.wire is not other.wire or not (has_model or has_prompt):
+        return None
+    if request.headers.get("authorization", "").startswith(_SIGNED):
+        raise RecordingError("A request to AWS is signed and cannot be changed here: change the program.")
+    if has_prompt:
+        body = _with_prompt(read, body, str(prompt))
+    if has_model:
+        request, body = _with_model(request, body, str(model), read.protocol)
+    return replace(request, body=dump_bytes(body))
+
+
+def _prompt_of(request: ParsedRequest) -> Any:
+    """Return the system prompt of a request: a text or its parts; None without one."""
+    first, *_ = messages_in(request) or [{"role": None}]
+    return first.get("content") if first["role"] in _SYSTEM_ROLES else None
 
 
 def _check_family(model: str, protocol: str) -> None:
@@ -114,25 +93,21 @@ def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str)
     return replace(request, uri=urlunsplit(url._replace(path=path))), body
 
 
-def _with_prompt(request: ModelRequest, body: Body, prompt: str) -> Body:
-    """Return a body with another system prompt.
-
-    The prompt replaces its field, or else the first message, or else is added as a field.
-    """
-    name: str | None = next((name for name in _FIELDS if name in body), None)
-    turns_name = "input" if request.operation == "responses" else "messages"
+def _with_prompt(request: ParsedRequest, body: Body, prompt: str) -> Body:
+    """Return a body with another system prompt: in its field, or in place of the first message, or before it."""
+    wire = "" if request.wire is None else request.wire.name
+    turns_name = request.turns or "messages"
     turns = list_in(body.get(turns_name)) or ()
     first = object_in(turns[0]) if turns else None
-    if name is None and first is not None and first.get("role") in _SYSTEM_ROLES:
-        return {**body, turns_name: [{**first, "content": prompt}, *turns[1:]]}
-    name = name or _FIELD_OF.get((request.protocol, request.operation)) or _FIELD_OF.get((request.protocol, ""))
-    if name is not None:
-        return {**body, name: _as_system(request, prompt)}
-    return {**body, turns_name: [{"role": "system", "content": prompt}, *turns]}
-
-
-def _as_system(request: ModelRequest, prompt: str) -> Any:
-    """Return a prompt in the form of its field."""
-    if request.protocol == "gemini":
-        return {"parts": [{"text": prompt}]}
-    return [{"text": prompt}] if request.operation.startswith("converse") else prompt
+    is_message = first is not None and first.get("role") in _SYSTEM_ROLES
+    name = _PROMPTS.get(wire)
+    if name is None or (is_message and name not in body):
+        message = {**(first or {}), "content": prompt} if is_message else {"role": "system", "content": prompt}
+        return {**body, turns_name: [message, *turns[is_message:]]}
+    match wire:
+        case "gemini":
+            return {**body, name: {"parts": [{"text": prompt}]}}
+        case "converse":
+            return {**body, name: [{"text": prompt}]}
+        case _:
+            return {**body, name: prompt}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,9 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.fork.forked_run import Cut, ForkedRecording, ForkOptions, cut_from, whole
-from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.forked_run import Cut, ForkedRecording, RerunOptions, cut_from, whole
 from pandaprobe_otel.replay.interactions import Cassette
-from pandaprobe_otel.replay.replayed_run import RecordedCall
+from pandaprobe_otel.replay.recording import RecordedCall
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
@@ -33,24 +32,6 @@ if TYPE_CHECKING:
 
 MAX_FORKS: Final = 1000
 """Maximum number of saved forks of one cassette."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RerunOptions:
-    """Options of a rerun.
-
-    Attributes:
-        span: The span of the cut; None: all calls are sent.
-        live_tools: Names of tools that may run.
-        ignore: Parts in which requests may differ from the recorded ones.
-    """
-
-    span: str | None = None
-    model: str | None = None
-    prompt: str | None = None
-    repeat: int = 1
-    live_tools: Collection[str] = ()
-    ignore: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +180,7 @@ def rerun(
     from pandaprobe_otel.evals.experiment import evaluate
 
     cut = cut_from(recorded.cassette, options.span)
+    entry = recorded.entry
     judged = partial(
         evaluate,
         metrics=list(metrics),
@@ -206,93 +188,66 @@ def rerun(
         judge=judge,
         say=say,
         concurrency=1,
-        name=_name(recorded.entry),
+        name=str(getattr(entry, "__name__", None) or type(entry).__name__),
     )
-    runs = _Runs(recorded, options)
-    before = judged([{"id": "recorded", "input": recorded.arguments}], partial(runs.recorded, recorded.cassette))
-    if runs.refused is not None:
-        raise RecordingError(f"The program no longer behaves as in the recording. {runs.refused}")
-    runs.origin = runs.origin or _root_of(before.cases[0])
-    cases = [{"id": f"fork {number}", "input": recorded.arguments} for number in range(1, options.repeat + 1)]
-    after = judged(cases, partial(runs.forked, cut))
-    same = tuple(replace(before.cases[0], id=case.id) for case in after.cases)
-    return Forks(
-        options=options,
-        cut=cut,
-        before=replace(before, cases=same),
-        after=after,
-        calls=runs.calls,
-        kept_in=runs.kept_in,
-    )
+    refused: list[Exception] = []
+    calls: list[Sequence[RecordedCall]] = []
+    kept_in: list[Path] = []
 
-
-class _Runs:
-    """Runs of one command."""
-
-    def __init__(self, recorded: RecordedRun, options: RerunOptions) -> None:
-        made_from = recorded.cassette.made_from
-        self._path = recorded.path
-        self._entry = recorded.entry
-        self._options = options
-        self.origin: tuple[str, str | None] | None = None if made_from is None else (made_from, None)
-        self.refused: Divergence | RecordingError | None = None
-        self.calls: list[Sequence[RecordedCall]] = []
-        self.kept_in: list[Path] = []
-
-    def recorded(self, cassette: Cassette, given: Any) -> Any:
-        """Run the program with the whole recording."""
-        options = ForkOptions(cut=whole(cassette), live_tools=self._options.live_tools)
+    def as_recorded(given: Any) -> Any:
         try:
-            with ForkedRecording(self._path, options, ignore=self._options.ignore):
-                return called(self._entry, given)
+            with ForkedRecording(recorded.path, whole(recorded.cassette), options):
+                return called(entry, given)
         except (Divergence, RecordingError) as error:
-            self.refused = error
+            refused.append(error)
             raise
 
-    def forked(self, cut: Cut, given: Any) -> Any:
-        """Run the program with the recording up to the cut, and live from there."""
-        wanted = self._options
-        override = Override(
-            model=wanted.model, prompt=wanted.prompt, like=None if cut.first is None else cut.first.request
-        )
-        options = ForkOptions(cut=cut, override=override, live_tools=wanted.live_tools)
-        path = _free_path(self._path)
-        recording = ForkedRecording(path, options, ignore=wanted.ignore)
-        self._mark_span()
+    def from_the_cut(given: Any) -> Any:
+        path = _free_path(recorded.path)
+        recording = ForkedRecording(path, cut, options)
+        _mark_span(*origin)
         result: Any = None
         try:
             with recording:
-                result = called(self._entry, given)
+                result = called(entry, given)
         finally:
-            self.calls.append(recording.calls)
-        self.kept_in.append(path)
+            calls.append(recording.calls)
+        kept_in.append(path)
         return result
 
-    def _mark_span(self) -> None:
-        """Set an attribute in the fork's trace that names the recorded one."""
-        if self.origin is None:
-            return
-        trace_id, span_id = self.origin
-        span = get_current_span()
-        span.set_attribute(FORKED_FROM, trace_id)
-        if span_id is not None:
-            span.add_link(SpanContext(_number(trace_id), _number(span_id) & ((1 << 64) - 1), is_remote=True))
+    before = judged([{"id": "recorded", "input": recorded.arguments}], as_recorded)
+    if refused:
+        raise RecordingError(f"The program no longer behaves as in the recording. {refused[0]}")
+    made_from = recorded.cassette.made_from
+    origin = _root_of(before.cases[0]) if made_from is None else (made_from, None)
+    cases = [{"id": f"fork {number}", "input": recorded.arguments} for number in range(1, options.repeat + 1)]
+    after = judged(cases, from_the_cut)
+    same = tuple(replace(before.cases[0], id=case.id) for case in after.cases)
+    return Forks(
+        options=options, cut=cut, before=replace(before, cases=same), after=after, calls=calls, kept_in=kept_in
+    )
+
+
+def _mark_span(trace_id: str | None, span_id: str | None) -> None:
+    """Set an attribute in the fork's trace that names the recorded one."""
+    if trace_id is None:
+        return
+    span = get_current_span()
+    span.set_attribute(FORKED_FROM, trace_id)
+    if span_id is not None:
+        span.add_link(SpanContext(_number(trace_id), _number(span_id) & ((1 << 64) - 1), is_remote=True))
 
 
 def _number(uuid: str) -> int:
     return int(uuid.replace("-", ""), 16)
 
 
-def _root_of(case: CaseResult) -> tuple[str, str | None] | None:
+def _root_of(case: CaseResult) -> tuple[str | None, str | None]:
     """Return the ids of the trace and of the root span of a run."""
     for trace in case.records:
         root = next((span for span in trace.spans if span.body.get("parent_span_id") is None), None)
         return trace.trace_id, None if root is None else str(root.body["span_id"])
-    return None
-
-
-def _name(entry: Callable[..., Any]) -> str:
-    return str(getattr(entry, "__name__", None) or type(entry).__name__)
+    return None, None
 
 
 def _free_path(path: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import Divergence
@@ -17,7 +17,9 @@ from pandaprobe_otel.replay.exchange import Exchange, MakeError, request_of
 from pandaprobe_otel.replay.hooks import Patch, exception_class, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.replayed_run import Run
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.replay.recording import Recording
 
 _BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
@@ -50,7 +52,7 @@ def _answers_in_process(transport: Any) -> bool:
 class _Transport:
     """Wrapper around a client's transport. `stream` is a class of bodies that the library's clients accept."""
 
-    def __init__(self, inner: Any, run: Run, library: Any, stream: type[Any]) -> None:
+    def __init__(self, inner: Any, run: Recording, library: Any, stream: type[Any]) -> None:
         self._inner = inner
         self._run = run
         self._library = library

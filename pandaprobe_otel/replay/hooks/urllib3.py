@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.replay.exchange import Exchange, request_of
 from pandaprobe_otel.replay.hooks import Patch, exception_class, patch
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.replayed_run import Run
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.replay.recording import Recording
 
 _CHUNK: Final = 65536
 
@@ -75,7 +77,7 @@ def _get_adapter(original: Any, session: Any, url: str) -> Any:
 class _Adapter:
     """Wrapper around the adapter of a session of requests."""
 
-    def __init__(self, inner: Any, run: Run) -> None:
+    def __init__(self, inner: Any, run: Recording) -> None:
         self._inner = inner
         self._run = run
 
