@@ -11,10 +11,10 @@ from typing import Any, Final, Generic, TypeVar
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.replay.call_order import Caller, ordinal, strangeness
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
-from pandaprobe_otel.replay.differences import Pairing
 from pandaprobe_otel.replay.divergence import (
     Divergence,
     EndOfRecording,
+    Pairing,
     Place,
     calls,
     came_before,

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from email.parser import BytesParser
-from email.policy import HTTP
 from itertools import groupby
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.values import type_of
@@ -22,7 +20,7 @@ from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
 from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
-from pandaprobe_otel.replay.canonical import DATA
+from pandaprobe_otel.replay.canonical import DATA, IDS
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.shared_parts import digest_of_bytes
 
@@ -35,9 +33,7 @@ def parsed(request: RecordedRequest) -> ParsedRequest:
         found = known.read_request(url.path.rstrip("/"), body)
         if found is not None:
             return _in_order(found)
-    if body is None and request.body:
-        body = _body_of(request.body, _content_type(request))
-    return _plain(request, body)
+    return _plain(request, _text_of(request.body) if body is None and request.body else body)
 
 
 def unread(request: RecordedRequest) -> ParsedRequest:
@@ -51,7 +47,7 @@ def _plain(request: RecordedRequest, body: Any) -> ParsedRequest:
     url = urlsplit(request.uri)
     fields: dict[str, Any] = {"path": url.path}
     if url.query:
-        fields["query"] = _by_field(parse_qsl(url.query, keep_blank_values=True))
+        fields["query"] = parse_qs(url.query, keep_blank_values=True)
     if body is not None:
         fields["body"] = body
     model = model_of(mapping(body))
@@ -66,44 +62,10 @@ def body_in(request: RecordedRequest) -> Any:
         return None
 
 
-def _content_type(request: RecordedRequest) -> str:
-    return next((value for name, value in request.headers.items() if name.lower() == "content-type"), "")
-
-
-def _body_of(content: bytes, content_type: str) -> Any:
-    """Return a body that is not JSON: the fields of a form in any encoding, or else its text, or else its digest."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
-        return _by_field(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
-    if kind.startswith("multipart/") or (not kind and content.startswith(b"--")):
-        return _by_field(_form_parts(content))
-    return _text_or_digest(content)
-
-
-def _by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the values by name, with a list for a repeated name."""
-    fields: dict[str, list[Any]] = {}
-    for name, value in pairs:
-        fields.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
-
-
-def _form_parts(content: bytes) -> list[tuple[str, Any]]:
-    """Return the fields of a multipart form. Its separator is random, and is on the first line."""
-    boundary = content.partition(b"\r\n")[0].removeprefix(b"--").decode("latin-1")
-    head = f'Content-Type: multipart/form-data; boundary="{boundary}"\r\n\r\n'.encode("latin-1")
-    message = BytesParser(policy=HTTP).parsebytes(head + content)
-    found: list[tuple[str, Any]] = []
-    for part in message.iter_parts() if message.is_multipart() else ():
-        name = str(part.get_param("name", "", header="content-disposition"))
-        data = part.get_payload(decode=True)
-        value: Any = _text_or_digest(data) if isinstance(data, bytes) else ""
-        filename = part.get_filename()
-        found.append((name, value if filename is None else {"filename": filename, "content": value}))
-    return found or [("", _text_or_digest(content))]
-
-
-def _text_or_digest(content: bytes) -> Any:
+def _text_of(content: bytes) -> Any:
+    """Return a body that is not JSON as text, or else its digest. The separator of a form is random, so it is cut."""
+    if content.startswith(b"--"):
+        content = content.replace(content.partition(b"\r\n")[0], b"--")
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -119,29 +81,26 @@ def _in_order(request: ParsedRequest) -> ParsedRequest:
     Frameworks that run tools concurrently often add each result as it arrives. That order is random and has no meaning,
     since each result names its call.
     """
-    turns = request.body.get(request.turns) if request.turns else None
+    turns = request.body.get(request.turns or "")
     if type_of(turns) is not list:
         return request
-    found = _turns_in_order(cast("list[Any]", turns))
-    return request if found is turns else replace(request, body={**request.body, str(request.turns): found})
+    return replace(request, body={**request.body, str(request.turns): _turns_in_order(cast("list[Any]", turns))})
 
 
 def _turns_in_order(turns: list[Any]) -> list[Any]:
-    found = [_sorted_parts(turn, turns) for turn in turns]
-    ordered = _sorted(found, turns)
-    return turns if all(one is other for one, other in zip(ordered, turns, strict=True)) else ordered
+    return _sorted([_sorted_parts(turn, turns) for turn in turns], turns)
 
 
 def _sorted_parts(turn: Any, turns: list[Any]) -> Any:
     for name in ("content", "parts"):
         parts: Any = turn.get(name) if type_of(turn) is dict else None
-        if type_of(parts) is list and (ordered := _sorted(parts, turns)) is not parts:
-            return {**turn, name: ordered}
+        if type_of(parts) is list:
+            return {**turn, name: _sorted(parts, turns)}
     return turn
 
 
 def _sorted(items: list[Any], turns: list[Any]) -> list[Any]:
-    """Return a list with neighbouring results in the order of their calls; the same list if there are none."""
+    """Return a list with neighbouring results in the order of their calls."""
     found: list[Any] = []
     for is_result, some in groupby(items, key=lambda one: _answered(one) is not None):
         group = list(some)
@@ -149,7 +108,7 @@ def _sorted(items: list[Any], turns: list[Any]) -> list[Any]:
             ids = list(dict.fromkeys(_ids_in(turns)))
             group.sort(key=lambda one: ids.index(_answered(one) or ""))
         found += group
-    return items if all(one is other for one, other in zip(found, items, strict=True)) else found
+    return found
 
 
 def _answered(item: Any) -> str | None:
@@ -169,7 +128,7 @@ def _ids_in(value: Any) -> Iterator[str]:
     """Yield the ids of calls and results, in order."""
     if type_of(value) is dict:
         for name, item in value.items():
-            if name in ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId") and type_of(item) is str:
+            if name in IDS and type_of(item) is str:
                 yield item
             elif name not in DATA:
                 yield from _ids_in(item)

@@ -1,21 +1,23 @@
-"""The first request that no recorded call answers: its place, its difference, and the remedies.
+"""The first request that no recorded call answers: its place, its differences, and the remedies.
 
 There are several kinds: a changed request, one that came too early or too often, and calls that were never made.
+Differences have the paths that `ignore=` accepts.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from itertools import groupby, pairwise, takewhile
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.call_order import ordinal
-from pandaprobe_otel.replay.canonical import Id, segments_of
-from pandaprobe_otel.replay.differences import NOTHING, Difference, differences, equal_turns
+from pandaprobe_otel.replay.canonical import Id, Piece, digest_of, made_up, segments_of, step
 from pandaprobe_otel.replay.request_keys import ModelRequest
 from pandaprobe_otel.traces.comparison import diff_payloads
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
@@ -61,6 +63,154 @@ class Divergence(AssertionError):
         return copy(self)
 
 
+# -- differences -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Pairing:
+    """Pairs of ids. If an id needs two partners, the requests differ in more than their ids."""
+
+    there: dict[str, str] = field(default_factory=dict[str, str])
+    back: dict[str, str] = field(default_factory=dict[str, str])
+
+    def joins(self, recorded: str, asked: str) -> bool:
+        """Pair two ids; return False if one of them has another partner."""
+        return self.there.setdefault(recorded, asked) == asked and self.back.setdefault(asked, recorded) == recorded
+
+    def fits(self, recorded: Sequence[str], asked: Sequence[str]) -> bool:
+        """Pair ids, if all of them can be paired."""
+        if len(recorded) != len(asked):
+            return False
+        trial = Pairing(dict(self.there), dict(self.back))
+        if not all(trial.joins(*pair) for pair in zip(recorded, asked, strict=True)):
+            return False
+        self.there, self.back = trial.there, trial.back
+        return True
+
+    def learn(self, recorded: Sequence[str], asked: Sequence[str]) -> None:
+        """Store these pairs. A later one replaces an earlier one."""
+        for one, other in zip(recorded, asked, strict=False):
+            self.there[one] = other
+            self.back[other] = one
+
+    def strangeness(self, recorded: Sequence[str], asked: Sequence[str]) -> int:
+        """Return how different two lists of ids are: 0 for equal ids and for partners."""
+        found = 0
+        for one, other in zip(recorded, asked, strict=False):
+            if one != other and self.there.get(one) != other:
+                found += 2 if one in self.there or other in self.back else 1
+        return found
+
+
+_FIRST: Final = ("path", "system", "instructions", "systemInstruction", "tools", "functions", "toolConfig")
+"""Fields in the order in which a reader looks for changes. Turns come after these, and all other fields last."""
+
+
+class Nothing:
+    """Class of `NOTHING`, which represents a missing value."""
+
+    def __repr__(self) -> str:
+        """Return "nothing", which stands for a missing value in texts."""
+        return "nothing"
+
+
+NOTHING: Final = Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A value that differs. `NOTHING` represents a missing value.
+
+    Attributes:
+        moved_to: The new path of the value, if only its position has changed.
+    """
+
+    path: str
+    recorded: Any
+    asked: Any
+    moved_to: str = ""
+
+
+def differences(recorded: ModelRequest, asked: ModelRequest) -> list[Difference]:
+    """Return the differences, in a reader's order.
+
+    The result is empty if and only if both requests have the same key.
+    """
+    found = [
+        Difference(name, one, other)
+        for name in ("protocol", "operation", "model")
+        if (one := getattr(recorded, name)) != (other := getattr(asked, name))
+    ]
+    pairing = Pairing()
+    old, new = (
+        {name: tuple(pieces) for name, pieces in groupby(request.pieces, key=lambda piece: piece.name)}
+        for request in (recorded, asked)
+    )
+
+    def rank(name: str) -> tuple[int, str]:
+        if name in _FIRST:
+            return _FIRST.index(name), name
+        is_turns = any(piece.index is not None for side in (old, new) for piece in side.get(name, ()))
+        return len(_FIRST) + (not is_turns), name
+
+    for name in sorted(old.keys() | new.keys(), key=rank):
+        found += _of_pieces(old.get(name, ()), new.get(name, ()), pairing)
+    return found
+
+
+def _of_pieces(old: Sequence[Piece], new: Sequence[Piece], pairing: Pairing) -> Iterator[Difference]:
+    """Yield the differences of two lists: added, removed and moved items, then changes inside the others."""
+    matcher = SequenceMatcher(a=[one.digest for one in old], b=[one.digest for one in new], autojunk=False)
+    blocks = [(tag, old[i1:i2], new[j1:j2]) for tag, i1, i2, j1, j2 in matcher.get_opcodes()]
+    came = {piece.digest: piece.path for tag, _, fresh in blocks if tag != "equal" for piece in fresh}
+    left = {piece.digest for tag, gone, _ in blocks if tag != "equal" for piece in gone}
+    pairs: list[tuple[Piece, Piece]] = []
+    for tag, gone, fresh in blocks:
+        if tag == "equal":
+            pairs += zip(gone, fresh, strict=True)
+            continue
+        for piece in gone:
+            if piece.digest in came:
+                yield Difference(piece.path, piece.value, NOTHING, moved_to=came[piece.digest])
+        others = [piece for piece in gone if piece.digest not in came]
+        strangers = [piece for piece in fresh if piece.digest not in left]
+        both = min(len(others), len(strangers))
+        pairs += zip(others[:both], strangers[:both], strict=True)
+        yield from (Difference(piece.path, piece.value, NOTHING) for piece in others[both:])
+        yield from (Difference(piece.path, NOTHING, piece.value) for piece in strangers[both:])
+    for one, other in pairs:
+        if one.digest != other.digest or not pairing.fits(one.ids, other.ids):
+            found = list(_of_values(one.value, other.value, other.path, pairing))
+            yield from found or [Difference(other.path, one.value, other.value)]
+
+
+def _of_values(old: Any, new: Any, path: str, pairing: Pairing) -> Iterator[Difference]:
+    kind = type_of(old)
+    if kind is not type_of(new):
+        yield Difference(path, old, new)
+    elif kind is dict:
+        for name in sorted(old.keys() | new.keys()):
+            inner = path + step(name)
+            if name in old and name in new:
+                yield from _of_values(old[name], new[name], inner, pairing)
+            else:
+                yield Difference(inner, old.get(name, NOTHING), new.get(name, NOTHING))
+    elif kind is list:
+        gone, fresh = ([Piece(path, at, one, *digest_of(one)) for at, one in enumerate(side)] for side in (old, new))
+        yield from _of_pieces(gone, fresh, pairing)
+    elif kind is Id:
+        if not pairing.joins(old, new):
+            yield Difference(path, old, new)
+    elif kind is str:
+        (text, ids), (other_text, other_ids) = made_up(old), made_up(new)
+        if text != other_text or not pairing.fits(ids, other_ids):
+            yield Difference(path, old, new)
+    elif old != new:
+        yield Difference(path, old, new)
+
+
+# -- the text ----------------------------------------------------------------------------------------------------------
+
 WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    record this call again: =rerecord    live from here: =live"
 _MAX_LINES: Final = 12
 _MAX_WIDTH: Final = 160
@@ -82,6 +232,7 @@ _DATE: Final = re.compile(
     re.VERBOSE,
 )
 """Dates, times, and seconds or milliseconds since 1970."""
+_ANSWERED: Final = ("tool_call_id", "call_id", "tool_use_id", "toolUseId")
 _GENERATED: Final = re.compile(r"\b(?=[\w-]*\d)[\w-]{8,}\b")
 _SUGGESTED_DATE: Final = r"""re.compile(r"\d{4}-\d\d-\d\d[T \d:.Z+-]*")"""
 
@@ -113,16 +264,13 @@ def _difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Itera
 
 
 def _named(difference: Difference, asked: ModelRequest) -> str:
-    """Return the place of a difference: the path, with the role of the turn or the change of a tool."""
-    parts = segments_of(difference.path)
-    if parts[0] in ("tools", "functions") and len(parts) == 2:
-        if difference.asked is NOTHING:
-            return f'"{parts[1]}" is gone from {parts[0]}'
-        if difference.recorded is NOTHING:
-            return f'"{parts[1]}" is new in {parts[0]}'
-    head = re.match(r"\w+\[\d+\]", difference.path)
-    label = _turn_label(difference, asked) if head else ""
-    path = f"{head[0]}{label}{difference.path[head.end() :]}" if head else difference.path
+    """Return the place of a difference: the path, with the role of the turn and the call that it answers."""
+    path = difference.path
+    if head := re.match(r"(\w+)\[(\d+)\]", path):
+        turns = list_in(asked.fields.get(head[1])) or []
+        is_gone = difference.asked is NOTHING and head.end() == len(path)
+        turn = difference.recorded if is_gone else next(iter(turns[int(head[2]) :]), None)
+        path = f"{head[0]}{_label(object_in(turn) or {}, turns)}{path[head.end() :]}"
     if difference.moved_to:
         return f"{path} has moved"
     if difference.asked is NOTHING:
@@ -130,16 +278,42 @@ def _named(difference: Difference, asked: ModelRequest) -> str:
     return f"{path} is new" if difference.recorded is NOTHING else path
 
 
+def _label(turn: dict[str, Any], turns: Sequence[Any]) -> str:
+    """Return the role of a turn, and the tool and the ordinal of the call that it answers."""
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    for call in _objects(turns):
+        name = (object_in(call.get("function")) or call).get("name")
+        ids = [one for one in call.values() if isinstance(one, Id) and one not in names]
+        if isinstance(name, str) and ids:
+            numbers[name] = numbers.get(name, 0) + 1
+            names.update(dict.fromkeys(ids, f"{name} #{numbers[name]}"))
+    parts = [str(turn[key]) for key in ("role", "type") if isinstance(turn.get(key), str)][:1]
+    answered = next((one[key] for one in _objects(turn) for key in _ANSWERED if key in one), None)
+    if answered in names and turn.get("type") != "function_call":
+        parts.append(f"answers {names[answered]}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    named = object_in(value)
+    if named is not None:
+        yield named
+    for item in named.values() if named is not None else list_in(value) or ():
+        yield from _objects(item)
+
+
 def _equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Difference], others: Sequence[int]) -> str:
     """Return the line that lists the parts that are equal to the recording, in this request and the previous ones."""
     heads = {segments_of(one.path)[0] for one in found}
-    parts = [name for name in ("model",) if recorded.model and name not in heads]
+    parts = ["model"] if recorded.model and "model" not in heads else []
     tools = object_in(recorded.fields.get("tools"))
     if tools and "tools" not in heads:
         parts.append(counted(len(tools), "tool"))
-    name, count = equal_turns(recorded, asked)
-    if count:
-        parts.append(f"{name}[0]" if count == 1 else f"{name}[0..{count - 1}]")
+    old, new = ([piece for piece in one.pieces if piece.index is not None] for one in (recorded, asked))
+    same = list(takewhile(lambda pair: pair[0].digest == pair[1].digest, zip(old, new, strict=False)))
+    if same:
+        parts.append(f"{old[0].name}[0{f'..{len(same) - 1}' if len(same) > 1 else ''}]")
     groups = [", ".join(parts)] if parts else []
     if others:
         groups.append(f"{calls(others)} as recorded")
@@ -179,53 +353,6 @@ def calls(numbers: Sequence[int]) -> str:
 def counted(number: int, thing: str) -> str:
     """Return a number and its noun: `2 tools`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def _turn_label(difference: Difference, asked: ModelRequest) -> str:
-    """Return the role of the turn with a difference, and the call that it answers."""
-    name, place = segments_of(difference.path)[:2]
-    turns = asked.fields.get(name)
-    whole = difference.recorded if difference.asked is NOTHING and len(segments_of(difference.path)) == 2 else None
-    found = object_in(whole if whole is not None else _item(turns, int(place)))
-    if found is None:
-        return ""
-    parts = [str(found[key]) for key in ("role", "type") if isinstance(found.get(key), str)][:1]
-    answered = next((one for one in _ids_in(found, ("tool_call_id", "call_id", "tool_use_id", "toolUseId"))), None)
-    call = _names_of_calls(turns).get(answered or "")
-    if call is not None and found.get("type") != "function_call":
-        parts.append(f"answers {call}")
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _item(turns: Any, place: int) -> Any:
-    items = list_in(turns) or ()
-    return items[place] if place < len(items) else None
-
-
-def _names_of_calls(turns: Any) -> dict[str, str]:
-    """Return the tool and the ordinal of each call in a conversation, by the call's id."""
-    names: dict[str, str] = {}
-    numbers: dict[str, int] = {}
-    for call in _objects(turns):
-        name = (object_in(call.get("function")) or call).get("name")
-        one = next((call[key] for key in ("call_id", "toolUseId", "id") if isinstance(call.get(key), Id)), None)
-        if isinstance(name, str) and one is not None and one not in names:
-            numbers[name] = numbers.get(name, 0) + 1
-            names[one] = f"{name} #{numbers[name]}"
-    return names
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    named = object_in(value)
-    if named is not None:
-        yield named
-    for item in named.values() if named is not None else list_in(value) or ():
-        yield from _objects(item)
-
-
-def _ids_in(value: Any, keys: Sequence[str]) -> Iterator[str]:
-    for found in _objects(value):
-        yield from (found[key] for key in keys if isinstance(found.get(key), Id))
 
 
 def _shown(value: Any) -> str:
@@ -270,10 +397,10 @@ class Place:
     where: str
     source: str = ""
 
-    @property
-    def head(self) -> str:
-        """Return the first line of a text about this place."""
-        return f"Divergence at {self.what}: {self.where}"
+    def divergence(self, lines: Iterable[str], **values: Any) -> Divergence:
+        """Return the divergence at this place, with these lines unless they are empty."""
+        text = [f"Divergence at {self.what}: {self.where}", *filter(None, lines), WAYS_ON]
+        return Divergence("\n".join(text), call=self.call, where=self.where, **values)
 
 
 def where(at: str, request: ModelRequest, number: int = 1) -> str:
@@ -300,36 +427,32 @@ def changed(
         twin: A call with the same request that was already used.
     """
     found = differences(recorded, asked)
-    lines = [place.head, *_difference_lines(found, asked)]
-    if at:
-        lines.append(f"  asked from: {at}")
-    if twin is not None:
-        lines.append(f"  {twin.what} has the same request, but was already used")
-    lines += filter(None, (_equal_line(recorded, asked, found, others), f"  nearest: {place.source or place.what}"))
-    first, old, new = found[0], *(None if one is NOTHING else one for one in (found[0].recorded, found[0].asked))
-    text = "\n".join([*lines, WAYS_ON])
-    return Divergence(text, call=place.call, where=place.where, path=first.path, recorded=old, asked=new)
+    lines = [
+        *_difference_lines(found, asked),
+        f"  asked from: {at}" if at else "",
+        "" if twin is None else f"  {twin.what} has the same request, but was already used",
+        _equal_line(recorded, asked, found, others),
+        f"  nearest: {place.source or place.what}",
+    ]
+    old, new = (None if one is NOTHING else one for one in (found[0].recorded, found[0].asked))
+    return place.divergence(lines, path=found[0].path, recorded=old, asked=new)
 
 
 def came_before(place: Place, missing: Sequence[Place]) -> Divergence:
     """Return the divergence of a known request that has not waited for others."""
-    lines = [
-        place.head,
-        f"  call {place.call} came before {' and '.join(str(one.call) for one in missing[:8])}",
-        f"  recorded: {missing[0].where} had ended before it began",
-        *([f"  nearest: {place.source}"] if place.source else []),
-        WAYS_ON,
-    ]
-    return Divergence("\n".join(lines), call=place.call, where=place.where)
+    return place.divergence(
+        [
+            f"  call {place.call} came before {' and '.join(str(one.call) for one in missing[:8])}",
+            f"  recorded: {missing[0].where} had ended before it began",
+            f"  nearest: {place.source}" if place.source else "",
+        ]
+    )
 
 
 def nothing_left(place: Place, *, of: str, twin: Place | None) -> Divergence:
     """Return the divergence of a request after all recorded calls were used."""
-    lines = [place.head]
-    if twin is not None:
-        lines.append(f"  {twin.what} was made once more than it was recorded")
-    lines += [f"  the recording has {of}, and all were used", WAYS_ON]
-    return Divergence("\n".join(lines), call=place.call, where=place.where)
+    again = "" if twin is None else f"  {twin.what} was made once more than it was recorded"
+    return place.divergence([again, f"  the recording has {of}, and all were used"])
 
 
 def never_made(left: Sequence[Place], *, what: str, are_tools: bool) -> Divergence:
