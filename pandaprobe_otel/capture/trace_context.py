@@ -19,7 +19,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -55,37 +55,24 @@ _baggage_key: list[str] = []
 class TraceValues:
     """Values for traces at one level; `over` combines them with the level around it."""
 
-    session: str | None = None
-    user: str | None = None
-    project: str | None = None
+    ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Session, user and project, by the names of their attributes."""
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, object] | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     attributes: Mapping[str, AttributeValue] | None = None
     """The same values as span attributes, encoded once for all spans; None before `over` is called."""
 
     def over(self, outer: TraceValues | None) -> TraceValues:
         """Return the values that hold inside both levels, with their attributes."""
-        if outer is None:
-            outer = TraceValues()
-        session = self.session if self.session is not None else outer.session
-        user = self.user if self.user is not None else outer.user
-        project = self.project if self.project is not None else outer.project
+        outer = outer or TraceValues()
+        ids, metadata = {**outer.ids, **self.ids}, {**outer.metadata, **self.metadata}
         tags = tuple(dict.fromkeys((*outer.tags, *self.tags)))
-        metadata = {**(outer.metadata or {}), **(self.metadata or {})}
-        attributes: dict[str, AttributeValue] = {}
-        if session is not None:
-            attributes[names.SESSION_ID] = session
-        if user is not None:
-            attributes[names.USER_ID] = user
-        if project is not None:
-            attributes[names.PROJECT] = project
+        attributes: dict[str, AttributeValue] = {**ids}
         if tags:
             attributes[names.TAGS] = tags
         if metadata:
             attributes[names.METADATA] = encode(metadata)
-        return TraceValues(
-            session=session, user=user, project=project, tags=tags, metadata=metadata, attributes=attributes
-        )
+        return TraceValues(ids=ids, tags=tags, metadata=metadata, attributes=attributes)
 
 
 def trace_values(
@@ -97,13 +84,18 @@ def trace_values(
     project: object = None,
 ) -> TraceValues | None:
     """Return the arguments as one level of values; None if there are none or they cannot be read."""
-    if session is None and user is None and project is None and not tags and not metadata:
-        return None
+    given = {names.SESSION_ID: session, names.USER_ID: user, names.PROJECT: project}
     try:
+        ids = {name: str(value) for name, value in given.items() if value is not None}
+        if not (ids or tags or metadata):
+            return None
+        if not is_project_name(name := ids.get(names.PROJECT, "default")):
+            mistake(
+                f"context(project={name[:80]!r}) {PROJECT_RULE}; its traces are not sent. status() counts them as "
+                "invalid_project."
+            )
         return TraceValues(
-            session=None if session is None else str(session),
-            user=None if user is None else str(user),
-            project=None if project is None else _project_name(project),
+            ids=ids,
             tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in islice(tags or (), _MOST_TAGS)),
             metadata=first_items(metadata),
         )
@@ -112,21 +104,10 @@ def trace_values(
         return None
 
 
-def _project_name(project: object) -> str:
-    """Return the name of a project. With one that PandaProbe does not take, traces are counted and not sent."""
-    name = str(project)
-    if not is_project_name(name):
-        mistake(
-            f"context(project={name[:80]!r}) {PROJECT_RULE}; its traces are not sent. status() counts them as "
-            "invalid_project."
-        )
-    return name
-
-
 def current_project() -> str:
     """Return the project for traces that start here; empty for that of the settings."""
     values = _values_in(get_current())
-    return (values.project if values is not None else None) or ""
+    return "" if values is None else values.ids.get(names.PROJECT, "")
 
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -173,7 +154,7 @@ def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
 def metadata_in(context: Context) -> Mapping[str, object]:
     """Return the metadata for traces that start in this context."""
     values = _values_in(context)
-    return (values.metadata if values is not None else None) or {}
+    return {} if values is None else values.metadata
 
 
 def stamp(span: Span, wanted: Mapping[str, AttributeValue]) -> None:
@@ -336,10 +317,9 @@ def _values_in(context: Context) -> TraceValues | None:
 
 
 def _with_baggage(values: TraceValues, context: Context) -> Context:
-    if values.session is not None:
-        context = set_baggage(names.SESSION_ID, values.session, context)
-    if values.user is not None:
-        context = set_baggage(names.USER_ID, values.user, context)
+    for name in (names.SESSION_ID, names.USER_ID):
+        if name in values.ids:
+            context = set_baggage(name, values.ids[name], context)
     return context
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -24,7 +26,7 @@ from opentelemetry.sdk.trace import Span
 from pandaprobe_otel.transport.outcome import Request
 from pandaprobe_rules import QUOTA_BODY
 from simulated_app import SimulatedApp, stored_id
-from simulated_spool import SpooledProcess
+from simulated_spool import Machine, SpooledProcess
 from simulated_world import Fate, Kind, Process, Response, Server, World, most_in_a_window, trace_request
 from spans import SpanMaker
 
@@ -32,6 +34,8 @@ CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "75"))
 LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 LONGEST_POLL_S = 20.0
+DAY_S, RIGHT, UNSET = 86_400.0, 1_800_000_000.0, -1_800_000_000.0
+"""The time of a wall clock that is right, and the error of one that is not set and shows 1970."""
 MOODS = (200, 401, 402, 429, 500, 502, 503)
 """Status of the server for every request; with 200 the server answers normally."""
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -199,6 +203,8 @@ class DeliveryModel(RuleBasedStateMachine):
             assert len(life.spans & stored) >= counts.delivered - life.repeated
             if not self.failed_at_all:
                 assert (life.spans - stored, counts.dropped) == (set(), {})
+        if all(life.alive for life in self.lives):
+            assert "RUNNING" not in {trace.fields.get("status") for trace in self.server.traces.values()}
         self._billed_once()
 
     def _billed_once(self) -> None:
@@ -246,19 +252,49 @@ class DeliveryModel(RuleBasedStateMachine):
 
 
 class SpooledDeliveryModel(DeliveryModel):
-    """The model with a spool: other processes send a crashed process's requests, and all share the limit."""
+    """The model with a spool: other processes send a crashed process's requests, and all share the limit.
+
+    The wall clock jumps, and the machine sleeps.
+    """
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory(dir=MEMORY_DISK)
         self.processes: list[SpooledProcess] = []
+        self.clock_error = 0.0
         super().__init__()
+
+        def wall() -> float:
+            return max(RIGHT + self.world.now + self.clock_error, 1.0)
+
+        self.patched = pytest.MonkeyPatch()
+        self.patched.setattr(time, "time", wall)
+        self.patched.setattr(time, "time_ns", lambda: int(wall() * 1e9))
 
     def make_process(self, name: str) -> Process:
         """Make a process with a spool in the shared directory."""
-        folder = Path(self.folder.name) / "spool"
-        process = SpooledProcess(self.world, self.server, folder, name=name)
+        if not self.processes:
+            self.machine = Machine(self.world)
+        process = SpooledProcess(self.machine, self.server, Path(self.folder.name) / "spool", name=name)
         self.processes.append(process)
         return process
+
+    @rule(error=st.sampled_from((0.0, UNSET, 3600.0, -DAY_S, -7000 * DAY_S)) | st.floats(-6 * DAY_S, 6 * DAY_S))
+    def the_clock_is_set(self, error: float) -> None:
+        """Let the wall clock be wrong by this many seconds."""
+        self.clock_error = error
+
+    @rule(seconds=st.floats(0.1, 200.0) | st.floats(0.1, 30 * DAY_S))
+    def the_machine_sleeps(self, seconds: float) -> None:
+        """Stop all processes and their clocks for a while."""
+        self.machine.sleep(seconds)
+
+    @rule(which=st.integers(0))
+    def a_process_ends(self, which: int) -> None:
+        """End a process, which leaves everything on disk, and start another, which may trace nothing."""
+        life = self.living(which)
+        life.app.close()
+        life.process.outbox.leave()
+        self.a_process_crashes(which)
 
     @rule(which=st.integers(0))
     def the_disk_fails_for_a_moment(self, which: int) -> None:
@@ -281,6 +317,7 @@ class SpooledDeliveryModel(DeliveryModel):
         finally:
             for life in self.living_ones():
                 life.process.crash()
+            self.patched.undo()
             self.folder.cleanup()
 
     def _after_all(self) -> None:
@@ -299,7 +336,7 @@ class SpooledDeliveryModel(DeliveryModel):
 
 
 # A case with files takes a hundred times as long.
-for model, cases, steps in ((DeliveryModel, CASES, 25), (SpooledDeliveryModel, max(CASES // 25, 1), 12)):
+for model, cases, steps in ((DeliveryModel, CASES, 25), (SpooledDeliveryModel, max(CASES // 3, 1), 14)):
     model.TestCase.settings = settings(
         max_examples=cases,
         stateful_step_count=steps,

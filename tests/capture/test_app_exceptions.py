@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pandaprobe_otel import agent, span, tool
+from pandaprobe_otel import tool
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder, recording
 
@@ -95,13 +95,6 @@ def work(value: object) -> object:
     return value
 
 
-@agent
-def items() -> Iterator[object]:
-    """Yield large items."""
-    yield ROWS
-    yield ROWS
-
-
 def call() -> None:
     """Call a decorated function, whose argument and result are encoded."""
     work(ROWS)
@@ -112,25 +105,7 @@ def call_with_model() -> None:
     work(Model())
 
 
-def block() -> None:
-    """Enter a block with an input."""
-    with agent("block", input=ROWS):
-        pass
-
-
-def set_input() -> None:
-    """Set an input."""
-    with span("set") as each:
-        each.set_input(ROWS)
-
-
-def iterate() -> None:
-    """Read a decorated generator."""
-    for _ in items():
-        pass
-
-
-USES = [call, call_with_model, block, set_input, iterate]
+USES = [call, call_with_model]
 
 
 @contextmanager

@@ -159,58 +159,43 @@ def call_with_answer() -> None:
 WAYS = [call_with_answer, with_block, with_trace, with_session, call, call_in_session, iterate, await_block, await_call]
 
 
-@pytest.mark.parametrize("use", WAYS)
-def test_an_interrupt_at_any_moment_passes_and_leaves_no_span_of_ours_current(
-    provider: None, use: Callable[[], None], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("use", "thrown_in"),
+    [
+        *((use, None) for use in WAYS),
+        *((use, error) for use in WAYS[:-2] for error in (TimeLimitError, OddError)),  # `run` makes checks of its own
+    ],
+)
+def test_what_strikes_at_any_moment_reaches_the_app_and_leaves_no_span_of_ours_current(
+    provider: None, use: Callable[[], None], thrown_in: type[Exception] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An interrupt reaches the app. The earlier context is current again, and the span that was current has ended."""
+    """After an interrupt, the earlier context is current again, and the span that was current has ended.
+
+    The interpreter raises what another thread throws in at any of its checks, also where no code of ours can put the
+    context back.
+    """
     use()
-    before = get_current()
-    moments = 0
+    moments, expected = 0, thrown_in or KeyboardInterrupt
     while True:
-        interrupter = Interrupter(moments)
+        outside = attach(Context())
+        before = get_current()
+        interrupter = Interrupter(moments, thrown_in=thrown_in)
         sys.setprofile(interrupter)
         try:
             use()
             assert not interrupter.has_struck
-        except KeyboardInterrupt:
+        except expected:
             pass
         finally:
             sys.setprofile(None)
+            is_back = get_current() is before
+            detach(outside)
         if not interrupter.has_struck:
             break
         moments += 1
-        assert get_current() is before
-        assert interrupter.current is None or not interrupter.current.is_recording()
+        assert thrown_in or (is_back and (interrupter.current is None or not interrupter.current.is_recording()))
     assert moments > 10
     caplog.clear()  # a block that an interrupt has kept from being entered is told of as one that was forgotten
-
-
-@pytest.mark.parametrize("error", [TimeLimitError, OddError])
-@pytest.mark.parametrize("use", [each for each in WAYS if each not in (await_block, await_call)])
-def test_an_exception_that_another_thread_throws_in_reaches_the_app(
-    provider: None, use: Callable[[], None], error: type[Exception], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The interpreter raises it at any of its checks, also where no code of ours can put the context back."""
-    use()
-    moments = 0
-    while True:
-        context = attach(Context())
-        interrupter = Interrupter(moments, thrown_in=error)
-        sys.setprofile(interrupter)
-        try:
-            use()
-            assert not interrupter.has_struck
-        except error:
-            pass
-        finally:
-            sys.setprofile(None)
-            detach(context)
-        if not interrupter.has_struck:
-            break
-        moments += 1
-    assert moments > 10
-    caplog.clear()
 
 
 class Interrupting:

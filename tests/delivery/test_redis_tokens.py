@@ -14,7 +14,6 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.redis_tokens import RedisTokens
 from redis_model import ModelLeases, ModelRedis
 from simulated_world import most_in_a_window
-from suspended_processes import suspended_at_random
 
 REQUEST_S = 0.2
 CYCLE_S = 60.1 + REQUEST_S
@@ -158,25 +157,6 @@ def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, fl
             fleet.redis.away = False
         fleet.run(seconds)
     assert most_in_a_window(fleet.hits) <= 100
-
-
-@settings(max_examples=15)
-@given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
-def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """A resumed process sends if its lease still allows it; otherwise it returns the token and takes another."""
-    redis = ModelRedis()
-    buckets = [
-        LeasedBucket(tokens=RedisTokens(ModelLeases(redis), Notices(lambda: redis.now)), clock=lambda: redis.now)
-        for number in range(3)
-    ]
-
-    def advance(seconds: float) -> None:
-        redis.now += seconds
-
-    hits = suspended_at_random(lambda: redis.now, buckets, random.Random(seed), stopped_s, advance)
-
-    assert most_in_a_window(sorted(hits)) <= 100
-    assert len(hits) >= 300
 
 
 def test_who_may_take_more_asks_although_others_wait() -> None:

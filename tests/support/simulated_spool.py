@@ -1,4 +1,4 @@
-"""A process with a spool in simulated time: real files, real locks, a disk that can fail."""
+"""Processes with a spool in simulated time: real files, real locks, a disk that can fail, a machine that may sleep."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.transport.outcome import Outcome
 from simulated_world import Process, Server, World
 from spools import open_store
 
@@ -25,18 +26,45 @@ SCANS_EVERY_S: Final = 600.0
 """Seconds between scans: more than the real 5 s, so that a simulated day of waiting takes only a second."""
 
 
+class Machine:
+    """A machine that may sleep; in a sleep, its processes and their clocks stop, and network and server continue."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.slept_s = 0.0
+        self._fell_asleep: float | None = None
+        self.wakes_at = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        self._fell_asleep, self.wakes_at = self.world.now, self.world.now + seconds
+        self.world.run(seconds)
+        self._fell_asleep, self.slept_s = None, self.slept_s + seconds
+
+    @property
+    def is_asleep(self) -> bool:
+        """True during a sleep."""
+        return self._fell_asleep is not None
+
+    def monotonic(self) -> float:
+        """Return the time without the sleep."""
+        return (self.world.now if self._fell_asleep is None else self._fell_asleep) - self.slept_s
+
+
 class SpooledProcess(Process):
-    """A process whose outbox is on disk."""
+    """A process of such a machine, whose outbox is on disk."""
 
     def __init__(
         self,
-        world: World,
+        machine: Machine,
         server: Server,
         folder: Path,
         *,
         name: str,
         max_bytes: int = 1_000_000,  # some 600 bytes for each of the 1,440 traces of a case, and the contents of some
     ) -> None:
+        self._machine = machine
+        world = machine.world
         super().__init__(world, server, name=name)
         self._unwritten: set[str] = set()
         self.durable: set[str] = set()
@@ -59,6 +87,30 @@ class SpooledProcess(Process):
         )
         self.drafts = Drafts(encoder=self._draft_encoder, write=self._write, live=None)
         self._look_at(world.now)
+
+    def clock(self) -> float:
+        """Return the time of the monotonic clock, which stands still during a sleep."""
+        return self._machine.monotonic()
+
+    def time_of(self, reading: float) -> float:
+        """Return the world's time at which the clock will show this reading, unless the machine sleeps before."""
+        return reading + self._machine.slept_s + 1e-9
+
+    def boot_clock(self) -> float:
+        """Return the time of the clock that runs on during a sleep."""
+        return self.world.now
+
+    def _look(self) -> None:
+        if self._machine.is_asleep:
+            self.world.at(self._machine.wakes_at + 1e-9, self._look)
+        else:
+            super()._look()
+
+    def _done(self, parcel: Parcel, outcome: Outcome) -> None:
+        if self._machine.is_asleep:
+            self.world.at(self._machine.wakes_at + 1e-9, lambda: self._done(parcel, outcome))
+        else:
+            super()._done(parcel, outcome)
 
     def take(self, *requests: Parcel, drafts: Sequence[Draft] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
