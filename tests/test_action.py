@@ -19,7 +19,7 @@ from doc_blocks import blocks
 from doc_programs import Tools
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.verdicts import Evidence, Finding, Judgement, Repetition
+from pandaprobe_otel.evals.verdicts import Finding, Judgement
 
 ROOT: Final = Path(__file__).parents[1]
 ACTION: Final[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -34,8 +34,8 @@ def report(*values: float | None) -> Report:
     for number, value in enumerate(values):
         found = Finding.ERROR if value is None else Finding.SCORED
         judgement = Judgement(finding=found, value=value, reason="said")
-        known = Evidence(runs=((judgement,),), repetition=Repetition())
-        cases.append(CaseResult(id=f"c{number}", results=(MetricResult(metric="tone", threshold=0.5, evidence=known),)))
+        result = MetricResult(metric="tone", threshold=0.5, runs=((judgement,),))
+        cases.append(CaseResult(id=f"c{number}", results=(result,)))
     return Report(name="shop", created_at="now", cases=tuple(cases))
 
 

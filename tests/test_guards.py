@@ -30,7 +30,7 @@ RESULTS = {
     "config/resolve.py": {"_resolve_one"},
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
-    "evals/simulation.py": {"Simulation._driven", "text_of_error"},
+    "evals/simulation.py": {"text_of_error"},
     "evals/task_runs.py": {"_run_once", "scored"},
     "replay/trials.py": {"_tried"},
 }

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel evals agreement`: the agreement of a judge with people and with itself."""
+"""`pandaprobe-otel evals agreement`: the agreement of a judge with people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pandaprobe_otel.cli.evaluate import (
     usable,
 )
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
-from pandaprobe_otel.cli.options import COUNT, FILE, MOST, format_option, option, print_json
+from pandaprobe_otel.cli.options import FILE, MOST, format_option, option, print_json
 
 
 @click.command("agreement")
@@ -26,7 +26,6 @@ from pandaprobe_otel.cli.options import COUNT, FILE, MOST, format_option, option
 @metric_options
 @scorer_option
 @judge_options
-@option("--repeat", "Number of times that the judge is asked about each case.", COUNT, 1)
 @option("--min-kappa", "Kappa that the whole 95 % interval must reach.", click.FloatRange(-1, 1), metavar="NUMBER")
 @option("--max-evals", "Upper limit of questions to the judge. If more are needed, none is asked.", MOST, metavar="N")
 @no_evidence_option
@@ -35,9 +34,7 @@ def agreement(output_format: str, **options: Any) -> int:
     """Ask a judge about the cases of LABELLED (.jsonl, .csv), and compare its answers with the labels.
 
     Each case has a label and either a trace, or an input and an output. A score of at least the threshold (0.5) is a
-    yes. The report has Cohen's kappa with its 95 %
-    interval and the cases that the judge gets wrong. With --repeat, it also states how much the judge's answers about
-    one case differ.
+    yes. The report has Cohen's kappa with its 95 % interval and the cases that the judge gets wrong.
 
     Exit code 1: the agreement is below --min-kappa. 6: there are too few cases or answers to decide.
     """
@@ -54,7 +51,6 @@ def agreement(output_format: str, **options: Any) -> int:
             [*dict(options["metrics"]), *options["scorers"]],
             judge=judge,
             thresholds=thresholds,
-            repeat=options["repeat"],
             min_kappa=options["min_kappa"],
             max_evaluations=options["max_evals"],
             say=progress,

@@ -187,7 +187,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
 def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.experiment import judge_stored
-    from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judging
+    from pandaprobe_otel.evals.judging import JudgementCache, Judging
     from pandaprobe_otel.evals.verdicts import Demand
 
     if misplaced := [name for name, default in _OF_TASKS.items() if options[name] != default]:
@@ -197,17 +197,16 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
         )
     if options["dataset"] is not None or not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric, and no DATASET")
-    file, same = options["cache"], ("allow_vacuous", "model")
     judging = Judging(
-        allowance=Allowance(options["max_evals"]),
-        cache=JudgementCache(None if file is None else Path(file), refresh=options["refresh"]),
+        max_evaluations=options["max_evals"],
+        cache=JudgementCache(options["cache"], refresh=options["refresh"]),
         timeout_s=options["wait_timeout"],
     )
     with Client() as client:
         return judge_stored(
             client,
             judging,
-            Demand(metrics=thresholds, **{name: options[name] for name in same}),
+            Demand(metrics=thresholds, allow_vacuous=options["allow_vacuous"], model=options["model"]),
             traces=options["traces"],
             sessions=options["sessions"],
             pass_rate=options["pass_rate"],

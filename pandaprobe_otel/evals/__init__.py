@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.model_metrics import Criterion, Groundedness
     from pandaprobe_otel.evals.probe import Probe
-    from pandaprobe_otel.evals.report import CaseResult, EvaluationStopped, MetricResult, Report
+    from pandaprobe_otel.evals.report import CaseResult, EvaluationStopped, Report
     from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.simulation import (
         Conversation,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from pandaprobe_otel.evals.span_set import SpanSet
     from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
-    from pandaprobe_otel.evals.verdicts import Judgement, Outcome
+    from pandaprobe_otel.evals.verdicts import Judgement, MetricResult, Outcome
 
 _HOMES = {
     "checks": "ExactMatch MatchesSchema ToolCall ToolUse",
@@ -42,12 +42,12 @@ _HOMES = {
     "local_judge": "LocalJudge",
     "model_metrics": "Criterion Groundedness",
     "probe": "Probe",
-    "report": "CaseResult EvaluationStopped MetricResult Report",
+    "report": "CaseResult EvaluationStopped Report",
     "report_comparison": "Comparison",
     "simulation": "Conversation End Ended ModelPersona Persona PersonaError ScriptedPersona Simulation goal_reached",
     "span_set": "SpanSet",
     "task_runs": "Scorer TaskRun",
-    "verdicts": "Judgement Outcome",
+    "verdicts": "Judgement MetricResult Outcome",
 }
 
 __all__ = [

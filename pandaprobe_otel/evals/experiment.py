@@ -12,12 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.errors import ConfigError, NotFound, WaitTimeout
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
-from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judgements, Judging, errors
+from pandaprobe_otel.evals.judging import JudgementCache, Judgements, Judging, errors
 from pandaprobe_otel.evals.local_judge import LocalJudge, send_scores
 from pandaprobe_otel.evals.progress import shown
 from pandaprobe_otel.evals.report import EvaluationStopped, Report
@@ -110,8 +109,8 @@ def evaluate(
     share(pass_rate=pass_rate)
     judging = Judging(
         judge=LocalJudge(judge) if isinstance(judge, str) else judge,
-        allowance=Allowance(max_evaluations),
-        cache=JudgementCache(None if cache is None else Path(cache), refresh=refresh),
+        max_evaluations=max_evaluations,
+        cache=JudgementCache(cache, refresh=refresh),
         timeout_s=timeout,
     )
     trial = Trial(
@@ -141,9 +140,8 @@ def evaluate(
             name=trial.title,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             cases=tuple(case_result(done[case.id], found, demand) for case in cases if case.id in done),
-            notes=notes,
+            notes=(*notes, *judging.cache.uses),
             pass_rate=pass_rate,
-            cache=judging.cache.uses,
             trace_url=_trace_url(),
         )
 
@@ -271,7 +269,7 @@ def judge_stored(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result([run], found, wanted) for run, wanted in runs.values()),
         pass_rate=pass_rate,
-        cache=judging.cache.uses,
+        notes=judging.cache.uses,
         trace_url=trace_template(client.credentials.endpoint, named=Config.resolve().trace_url),
     )
 

@@ -1,26 +1,25 @@
-"""Quality of a judge: its agreement with people (Cohen's kappa over labelled cases) and with itself."""
+"""Quality of a judge: its agreement with people (Cohen's kappa over labelled cases)."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-import statistics
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.dataset import Case, Dataset, load_cases, read_items
-from pandaprobe_otel.evals.judging import Bench, Question, check_names, count_answers, counted
+from pandaprobe_otel.evals.judging import Judging, Question, check_names, count_answers, counted
 from pandaprobe_otel.evals.local_judge import LocalJudge, ModelJudge, local_metrics
-from pandaprobe_otel.evals.progress import Show, all_at_once, shown
-from pandaprobe_otel.evals.statistics import Rate, rate
+from pandaprobe_otel.evals.progress import all_at_once, shown
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, scored, sorted_metrics
-from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, share, whole
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, share
 from pandaprobe_otel.traces.records import TraceRecord
 
 _DRAWS: Final = 10_000
@@ -38,28 +37,25 @@ _LEAST: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Agreement of a person and a judge about the same cases: Cohen's kappa with its 95 % interval.
+    """Agreement of a person and a judge about the same cases: Cohen's kappa with its 95 % interval."""
 
-    A case with a yes in two of three answers counts two thirds as a yes.
-    """
-
-    both_yes: float
-    false_no: float
+    both_yes: int
+    false_no: int
     """The person says yes and the judge says no."""
-    false_yes: float
-    both_no: float
+    false_yes: int
+    both_no: int
     low: float
     high: float
 
     @property
     def cases(self) -> int:
         """The number of cases."""
-        return round(math.fsum(self._cells))
+        return sum(self._cells)
 
     @property
     def yes(self) -> int:
         """The number of cases that the person labelled yes."""
-        return round(self.both_yes + self.false_no)
+        return self.both_yes + self.false_no
 
     @property
     def share(self) -> float:
@@ -84,21 +80,19 @@ class Agreement:
         return f"too few cases: with {self.cases}, {between}; about {enough} would narrow it to ± {_NARROW / 2:.1f}"
 
     @property
-    def _cells(self) -> tuple[float, float, float, float]:
+    def _cells(self) -> tuple[int, int, int, int]:
         return self.both_yes, self.false_no, self.false_yes, self.both_no
 
 
-def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agreement:
-    """Return the agreement of a person and a judge. A pair is one case: the person's label, the judge's share of yes.
+def agreement(verdicts: Iterable[tuple[bool, bool]]) -> Agreement:
+    """Return the agreement of a person and a judge. A pair is one case: the person's verdict, and the judge's.
 
     The interval is the middle 95 % of 10,000 kappas, each of four cells drawn from their Dirichlet distribution with
-    Jeffreys' prior.
+    Jeffreys' prior, always with the same draws.
     """
-    cells = [0.0, 0.0, 0.0, 0.0]
-    for label, yes in verdicts:
-        cells[0 if label else 2] += yes
-        cells[1 if label else 3] += 1 - yes
-    draw = random.Random(seed).gammavariate
+    counts = Counter(verdicts)
+    cells = [counts[pair] for pair in ((True, True), (True, False), (False, True), (False, False))]
+    draw = random.Random(0).gammavariate
     drawn = (_kappa(*(draw(cell + _PRIOR, 1.0) for cell in cells)) for _ in range(_DRAWS))
     kappas = sorted(value for value in drawn if value is not None)
     edge = len(kappas) // 40
@@ -202,16 +196,14 @@ _AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledAnswers:
-    """A labelled case, with the scores that the judge gave."""
+class LabelledAnswer:
+    """A labelled case, with the score that the judge gave; None without one."""
 
     id: str
     label: bool
-    values: tuple[float, ...]
-    share: float
-    """Share of the answers that are a yes; 0 without any."""
+    value: float | None
     reason: str
-    """Reason of the last answer with a score, or else why there is none."""
+    """Reason of the score, or else why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,86 +212,42 @@ class JudgeQuality:
 
     metric: str
     threshold: float
-    repeat: int
-    cases: tuple[LabelledAnswers, ...]
+    answers: tuple[LabelledAnswer, ...]
     min_kappa: float | None = None
 
     @property
-    def answers(self) -> tuple[LabelledAnswers, ...]:
-        """Cases with a score."""
-        return tuple(one for one in self.cases if one.values)
-
-    @property
     def unanswered(self) -> Mapping[str, str]:
-        """Cases without any score, with the reason."""
-        return {one.id: one.reason for one in self.cases if not one.values}
+        """Cases without a score, with the reason."""
+        return {one.id: one.reason for one in self.answers if one.value is None}
 
     @cached_property
     def agreement(self) -> Agreement:
         """Agreement of the labels with the answers."""
-        return self._agreement()
-
-    def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
-        return agreement([*((one.label, one.share) for one in self.answers), *missing])
-
-    @property
-    def deviation(self) -> float | None:
-        """Pooled standard deviation of the scores within a case. None: no case has two answers."""
-        variances = [statistics.variance(one.values) for one in self.answers if len(one.values) > 1]
-        return math.sqrt(statistics.fmean(variances)) if variances else None
-
-    @property
-    def steady(self) -> Rate:
-        """Share of the cases with several answers whose verdict was always the same."""
-        repeated = [one for one in self.answers if len(one.values) > 1]
-        return rate(sum(one.share in (0.0, 1.0) for one in repeated), len(repeated))
+        return agreement((one.label, one.value >= self.threshold) for one in self.answers if one.value is not None)
 
     @property
     def outcome(self) -> Outcome:
-        """Verdict. No evidence if there are too few cases, or if `min_kappa` is inside the interval.
-
-        If answers are missing, the verdict must hold for any values of the missing answers.
+        """Verdict. No evidence if there are too few cases or, with `min_kappa`, if it is inside the interval or an
+        answer is missing.
         """
-        if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
+        found, wanted = self.agreement, self.min_kappa
+        if found.kappa is None or (found.lack if wanted is None else self.unanswered):
             return Outcome.NO_EVIDENCE
-        if self.min_kappa is None:
+        if wanted is None or found.low >= wanted:
             return Outcome.PASSED
-        missing = [one.label for one in self.cases if not one.values]
-        worst = self._agreement(*((label, float(not label)) for label in missing))
-        best = self._agreement(*((label, float(label)) for label in missing))
-        if worst.low >= self.min_kappa:
-            return Outcome.PASSED
-        return Outcome.FAILED if best.high < self.min_kappa else Outcome.NO_EVIDENCE
+        return Outcome.FAILED if found.high < wanted else Outcome.NO_EVIDENCE
 
     @property
-    def disagreements(self) -> tuple[LabelledAnswers, ...]:
+    def disagreements(self) -> tuple[LabelledAnswer, ...]:
         """Cases whose answer differs from the label, the clearest first."""
-        wrong = [one for one in self.answers if one.share != float(one.label)]
-        return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
+        wrong = [one for one in self.answers if one.value is not None and one.label != (one.value >= self.threshold)]
+        return tuple(sorted(wrong, key=lambda one: -abs((one.value or 0.0) - self.threshold)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.agreement
-        return {
-            "metric": self.metric,
-            "outcome": self.outcome,
-            "threshold": self.threshold,
-            "cases": found.cases,
-            "unanswered": self.unanswered,
-            "kappa": found.kappa,
-            "interval": [found.low, found.high],
-            "lack": found.lack,
-            "agreement": found.share,
-            "false_yes": found.false_yes,
-            "false_no": found.false_no,
-            "repeat": self.repeat,
-            "deviation": self.deviation,
-            "steady": None if self.deviation is None else self.steady.share,
-            "answers": [
-                {"id": one.id, "label": one.label, "scores": list(one.values), "reason": one.reason}
-                for one in self.answers
-            ],
-        }
+        values = {name: getattr(found, name) for name in ("cases", "kappa", "lack", "share", "false_yes", "false_no")}
+        return {**asdict(self), **values, "outcome": self.outcome, "interval": [found.low, found.high]}
 
 
 def measure_judge(
@@ -308,12 +256,11 @@ def measure_judge(
     *,
     judge: str | LocalJudge | None = None,
     thresholds: Mapping[str, float] | None = None,
-    repeat: int = 1,
     min_kappa: float | None = None,
     max_evaluations: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[JudgeQuality]:
-    """Ask a judge about labelled cases, `repeat` times, and return the agreement for each metric.
+    """Ask a judge about labelled cases, and return the agreement for each metric.
 
     dataset: see `load_labelled`.
     metrics: names of metrics of traces, which need a `judge`, and scorers.
@@ -324,7 +271,6 @@ def measure_judge(
     Raises ValueError for invalid arguments, and if the limit would be exceeded.
     """
     cases = load_labelled(dataset)
-    whole(repeat=repeat)
     names, scorers = sorted_metrics(metrics)
     given = {**(metrics if isinstance(metrics, Mapping) else {}), **(thresholds or {})}
     share(**given)
@@ -335,62 +281,45 @@ def measure_judge(
     check_names(local_metrics(), of_traces=names)
     if not limits:
         raise ValueError("there is no metric to measure: pass metrics=")
-    for case in cases:
-        for name, limit in limits.items():
-            case.is_good(name, limit)  # Invalid labels are refused before the judge is asked.
-    asked = len(cases) * len(names) * repeat
-    parts = (counted(len(cases), "case"), counted(len(names), "metric"), counted(repeat, "answer"))
-    bill = f"{' × '.join(parts)} = {counted(asked, 'evaluation')}"
+    labels = {name: [case.is_good(name, limit) for case in cases] for name, limit in limits.items()}
+    asked = len(cases) * len(names)
+    bill = f"{counted(len(cases), 'case')} × {counted(len(names), 'metric')} = {counted(asked, 'evaluation')}"
     if max_evaluations is not None and asked > max_evaluations:
         raise ValueError(f"{bill}, but max_evaluations is {max_evaluations}")
     if names:
         say(bill)
-    show = shown(say)
-    found = {name: _by_scorer(name, scorer, cases, repeat, show) for name, scorer in scorers.items()}
+    show, runs = shown(say), [case.run for case in cases]
+    found: dict[str, list[Judgement]] = {}
+    for name, scorer in scorers.items():
+        jobs = [partial(scored, scorer, run) for run in runs]
+        found[name] = all_at_once(
+            jobs,
+            f"judged ({name})",
+            threads=_AT_ONCE,
+            show=show,
+            count=lambda tally, one: count_answers(tally, [one]),
+        )
     if names and judge is not None:
-        found |= _by_judge(judge, names, cases, repeat, show)
-    return [_quality(name, cases, found[name], limits[name], repeat, min_kappa) for name in limits]
+        metric_limits = dict.fromkeys(names, 0.0)
+        # By the id of the case: the same trace may be labelled twice.
+        questions = [Question(target=run.case.id, metrics=metric_limits, traces=run.traces) for run in runs]
+        with closing(judge.open()) as opened:
+            answers = Judging().answered(questions, ModelJudge(opened), show=show)
+        found |= {name: [answers[run.case.id, name] for run in runs] for name in names}
+    return [
+        JudgeQuality(
+            metric=name,
+            threshold=limit,
+            min_kappa=min_kappa,
+            answers=tuple(
+                LabelledAnswer(id=run.case.id, label=label, value=_value(one), reason=one.reason)
+                for run, label, one in zip(runs, labels[name], found[name], strict=True)
+                if label is not None
+            ),
+        )
+        for name, limit in limits.items()
+    ]
 
 
-_Answers = list[list[Judgement]]
-"""Answers of each case, in order."""
-
-
-def _by_judge(
-    judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
-) -> dict[str, _Answers]:
-    traces = {case.run.case.id: case.run.traces for case in cases}  # The same trace may be labelled twice.
-    metrics = dict.fromkeys(names, 0.0)
-    questions = [Question(target=target, metrics=metrics, traces=found) for target, found in traces.items()]
-    with closing(judge.open()) as opened:
-        bench = Bench(ModelJudge(opened), show=show)
-        rounds = [bench.judge(questions), *(bench.again(questions) for _ in range(repeat - 1))]
-    return {name: [[answers[target, name] for answers in rounds] for target in traces] for name in names}
-
-
-def _by_scorer(name: str, scorer: Scorer, cases: Sequence[Labelled], repeat: int, show: Show) -> _Answers:
-    def answers(case: Labelled) -> list[Judgement]:
-        return [scored(scorer, case.run) for _ in range(repeat)]
-
-    jobs = [partial(answers, case) for case in cases]
-    return all_at_once(jobs, f"judged ({name})", threads=_AT_ONCE, show=show, count=count_answers)
-
-
-def _quality(
-    metric: str,
-    cases: Sequence[Labelled],
-    found: _Answers,
-    threshold: float,
-    repeat: int,
-    min_kappa: float | None,
-) -> JudgeQuality:
-    made: list[LabelledAnswers] = []
-    for case, answers in zip(cases, found, strict=True):
-        if (label := case.is_good(metric, threshold)) is None:
-            continue
-        known = [one for one in answers if one.finding is Finding.SCORED]
-        values = tuple(one.value for one in known if one.value is not None)
-        share = sum(value >= threshold for value in values) / max(len(values), 1)
-        reason = (known or answers)[-1].reason
-        made.append(LabelledAnswers(id=case.run.case.id, label=label, values=values, share=share, reason=reason))
-    return JudgeQuality(metric=metric, threshold=threshold, repeat=repeat, cases=tuple(made), min_kappa=min_kappa)
+def _value(found: Judgement) -> float | None:
+    return found.value if found.finding is Finding.SCORED else None

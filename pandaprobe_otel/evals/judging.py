@@ -6,11 +6,12 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -26,23 +27,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheUse:
-    """Numbers of requested and cached judgements of a judge."""
-
-    judge: str
-    known: int
-    wanted: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "rate": self.known / self.wanted}
-
-    def __str__(self) -> str:
-        share = f"{self.known:,} of {self.wanted:,} ({self.known / self.wanted:.0%})"
-        return f"cache of judgements: {share} known, of {self.judge}"
-
-
 class JudgementCache:
     """A file with one JSON object per line. Later lines override earlier ones. Only scores with evidence are stored.
 
@@ -50,22 +34,25 @@ class JudgementCache:
     unreadable file counts as empty, so the judge is asked again. Without a file, nothing is known and stored.
     """
 
-    def __init__(self, path: Path | None = None, *, refresh: bool = False) -> None:
+    def __init__(self, path: str | PathLike[str] | None = None, *, refresh: bool = False) -> None:
         """Open the file. refresh: ignore the existing entries and replace them."""
-        self.path = None if path is None else path.expanduser()
+        self.path = None if path is None else Path(path).expanduser()
         self._refresh = refresh
         self._known: dict[str, Judgement] | None = None
         self._lock = threading.Lock()
         self._counts: dict[str, list[int]] = {}
 
     @property
-    def uses(self) -> tuple[CacheUse, ...]:
-        """The number of requested and cached judgements, by judge and model."""
-        return tuple(CacheUse(judge=judge, known=known, wanted=all) for judge, (known, all) in self._counts.items())
+    def uses(self) -> tuple[str, ...]:
+        """One line for each judge and model, with the number of cached judgements among the requested ones."""
+        return tuple(
+            f"cache of judgements: {known:,} of {wanted:,} ({known / wanted:.0%}) known, of {judge}"
+            for judge, (known, wanted) in self._counts.items()
+        )
 
-    def get(self, judge: str, content: str, metric: str) -> Judgement | None:
-        """Return a judgement of an earlier run, or None."""
-        if self.path is None:
+    def get(self, judge: str, content: str | None, metric: str) -> Judgement | None:
+        """Return a judgement of an earlier run, or None. Without content, nothing is known."""
+        if self.path is None or content is None:
             return None
         with self._lock:
             if self._known is None:
@@ -76,9 +63,9 @@ class JudgementCache:
             counts[1] += 1
         return found
 
-    def put(self, judge: str, content: str, metric: str, judgement: Judgement) -> None:
+    def put(self, judge: str, content: str | None, metric: str, judgement: Judgement) -> None:
         """Store a score for later runs. This run does not read it, so that repetitions are judged separately."""
-        if self.path is None or judgement.finding is not Finding.SCORED:
+        if self.path is None or content is None or judgement.finding is not Finding.SCORED:
             return
         kept = {"metric": metric, "value": judgement.value, "reason": judgement.reason}
         line = {"key": _key(judge, content, metric), **kept}
@@ -140,6 +127,10 @@ class Question:
         """Hash of the behaviour, as the key of the cache. None: do not cache."""
         return " ".join(trace.content_hash for trace in self.traces) or None
 
+    def judge(self, name: str) -> str:
+        """Return the name of the judge in the cache, with the model that is asked for."""
+        return f"{name} {self.model or ''}".strip()
+
     @property
     def unfinished(self) -> str | None:
         """Outcome of the traces, if one was cancelled, timed out or abandoned."""
@@ -180,12 +171,6 @@ def groups_of(questions: Iterable[Question]) -> list[Group]:
     ]
 
 
-def bill(groups: Sequence[Group]) -> str:
-    """Return the cost of the runs: `42 traces × 2 metrics = 84 evaluations`."""
-    total = sum(group.evaluations for group in groups)
-    return f"{' + '.join(map(str, groups)) or 'nothing'} = {counted(total, 'evaluation')}"
-
-
 class UnknownMetric(ValueError):
     """Unknown name of a metric of traces or sessions."""
 
@@ -205,35 +190,21 @@ def check_names(
             raise UnknownMetric(unknown[0], of_sessions=whole, known=known[whole])
 
 
-class Allowance:
-    """Number of evaluations that may still be started, shared by several judges. None: no limit."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
-        self._left = limit
-
-    def covers(self, evaluations: int) -> bool:
-        """Return whether this many evaluations may still be started."""
-        return self._left is None or evaluations <= self._left
-
-    def draw(self, evaluations: int) -> None:
-        """Subtract evaluations that are started."""
-        if self._left is not None:
-            self._left -= evaluations
-
-
 Connect = Callable[[], "AbstractContextManager[Client]"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Judging:
-    """The judge of an evaluation: a model that is called from here, or else the server; with its limits and cache."""
+    """The judge of an evaluation: a model that is called from here, or else the server; with its limit and cache."""
 
     judge: LocalJudge | None = None
-    allowance: Allowance = field(default_factory=Allowance)
+    max_evaluations: int | None = None
+    """Number of evaluations that may be started. None: no limit."""
     cache: JudgementCache = field(default_factory=JudgementCache)
     timeout_s: float = 600.0
     """Longest wait for traces to become readable, and for a run of evaluations."""
+    started: int = 0
+    """Number of evaluations that were started."""
 
     def check(self, connect: Connect, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
         """Raise UnknownMetric for an unknown metric of traces or sessions, before a task or test has run.
@@ -276,16 +247,66 @@ class Judging:
             with connect() as client:
                 within_s = self.timeout_s if delivered else min(self.timeout_s, _UNDELIVERED_WITHIN_S)
                 source = ServerJudge(client=client, timeout_s=self.timeout_s, visible_within_s=within_s)
-                name = client.credentials.endpoint
-                return Bench(source, self.allowance, self.cache, name, say, show).judge(questions)
+                return self.answered(questions, source, client.credentials.endpoint, say=say, show=show)
         from pandaprobe_otel.evals.local_judge import ModelJudge, send_scores
 
         with closing(self.judge.open()) as opened:
-            bench = Bench(ModelJudge(opened), self.allowance, self.cache, self.judge.name, say, show)
-            found = bench.judge(questions)
+            found = self.answered(questions, ModelJudge(opened), self.judge.name, say=say, show=show)
         of_sessions = {question.target for question in questions if question.session}
         send_scores({key: one for key, one in found.items() if key[0] not in of_sessions})
         return found
+
+    def answered(
+        self,
+        questions: Sequence[Question],
+        source: Source,
+        name: str = "",
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        show: Show = lambda tally: None,
+    ) -> Judgements:
+        """Return the answers of a source: from the cache if possible, otherwise by one run for each set of metrics.
+
+        Failures of the source become ERROR judgements. Runs that would exceed the limit are not started, and their
+        judgements are errors. name: the source, as the cache knows it.
+        """
+        found: Judgements = {}
+        wanted: list[Question] = []
+        for question in questions:
+            judge = question.judge(name)
+            for metric in question.metrics:
+                if (known := self.cache.get(judge, question.content, metric)) is not None:
+                    found[question.target, metric] = known
+            left = {m: limit for m, limit in question.metrics.items() if (question.target, m) not in found}
+            wanted.append(replace(question, metrics=left))
+        groups = groups_of(wanted)
+        total = sum(group.evaluations for group in groups)
+        bill = f"{' + '.join(map(str, groups)) or 'nothing'} = {counted(total, 'evaluation')}"
+        say(bill + (f", {len(found)} more from the cache" if found else ""))
+        if self.max_evaluations is not None and self.started + total > self.max_evaluations:
+            found |= errors(wanted, f"not judged: {bill}, but the limit is {self.max_evaluations} in total")
+            groups = []
+        missing = _missing(source, [question for group in groups for question in group.questions])
+        for question in wanted:
+            if question.target in missing:
+                found |= errors([question], missing[question.target])
+        for group in groups:
+            there = [question for question in group.questions if question.target not in missing]
+            for start in range(0, len(there), _PER_RUN):
+                found |= self._run(replace(group, questions=tuple(there[start : start + _PER_RUN])), source, name, show)
+        marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
+        return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()} if marks else found
+
+    def _run(self, group: Group, source: Source, name: str, show: Show) -> Judgements:
+        self.started += group.evaluations
+        try:
+            answers = source.answers(group, show)
+        except PandaProbeError as error:
+            return errors(group.questions, f"{type(error).__name__}: {error}")
+        for question in group.questions:
+            for metric in group.metrics:
+                self.cache.put(question.judge(name), question.content, metric, answers[question.target, metric])
+        return answers
 
 
 class Source(Protocol):
@@ -300,86 +321,11 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """A judge of questions. It never raises for failures of the judge; these become ERROR judgements.
-
-    allowance: runs that would exceed it are not started, and their judgements are errors.
-    say: called with a line of text for each event, such as the bill. show: called with the progress.
-    """
-
-    source: Source
-    allowance: Allowance = field(default_factory=Allowance)
-    cache: JudgementCache = field(default_factory=JudgementCache)
-    judge_name: str = ""
-    say: Callable[[str], None] = lambda line: None
-    show: Show = lambda tally: None
-
-    def judge(self, questions: Sequence[Question]) -> Judgements:
-        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics."""
-        found = self._judge(questions)
-        marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
-        return {key: replace(one, unfinished=marks.get(key[0])) for key, one in found.items()} if marks else found
-
-    def again(self, questions: Sequence[Question]) -> Judgements:
-        """Ask once more, without cache and bill, but within the limit."""
-        found: Judgements = {}
-        for group in groups_of(questions):
-            if self.allowance.covers(group.evaluations):
-                found |= self._judged(group)
-        return found
-
-    def _judge(self, questions: Sequence[Question]) -> Judgements:
-        known = self._from_cache(questions)
-        wanted = [
-            replace(q, metrics={m: limit for m, limit in q.metrics.items() if (q.target, m) not in known})
-            for q in questions
-        ]
-        groups = groups_of(wanted)
-        self.say(bill(groups) + (f", {len(known)} more from the cache" if known else ""))
-        if not self.allowance.covers(sum(group.evaluations for group in groups)):
-            reason = f"not judged: {bill(groups)}, but the limit is {self.allowance.limit} in total"
-            return known | errors(wanted, reason)
-        found = dict(known)
-        asked = [question for group in groups for question in group.questions]
-        try:
-            missing = self.source.missing(asked)
-        except PandaProbeError as error:
-            missing = {question.target: f"{type(error).__name__}: {error}" for question in asked}
-        for question in wanted:
-            if question.target in missing:
-                found |= errors([question], missing[question.target])
-        for group in groups_of(question for question in wanted if question.target not in missing):
-            found |= self._judged(group)
-        return found
-
-    def _judged(self, group: Group) -> Judgements:
-        found: Judgements = {}
-        for start in range(0, len(group.questions), _PER_RUN):
-            part = replace(group, questions=group.questions[start : start + _PER_RUN])
-            self.allowance.draw(part.evaluations)
-            try:
-                answers = self.source.answers(part, self.show)
-            except PandaProbeError as error:
-                answers = errors(part.questions, f"{type(error).__name__}: {error}")
-            found |= answers
-            for judge, content, question, metric in self._kept(part.questions):
-                self.cache.put(judge, content, metric, answers[question.target, metric])
-        return found
-
-    def _from_cache(self, questions: Sequence[Question]) -> Judgements:
-        found = {
-            (question.target, metric): self.cache.get(judge, content, metric)
-            for judge, content, question, metric in self._kept(questions)
-        }
-        return {key: judgement for key, judgement in found.items() if judgement is not None}
-
-    def _kept(self, questions: Iterable[Question]) -> Iterator[tuple[str, str, Question, str]]:
-        """Yield the judge, the content, the question and the metric of each answer that the cache may have."""
-        for question in questions:
-            if question.content is not None:
-                judge = f"{self.judge_name} {question.model or ''}".strip()
-                yield from ((judge, question.content, question, metric) for metric in question.metrics)
+def _missing(source: Source, questions: Sequence[Question]) -> Mapping[str, str]:
+    try:
+        return source.missing(questions)
+    except PandaProbeError as error:
+        return {question.target: f"{type(error).__name__}: {error}" for question in questions}
 
 
 def errors(questions: Iterable[Question], reason: str) -> Judgements:
@@ -420,27 +366,23 @@ class ServerJudge:
         The server counts a missing trace as evaluated and gives it no score.
         """
         wanted = {
-            trace: question
+            trace: question.target
             for question in questions
             for trace in ([each.trace_id for each in question.traces] if question.session else [question.target])
         }
-        reason = f"PandaProbe does not have the trace {self.visible_within_s:g} s after it was sent"
-        return {wanted[trace].target: reason for trace in self._not_visible(wanted)}
-
-    def _not_visible(self, wanted: Mapping[str, Question]) -> set[str]:
-        left = set(wanted)
-        if not left:
-            return left
         window: dict[str, Any] = {}
-        if all(question.traces for question in wanted.values()):
-            starts = (str(trace.body["started_at"]) for question in wanted.values() for trace in question.traces)
+        if wanted and all(question.traces for question in questions):
+            starts = (str(trace.body["started_at"]) for question in questions for trace in question.traces)
             window["started_after"] = min(map(datetime.fromisoformat, starts)) - _SPARE
         deadline = time.monotonic() + self.visible_within_s
-        while True:
-            left -= {str(trace.trace_id) for trace in self.client.traces.iter(**window)}
-            if not left or time.monotonic() >= deadline:
-                return left
+        while wanted:
+            for trace in self.client.traces.iter(**window):
+                wanted.pop(str(trace.trace_id), None)
+            if not wanted or time.monotonic() >= deadline:
+                break
             time.sleep(_PAUSE_S)
+        reason = f"PandaProbe does not have the trace {self.visible_within_s:g} s after it was sent"
+        return dict.fromkeys(wanted.values(), reason)
 
 
 def _judgement(score: Score | None, vacuous: str | None) -> Judgement:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from pandaprobe_otel.evals.judging import CacheUse
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
-from pandaprobe_otel.evals.verdicts import Evidence, Finding, Outcome, all_of, enough
+from pandaprobe_otel.evals.verdicts import MetricResult, Outcome, all_of, enough
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.traces.records import TraceRecord
 
@@ -25,46 +24,6 @@ _MAX_BYTES: Final = 16 << 20
 """Maximum number of bytes of the traces of one case. Further traces are omitted, with a marker."""
 REPEAT: Final = "repeat"
 """Label of the verdict on the repetitions of a test, which is not a metric."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricResult:
-    """Verdict of a metric on a case: its evidence, and the threshold."""
-
-    metric: str
-    threshold: float
-    evidence: Evidence = field(repr=False)
-
-    @property
-    def finding(self) -> str:
-        """Kind of the judgement that explains the verdict: scored, vacuous or error."""
-        shown = self.evidence.worst(self.evidence.example(self.threshold), self.threshold)
-        return Finding.ERROR if shown is None else shown.finding
-
-    @property
-    def value(self) -> float | None:
-        """Score, the mean if there are several runs; None without one."""
-        return self.evidence.value(self.threshold)
-
-    @property
-    def outcome(self) -> Outcome:
-        """Passed, failed, or no evidence."""
-        return self.evidence.outcome(self.threshold)
-
-    @property
-    def text(self) -> str:
-        """Verdict and its reason, on one line."""
-        return self.evidence.text(self.metric, self.threshold)
-
-    @property
-    def passed(self) -> bool:
-        """Return whether the verdict is passed, with evidence."""
-        return self.outcome is Outcome.PASSED
-
-    def row(self) -> dict[str, Any]:
-        """Return the verdict without its evidence, as flat values."""
-        names = ("metric", "finding", "value", "threshold", "outcome", "text")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +83,7 @@ class CaseResult:
             "error": self.error,
             "checked": self.checked,
             "seconds": self.seconds,
-            "results": [{**result.row(), "evidence": asdict(result.evidence)} for result in self.results],
+            "results": [result.to_dict() for result in self.results],
             **json.loads(encode(content, _MAX_BYTES)),
         }
 
@@ -138,13 +97,11 @@ class Report:
     """ISO 8601, UTC."""
     cases: tuple[CaseResult, ...]
     notes: tuple[str, ...] = field(default=())
-    """Other problems, such as traces that were not delivered."""
+    """Other problems, such as traces that were not delivered, and the use of caches."""
     pass_rate: float = 1.0
     """Share of the cases that must pass."""
     complete: bool = True
     """False if the run was stopped, so that cases are missing."""
-    cache: tuple[CacheUse, ...] = ()
-    """Numbers of cached judgements, by judge."""
     trace_url: str | None = None
     """Address of trace pages, with `{trace_id}` in it. None: the traces have no pages."""
     comparison: Comparison | None = None
@@ -229,7 +186,6 @@ class Report:
             "trace_url": self.trace_url,
             "cases": [case.to_dict() for case in self.cases],
             "notes": list(self.notes),
-            "caches": [use.to_dict() for use in self.cache],
             **({} if self.comparison is None else _compared(self.comparison)),
         }
 
@@ -239,7 +195,7 @@ class Report:
         cases: list[CaseResult] = []
         for body in plain["cases"]:
             fields = {name: value for name, value in body.items() if name != "outcome"}
-            fields["results"] = tuple(map(_result, body["results"]))
+            fields["results"] = tuple(map(MetricResult.from_dict, body["results"]))
             fields["traces"] = tuple(body["traces"])
             cases.append(CaseResult(**fields))
         return cls(
@@ -249,10 +205,6 @@ class Report:
             notes=tuple(plain["notes"]),
             pass_rate=plain.get("pass_rate", 1.0),
             complete=plain.get("complete", True),
-            cache=tuple(
-                CacheUse(**{name: use[name] for name in ("judge", "known", "wanted")})
-                for use in plain.get("caches", ())
-            ),
             trace_url=plain.get("trace_url"),
         )
 
@@ -303,11 +255,6 @@ class EvaluationStopped(KeyboardInterrupt):
     def __init__(self, report: Report) -> None:
         super().__init__(str(report.rate))
         self.report = report
-
-
-def _result(plain: Mapping[str, Any]) -> MetricResult:
-    evidence = Evidence.from_dict(plain["evidence"])
-    return MetricResult(metric=plain["metric"], threshold=plain["threshold"], evidence=evidence)
 
 
 def _compared(comparison: Comparison) -> dict[str, Any]:
@@ -361,8 +308,7 @@ def gated(
         if result.metric == REPEAT:
             return result
         threshold = thresholds.get(result.metric, thresholds.get("", result.threshold))
-        vacuous = result.evidence.allow_vacuous or allow_vacuous
-        return replace(result, threshold=threshold, evidence=replace(result.evidence, allow_vacuous=vacuous))
+        return replace(result, threshold=threshold, allow_vacuous=result.allow_vacuous or allow_vacuous)
 
     def case(one: CaseResult) -> CaseResult:
         kept = (result for result in one.results if result.metric in (REPEAT, *chosen))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel.evals.judging import counted
-from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
+from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_comparison import CasePair, Comparison, TracePair, paired, sums
-from pandaprobe_otel.evals.verdicts import Outcome
+from pandaprobe_otel.evals.verdicts import MetricResult, Outcome
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.blocks import (
     Block,
@@ -132,7 +132,6 @@ def _table(report: Report, *, has_links: bool = False) -> Table:
 def _notes(report: Report) -> Iterator[Block]:
     """Yield the other problems, and the use of caches."""
     yield from (line(text("note:"), quoted(note, "unsure")) for note in report.notes)
-    yield from (line(quoted(use, "dim")) for use in report.cache)
 
 
 def _name(case: CaseResult) -> list[Words]:
@@ -404,8 +403,7 @@ def _quality(quality: JudgeQuality) -> list[Block]:
     facts = [
         ("kappa", kappa + wanted),
         ("agreement", f"{seen.share:.0%} of {seen.cases} cases, {seen.yes} of them with the label yes"),
-        ("wrong", f"{seen.false_yes:g} × yes where the label is no, {seen.false_no:g} × no where it is yes"),
-        *([("repeated", _steadiness(quality))] if quality.repeat > 1 else []),
+        ("wrong", f"{seen.false_yes} × yes where the label is no, {seen.false_no} × no where it is yes"),
         *([("lack", seen.lack)] if seen.lack else []),
     ]
     shown = quality.disagreements[:_MOST_CASES]
@@ -413,7 +411,7 @@ def _quality(quality: JudgeQuality) -> list[Block]:
         [
             quoted(one.id),
             text("yes" if one.label else "no"),
-            text(", ".join(f"{value:.2f}" for value in one.values)),
+            text(f"{one.value:.2f}"),
             quoted(one.reason, "dim"),
         ]
         for one in shown
@@ -421,20 +419,9 @@ def _quality(quality: JudgeQuality) -> list[Block]:
     return [
         Table(["measure", "value"], [[text(name), text(value)] for name, value in facts]),
         *(line(quoted(f"{name}: no answer: {reason}", "bad")) for name, reason in quality.unanswered.items()),
-        *([Table(["disagreement", "label", "scores", "reason"], rows)] if rows else []),
+        *([Table(["disagreement", "label", "score", "reason"], rows)] if rows else []),
         *more(len(quality.disagreements), "cases; --format json has all", len(shown)),
     ]
-
-
-def _steadiness(found: JudgeQuality) -> str:
-    if found.deviation is None:
-        return "nothing to compare: no case was answered twice"
-    steady = found.steady
-    interval = f"95 % CI {100 * steady.low:.0f}–{100 * steady.high:.0f}"
-    return (
-        f"the scores of one case differ by ± {found.deviation:.2f} (standard deviation); the verdict stays the same in "
-        f"{steady.share:.0%} of {steady.total} cases ({interval})"
-    )
 
 
 _MOST_BYTES: Final = 1 << 20

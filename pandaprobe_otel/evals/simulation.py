@@ -273,16 +273,19 @@ def persona_of(given: Any, model: Model | None) -> Persona:
     """
     if callable(given):
         return cast("Persona", given)
-    fields: Mapping[str, Any] = {}
-    if isinstance(given, str):
-        fields = {"persona": given}
-    elif isinstance(given, Mapping):
-        fields = cast("Mapping[str, Any]", given)
-    elif isinstance(given, Sequence):
-        fields = {"script": given}
+    fields: Any = given
+    if not isinstance(given, Mapping):
+        fields = {"persona": given} if isinstance(given, str) else {"script": given} if _is_list(given) else {}
     for kind, allowed in _FIELDS.items():
         if kind in fields and fields.keys() <= {kind, *allowed}:
-            return _made(kind, fields, model)
+            content, options = fields[kind], {name: fields[name] for name in allowed if name in fields}
+            if kind == "script":
+                return ScriptedPersona(content, **options)
+            if kind == "persona":
+                if model is None:
+                    raise ValueError("a persona in words needs a model: Simulation(agent, model=...)")
+                return ModelPersona(str(content), model, **options)
+            return _of_session(str(content), model, **options)
     kinds = "; ".join(f"{kind} (optionally {', '.join(names)})" for kind, names in _FIELDS.items())
     raise ValueError(f"{given!r} is not a simulated user: pass a text, a list of messages, or a mapping with {kinds}")
 
@@ -290,24 +293,14 @@ def persona_of(given: Any, model: Model | None) -> Persona:
 _FIELDS: Final = {"persona": ("goal", "opening"), "script": ("until",), "session": ("goal", "until")}
 
 
-def _made(kind: str, fields: Mapping[str, Any], model: Model | None) -> Persona:
-    if kind == "script":
-        return ScriptedPersona(fields["script"], until=fields.get("until"))
-    if kind == "session":
-        stored = _stored(str(fields["session"]))
-        if model is None:
-            return ScriptedPersona.of_session(stored, until=fields.get("until"))
-        return ModelPersona.of_session(stored, model, goal=fields.get("goal"))
-    if model is None:
-        raise ValueError("a persona in words needs a model: Simulation(agent, model=...)")
-    return ModelPersona(str(fields["persona"]), model, goal=fields.get("goal"), opening=fields.get("opening"))
-
-
-def _stored(session: str) -> Session:
+def _of_session(name: str, model: Model | None, *, goal: str | None = None, until: Until | None = None) -> Persona:
     from pandaprobe_otel.api import Client
 
     with Client() as client:
-        return client.sessions.get(session)
+        stored = client.sessions.get(name)
+    if model is None:
+        return ScriptedPersona.of_session(stored, until=until)
+    return ModelPersona.of_session(stored, model, goal=goal)
 
 
 def _inside(text: str, mark: str) -> str:
@@ -318,8 +311,8 @@ Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
 """The agent under test: a function or coroutine function of the message, or of the message and the conversation so far.
 """
 
-_Steps = Generator[Any, Any, Conversation]
-_Wait = Callable[[Awaitable[Any]], Coroutine[Any, Any, Any]]
+_Wait = Callable[[Any], Coroutine[Any, Any, Any]]
+"""Returns the result of a call of the agent or the persona, which may be awaitable."""
 _MOST: Final = 8_000
 """Maximum number of characters of an exception. A service may answer an error with a whole page."""
 
@@ -374,16 +367,16 @@ class Simulation:
         Raises PersonaError if the simulated user gives no message, and the agent's exceptions.
         """
         with closing(asyncio.Runner()) as runner:  # All turns share one loop, since clients may be bound to it.
-            driven = self._driven(user, conversation, partial(_waited, runner))
+            talk = self._talk(user, conversation, partial(_waited, runner))
             try:
-                driven.send(None)  # It never suspends.
+                talk.send(None)  # It never suspends.
             except StopIteration as done:
                 return cast("Conversation", done.value)
         raise RuntimeError("the conversation was suspended")
 
     async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
         """Asynchronous counterpart of a call, for code inside a running event loop."""
-        return await self._driven(user, conversation, _awaited)
+        return await self._talk(user, conversation, awaited)
 
     def begin(self, name: str = "") -> Conversation:
         """Return a new conversation. Its persona's random choices depend on the seed and this name."""
@@ -395,39 +388,22 @@ class Simulation:
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
-    async def _driven(self, user: Any, conversation: Conversation | None, wait: _Wait) -> Conversation:
-        """Make the turns, in which `wait` waits for the agent and the persona."""
-        steps = self._steps(self.persona(user), conversation or self.begin())
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    got = await wait(step) if inspect.isawaitable(step) else step
-                except Exception as error:  # noqa: BLE001 - raised where it was yielded, whose blocks note it
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(got)
-        except StopIteration as done:
-            return cast("Conversation", done.value)
-        finally:
-            steps.close()
-
-    def _steps(self, persona: Persona, conversation: Conversation) -> _Steps:
-        """Yield the calls of the agent and the persona, and receive their results."""
+    async def _talk(self, user: Any, conversation: Conversation | None, wait: _Wait) -> Conversation:
+        persona, conversation = self.persona(user), conversation or self.begin()
         with _recording() as recording:
-            while (message := (yield from self._message(persona, conversation))) is not None:
+            while (message := await self._message(persona, conversation, wait)) is not None:
                 if (bound := self._bound(conversation, recording)) is not None:
                     conversation.end(*bound)
                     break
                 conversation.messages.append({"role": "user", "content": message})
-                answer = yield from self._answer(message, conversation, recording)
+                answer = await self._answer(message, conversation, recording, wait)
                 conversation.messages.append({"role": "assistant", "content": answer})
         return conversation
 
-    def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
+    async def _message(self, persona: Persona, conversation: Conversation, wait: _Wait) -> str | None:
         """Ask for the next message. None: the user has no more messages, and the reason is set."""
         try:
-            said: object = yield persona(conversation)
+            said: object = await wait(persona(conversation))
             if not isinstance(said, str | End):
                 raise TypeError(f"it returned {said!r}, which is neither a text nor an End")
         except Exception as error:
@@ -439,7 +415,7 @@ class Simulation:
         conversation.end(kind, said.reason)
         return None
 
-    def _answer(self, message: str, conversation: Conversation, recording: Recording) -> Generator[Any, Any, Any]:
+    async def _answer(self, message: str, conversation: Conversation, recording: Recording, wait: _Wait) -> Any:
         """Ask the agent, in a trace of its own."""
         token = attach(recording.applied_to(values_alone(get_current())))
         handle = start_trace(
@@ -452,7 +428,7 @@ class Simulation:
         try:
             with handle:
                 conversation.trace_ids.append(handle.trace_id)
-                answer = yield agent(message, conversation) if self._takes_conversation else agent(message)
+                answer = await wait(agent(message, conversation) if self._takes_conversation else agent(message))
                 handle.set_output(answer)
         except Exception as error:
             conversation.end(Ended.FAILED, failure_text(error))
@@ -500,18 +476,21 @@ def _takes_conversation(agent: Agent) -> bool:
     raise ValueError("the agent must accept agent(message) or agent(message, conversation)")
 
 
-async def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
+async def _waited(runner: asyncio.Runner, value: Any) -> Any:
+    if not inspect.isawaitable(value):
+        return value
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return runner.run(_awaited(step), context=copy_context())
-    if inspect.iscoroutine(step):
-        step.close()
+        return runner.run(awaited(value), context=copy_context())
+    if inspect.iscoroutine(value):
+        value.close()
     raise RuntimeError("an event loop is already running: use await simulation.run_async(...)")
 
 
-async def _awaited(step: Awaitable[Any]) -> Any:
-    return await step
+async def awaited(value: Any) -> Any:
+    """Return a value, after it was awaited if it is awaitable."""
+    return await value if inspect.isawaitable(value) else value
 
 
 def failure_text(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast, overload
 
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
@@ -81,8 +81,7 @@ class SpanSet(Sequence[SpanRecord]):
             at_least = 1
         count = len(self._spans)
         if (at_least is not None and count < at_least) or (at_most is not None and count > at_most):
-            wanted = _range(at_least, at_most)
-            self._fail(f"expected {self._label} {wanted}, found {_times(count)}")
+            self._fail(f"expected {self._label} {_range(at_least, at_most)}, found {count or 'none'}")
         return self
 
     def not_called(self) -> SpanSet:
@@ -110,9 +109,7 @@ class SpanSet(Sequence[SpanRecord]):
         """
         __tracebackhide__ = True
         others = self._other(other)
-        self.called()
-        others.called()
-        if self._spans[0].ended > others[0].started:
+        if self._first.ended > others._first.started:
             self._fail(f"expected {self._label} before {others._label}")
         return self
 
@@ -120,11 +117,15 @@ class SpanSet(Sequence[SpanRecord]):
         """Assert that the first span of this set started after the first span of another set ended; see `before`."""
         __tracebackhide__ = True
         others = self._other(other)
-        self.called()
-        others.called()
-        if self._spans[0].started < others[0].ended:
+        if self._first.started < others._first.ended:
             self._fail(f"expected {self._label} after {others._label}")
         return self
+
+    @property
+    def _first(self) -> SpanRecord:
+        __tracebackhide__ = True
+        self.called()
+        return self._spans[0]
 
     def in_order(self, *names: str) -> SpanSet:
         """Assert that these names occur in this order; other names may come between them."""
@@ -200,10 +201,6 @@ def _wanted_text(value: Any) -> str:
     return getattr(value, "__name__", None) or value_text(value)
 
 
-def _times(count: int) -> str:
-    return {0: "none", 1: "1"}.get(count, str(count))
-
-
 def _range(at_least: int | None, at_most: int | None) -> str:
     if at_least == at_most:
         return "never" if at_least == 0 else "once" if at_least == 1 else f"{at_least} times"
@@ -230,20 +227,17 @@ class Budget:
         this.
         """
         calls, spans = SpanSet.of(traces).llm(), [span for trace in traces for span in trace.spans]
+        used: dict[str, list[float]] = {
+            "tokens": [span.tokens for span in spans if span.tokens is not None],
+            "cost": [span.cost for span in spans if span.cost is not None],
+            "seconds": [trace.seconds for trace in traces],
+            "llm_calls": [len(calls)],
+        }
         found: list[str] = []
-        sums: list[tuple[str, float | None, list[float | None]]] = [
-            ("tokens", self.tokens, [span.tokens for span in spans]),
-            ("cost", self.cost, [span.cost for span in spans]),
-        ]
-        for what, bound, values in sums:
-            known = [value for value in values if value is not None]
-            if bound is not None and calls and not known:
+        for name, bound in asdict(self).items():
+            what, amount = name.replace("llm", "model").replace("_", " "), sum(used[name])
+            if bound is not None and calls and not used[name]:
                 found.append(f"{what}: no model call states its use, so the bound of {bound:g} cannot be checked")
-            elif bound is not None and sum(known) > bound:
-                found.append(f"{what}: {sum(known):g}, at most {bound:g} allowed")
-        took = sum(trace.seconds for trace in traces)
-        if self.seconds is not None and took > self.seconds:
-            found.append(f"seconds: {took:.2f}, at most {self.seconds:g} allowed")
-        if self.llm_calls is not None and len(calls) > self.llm_calls:
-            found.append(f"model calls: {len(calls)}, at most {self.llm_calls} allowed")
+            elif bound is not None and amount > bound:
+                found.append(f"{what}: {amount:g}, at most {bound:g} allowed")
         return found

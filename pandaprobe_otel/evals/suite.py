@@ -17,12 +17,12 @@ from pandaprobe_otel.evals.judging import Judgements, UnknownMetric
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
-from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult, Report, check_form
+from pandaprobe_otel.evals.report import REPEAT, CaseResult, Report, check_form
 from pandaprobe_otel.evals.report_blocks import add_summary, error_commands
 from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.task_runs import TaskRun, case_result, count_runs, questions_of, targets_of
-from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, Metrics, Outcome, parse_metrics
+from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, MetricResult, Metrics, Outcome, parse_metrics
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import tree_text
@@ -94,12 +94,11 @@ class RecordedTest:
 
     def story(self, result: MetricResult, trace_url: str | None) -> str:
         """Return the explanation of a verdict, for the reader of a failure: each run that has not passed."""
-        evidence = result.evidence
-        outcomes = evidence.of_runs(result.threshold)
+        outcomes, repetition = result.outcomes, result.repetition
         shown = [number for number, outcome in enumerate(outcomes) if outcome is not Outcome.PASSED] or [0]
-        parts = [evidence.repetition.text(outcomes)] if evidence.repetition.repeat > 1 else []
+        parts = [repetition.text(outcomes)] if repetition.repeat > 1 else []
         for number in shown:
-            run, worst = self.runs[number], evidence.worst(number, result.threshold)
+            run, worst = self.runs[number], result.worst(number)
             pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in run.traces))
             sessions = [f"session {target}" for target in run.targets] if self.demand.session else []
             why = f"run {run.number}: {run.error}" if worst is None else worst.text(result.metric, result.threshold)
@@ -327,9 +326,8 @@ class Suite:
             name="test suite",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             cases=tuple(self._cases),
-            notes=(*self._lines, *self._undelivered),
+            notes=self._notes,
             complete=complete,
-            cache=self.connection.judging.cache.uses,
             trace_url=self._trace_url,
         )
         for path in self._reports:
@@ -345,8 +343,9 @@ class Suite:
         return self.connection.trace_url() if self._reports or self.mode == "eval" else None
 
     @property
-    def _undelivered(self) -> list[str]:
-        return [f"not delivered: {problem}" for problem in self.problems]
+    def _notes(self) -> tuple[str, ...]:
+        lost = (f"not delivered: {problem}" for problem in self.problems)
+        return (*self._lines, *self.connection.judging.cache.uses, *lost)
 
     def _skip(self, tests: Sequence[RecordedTest], why: str) -> None:
         if count := sum(len(test.demand.metrics) for test in tests if test.own.passed):
@@ -376,7 +375,7 @@ class Suite:
         """Show all verdicts, including passed ones, and what was skipped."""
         verdicts = [(case.id, result) for case in self._cases for result in case.results]
         lines = [f"{_MARK[result.outcome]}  {nodeid}  {result.text}" for nodeid, result in verdicts]
-        lines += [*self._lines, *map(str, self.connection.judging.cache.uses), *self._undelivered]
+        lines += self._notes
         if lines:
             terminalreporter.section("pandaprobe")
             for line in lines:

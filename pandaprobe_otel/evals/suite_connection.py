@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.judging import Allowance, JudgementCache, Judging
+from pandaprobe_otel.evals.judging import JudgementCache, Judging
 from pandaprobe_otel.evals.recorder import instrumentation
 
 if TYPE_CHECKING:
@@ -26,11 +25,10 @@ class Connection:
     """The connection of one test run."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
-        file = settings.get("cache")
         self.judging = Judging(
             judge=_judge_of(settings) if mode == "eval" else None,
-            allowance=Allowance(_number(settings, "max-evals", int)),
-            cache=JudgementCache(None if file is None else Path(file), refresh=is_set(settings, "refresh")),
+            max_evaluations=_number(settings, "max-evals", int),
+            cache=JudgementCache(settings.get("cache"), refresh=is_set(settings, "refresh")),
             timeout_s=_number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S,
         )
         self._mode = _mode_of_sending(mode, self.judging.judge)

@@ -14,10 +14,17 @@ from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.judging import Judgements, Question
 from pandaprobe_otel.evals.progress import Show, Tally, all_at_once
 from pandaprobe_otel.evals.recorder import RECORDER, Recording, instrumentation
-from pandaprobe_otel.evals.report import REPEAT, CaseResult, MetricResult
-from pandaprobe_otel.evals.simulation import Conversation, PersonaError, Simulation, failure_text, text_of_error
+from pandaprobe_otel.evals.report import REPEAT, CaseResult
+from pandaprobe_otel.evals.simulation import (
+    Conversation,
+    PersonaError,
+    Simulation,
+    awaited,
+    failure_text,
+    text_of_error,
+)
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.verdicts import Evidence, Judgement, Outcome, Repetition
+from pandaprobe_otel.evals.verdicts import Judgement, MetricResult, Outcome
 from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
@@ -99,22 +106,20 @@ def case_result(runs: Sequence[TaskRun], found: Judgements, demand: Demand, *, i
 
     is_test: the runs have checks of their own, so that they are evidence without any metric.
     """
-    repetition, limits = demand.repetition, demand.thresholds
+    repetition = demand.repetition
     errors = [run.error for run in runs if run.error is not None]
     error = None
     if repetition.settled(passed=0, failed=len(errors)) == "out of reach":
         error = errors[0] if repetition.repeat == 1 else f"{len(errors)} of {len(runs)} runs: {errors[0]}"
-    evidence = {metric: _evidence(metric, runs, found, demand) for metric in limits}
-    outcomes = [known.of_runs(limits[metric]) for metric, known in evidence.items()]
-    by_run = zip(runs, *outcomes, strict=True)
+    results = [_result(metric, limit, runs, found, demand) for metric, limit in demand.thresholds.items()]
+    by_run = zip(runs, *(result.outcomes for result in results), strict=True)
     shown = next((run for run, *each in by_run if run.error or {*each} - {Outcome.PASSED}), runs[-1])
-    results = (
-        []
-        if error
-        else [MetricResult(metric=name, threshold=limits[name], evidence=known) for name, known in evidence.items()]
-    )
+    if error:
+        results = []
     if is_test and repetition.repeat > 1:
-        results.insert(0, _repeated(runs, repetition))
+        judged = tuple((Judgement.scored(run.error is None, run.error or ""),) for run in runs)
+        limit = repetition.min_pass or 1.0
+        results.insert(0, MetricResult(metric=REPEAT, threshold=limit, runs=judged, repetition=repetition))
     return CaseResult(
         id=shown.case.id,
         input=shown.case.input,
@@ -128,13 +133,7 @@ def case_result(runs: Sequence[TaskRun], found: Judgements, demand: Demand, *, i
     )
 
 
-def _repeated(runs: Sequence[TaskRun], repetition: Repetition) -> MetricResult:
-    judged = tuple((Judgement.scored(run.error is None, run.error or ""),) for run in runs)
-    evidence = Evidence(runs=judged, repetition=repetition)
-    return MetricResult(metric=REPEAT, threshold=repetition.min_pass or 1.0, evidence=evidence)
-
-
-def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, demand: Demand) -> Evidence:
+def _result(metric: str, threshold: float, runs: Sequence[TaskRun], found: Judgements, demand: Demand) -> MetricResult:
     """Return the judgements of a metric about each run; None for a run whose task failed."""
 
     def known(run: TaskRun) -> tuple[Judgement, ...] | None:
@@ -147,7 +146,13 @@ def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, demand: D
             return (Judgement.error(what),)
         return tuple(found.get((target, metric), _UNJUDGED) for target in run.targets)
 
-    return Evidence(runs=tuple(map(known, runs)), repetition=demand.repetition, allow_vacuous=demand.allow_vacuous)
+    return MetricResult(
+        metric=metric,
+        threshold=threshold,
+        runs=tuple(map(known, runs)),
+        repetition=demand.repetition,
+        allow_vacuous=demand.allow_vacuous,
+    )
 
 
 def is_settled(runs: Sequence[TaskRun], demand: Demand) -> bool:
@@ -171,7 +176,7 @@ def is_lost(runs: Sequence[TaskRun], demand: Demand) -> bool:
     if errors and demand.repetition.settled(passed=0, failed=errors) == "out of reach":
         return True
     return any(
-        _evidence(metric, runs, {}, demand).outcome(threshold) is Outcome.FAILED
+        _result(metric, threshold, runs, {}, demand).outcome is Outcome.FAILED
         for metric, threshold in demand.scorers.items()
     )
 
@@ -379,8 +384,4 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
 
 
 def _waited(value: Any) -> Any:
-    return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
+    return asyncio.run(awaited(value)) if inspect.isawaitable(value) else value

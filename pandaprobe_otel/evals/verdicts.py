@@ -161,62 +161,86 @@ def share(**shares: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Judgements of one metric about the runs of one case. They suffice to decide again with another threshold."""
+class MetricResult:
+    """Verdict of a metric on a case: the judgements of its runs, and the threshold."""
 
-    runs: tuple[tuple[Judgement, ...] | None, ...]
+    metric: str
+    threshold: float
+    runs: tuple[tuple[Judgement, ...] | None, ...] = field(repr=False)
     """For each run, one judgement per trace or session; None if the run failed."""
-    repetition: Repetition
+    repetition: Repetition = field(default_factory=Repetition, repr=False)
     allow_vacuous: bool = False
 
-    def outcome(self, threshold: float) -> Outcome:
-        """Return the verdict. Runs that were not made count as runs without evidence."""
-        repetition = self.repetition
-        return enough(self.of_runs(threshold), repetition.needed, missing=repetition.repeat - len(self.runs))
+    @property
+    def outcome(self) -> Outcome:
+        """Passed, failed, or no evidence. Runs that were not made count as runs without evidence."""
+        return enough(self.outcomes, self.repetition.needed, missing=self.repetition.repeat - len(self.runs))
 
-    def of_runs(self, threshold: float) -> list[Outcome]:
-        """Return the verdict of each run."""
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Verdict of each run."""
         return [
-            Outcome.FAILED if (one := self.worst(number, threshold)) is None else self._of(one, threshold)
+            Outcome.FAILED if (one := self.worst(number)) is None else self._outcome_of(one)
             for number in range(len(self.runs))
         ]
 
-    def worst(self, run: int, threshold: float) -> Judgement | None:
+    @property
+    def passed(self) -> bool:
+        """Return whether the verdict is passed, with evidence."""
+        return self.outcome is Outcome.PASSED
+
+    def worst(self, run: int) -> Judgement | None:
         """Return the worst judgement of a run, which decides; None if the run failed."""
-        judgements = self.runs[run]
-        if judgements is None:
-            return None
-        return min(judgements, key=lambda one: (self._of(one, threshold).rank, one.value or 0.0))
+        return min(self.runs[run] or (), key=lambda one: (self._outcome_of(one).rank, one.value or 0.0), default=None)
 
-    def _of(self, judgement: Judgement, threshold: float) -> Outcome:
-        return judgement.outcome(threshold, allow_vacuous=self.allow_vacuous)
+    def _outcome_of(self, judgement: Judgement) -> Outcome:
+        return judgement.outcome(self.threshold, allow_vacuous=self.allow_vacuous)
 
-    def example(self, threshold: float) -> int:
-        """Return the index of a run that explains the verdict, preferably one with scores."""
-        outcome, outcomes = self.outcome(threshold), self.of_runs(threshold)
-        wanted = [number for number, each in enumerate(outcomes) if each is outcome]
+    @property
+    def _example(self) -> int:
+        """Index of a run that explains the verdict, preferably one with scores."""
+        outcome = self.outcome
+        wanted = [number for number, each in enumerate(self.outcomes) if each is outcome]
         judged = [number for number, judgements in enumerate(self.runs) if judgements is not None]
         return next((n for n in wanted if n in judged), next(iter(judged or wanted), 0))
 
-    def value(self, threshold: float) -> float | None:
-        """Return the score: the mean of the runs with evidence."""
-        found = [self.worst(number, threshold) for number in range(len(self.runs))]
+    @property
+    def finding(self) -> str:
+        """Kind of the judgement that explains the verdict: scored, vacuous or error."""
+        shown = self.worst(self._example)
+        return Finding.ERROR if shown is None else shown.finding
+
+    @property
+    def value(self) -> float | None:
+        """Score, the mean of the runs with evidence if there are several runs; None without one."""
+        found = [self.worst(number) for number in range(len(self.runs))]
         if self.repetition.repeat == 1:
             return None if found[0] is None else found[0].value
         scored = [one.value for one in found if one and one.finding is Finding.SCORED and one.value is not None]
         return sum(scored) / len(scored) if scored else None
 
-    def text(self, metric: str, threshold: float) -> str:
-        """Return the verdict and its reason on one line."""
-        number = self.example(threshold)
-        one = self.worst(number, threshold)
-        reason = f"run {number + 1} failed" if one is None else one.text(metric, threshold)
-        return reason if self.repetition.repeat == 1 else f"{self.repetition.text(self.of_runs(threshold))}, {reason}"
+    @property
+    def text(self) -> str:
+        """Verdict and its reason, on one line."""
+        one = self.worst(number := self._example)
+        reason = f"run {number + 1} failed" if one is None else one.text(self.metric, self.threshold)
+        return reason if self.repetition.repeat == 1 else f"{self.repetition.text(self.outcomes)}, {reason}"
+
+    def row(self) -> dict[str, Any]:
+        """Return the verdict without its judgements, as flat values."""
+        names = ("metric", "finding", "value", "threshold", "outcome", "text")
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return self.row() | asdict(self)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read plain values, as `dataclasses.asdict` makes them."""
+        """Read the result of `to_dict`."""
         return cls(
+            metric=plain["metric"],
+            threshold=plain["threshold"],
             runs=tuple(None if run is None else tuple(map(_judgement, run)) for run in plain["runs"]),
             repetition=Repetition(**plain["repetition"]),
             allow_vacuous=plain["allow_vacuous"],

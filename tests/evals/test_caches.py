@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel import agent
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
-from pandaprobe_otel.evals.judging import Bench, JudgementCache, Question, ServerJudge
-from pandaprobe_otel.evals.report_blocks import report_page
+from pandaprobe_otel.evals.judging import JudgementCache, Judging, Question, ServerJudge
 from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord
@@ -51,7 +50,7 @@ def quiet(line: str) -> None:
 
 
 def test_a_report_has_the_hits_of_the_cache(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """Text, Markdown, HTML and JSON reports show the hits of the cache; without a cache they show nothing."""
+    """Reports show the hits of the cache; without a cache they show nothing."""
     judge = LocalJudge("m", url=endpoint.url)
     options: Any = {"judge": judge, "cache": tmp_path / "cache.jsonl", "say": quiet}
     with recording():
@@ -59,18 +58,14 @@ def test_a_report_has_the_hits_of_the_cache(endpoint: ProviderServer, tmp_path: 
         report = evaluate(["one", "two", "three"], answer, ["task_completion"], **options)
         again = evaluate(["one", "two"], answer, ["task_completion"], refresh=True, **options)
         without = evaluate(["one"], answer, ["task_completion"], judge=judge, say=quiet)
-    hits = [(use.known, use.wanted) for one in (first, report, again, without) for use in one.cache]
-    assert hits == [(0, 2), (2, 3), (0, 2)]
-    line = f"cache of judgements: 2 of 3 (67%) known, of {endpoint.url} m"
-    assert line in str(report).splitlines()
-    assert "cache of judgements: 2 of 3 (67%) known, of " in report.to_markdown()
-    assert line in report_page(report)
-    report.save(tmp_path / "r.json")
-    assert json.loads((tmp_path / "r.json").read_text())["caches"] == [
-        {"judge": f"{endpoint.url} m", "known": 2, "wanted": 3, "rate": 2 / 3}
+    assert [one.notes for one in (first, report, again, without)] == [
+        *((f"cache of judgements: {known} known, of {endpoint.url} m",) for known in ("0 of 2 (0%)", "2 of 3 (67%)")),
+        (f"cache of judgements: 0 of 2 (0%) known, of {endpoint.url} m",),
+        (),
     ]
-    assert Report.load(tmp_path / "r.json").cache == report.cache
-    assert "cache" not in str(without)
+    assert f"note:  {report.notes[0]}" in str(report).splitlines()
+    report.save(tmp_path / "r.json")
+    assert Report.load(tmp_path / "r.json").notes == report.notes
 
 
 def test_each_model_that_judges_has_its_own_rate(endpoint: ProviderServer, tmp_path: Path) -> None:
@@ -82,10 +77,10 @@ def test_each_model_that_judges_has_its_own_rate(endpoint: ProviderServer, tmp_p
         other = evaluate(["one"], answer, "task_completion", **options)
         options["judge"] = LocalJudge("m", url=endpoint.url, embedding_model="e")
         vectors = evaluate(["one"], answer, "task_completion", **options)
-    assert [(use.judge, use.known) for use in (*known.cache, *other.cache, *vectors.cache)] == [
-        (f"{endpoint.url} m big", 1),
-        (f"{endpoint.url} m", 0),
-        (f"{endpoint.url} m with e", 0),
+    assert [*known.notes, *other.notes, *vectors.notes] == [
+        f"cache of judgements: 1 of 1 (100%) known, of {endpoint.url} m big",
+        f"cache of judgements: 0 of 1 (0%) known, of {endpoint.url} m",
+        f"cache of judgements: 0 of 1 (0%) known, of {endpoint.url} m with e",
     ]
 
 
@@ -108,8 +103,8 @@ def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_pa
         )
         evaluate(["one"], answer, [polite], cache=tmp_path / "cache.jsonl", refresh=True)
     assert report.cases[0].results[0].text == "is_polite 0.90 >= 0.50 (cached): seen"
-    assert [(use.judge, use.known, use.wanted) for use in report.cache] == [(f"{endpoint.url} m", 1, 1)]
-    assert changed.cache[0].known == 0
+    assert report.notes == (f"cache of judgements: 1 of 1 (100%) known, of {endpoint.url} m",)
+    assert changed.notes == (f"cache of judgements: 0 of 1 (0%) known, of {endpoint.url} m",)
     assert (len(endpoint.received), len(prompts)) == (3, 2)
 
 
@@ -125,13 +120,12 @@ def test_a_suite_shows_the_hits_and_can_refresh(endpoint: ProviderServer, run_su
     """A suite shows the cache hits in the terminal and the report; `--pandaprobe-refresh` judges everything again."""
     judged = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
     options = (*judged, "--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=r.json")
-    hits: list[tuple[int, int]] = []
-    for more in ((), (), ("--pandaprobe-refresh",)):
+    for known, more in ((0, ()), (2, ()), (0, ("--pandaprobe-refresh",))):
         outcome = run_suite(SUITE, *options, *more)
-        (use,) = Report.load(tmp_path / "r.json").cache
-        assert f"cache of judgements: {use.known} of 2 " in outcome.out
-        hits.append((use.known, use.wanted))
-    assert (hits, len(endpoint.received)) == ([(0, 2), (2, 2), (0, 2)], 4)
+        (note,) = Report.load(tmp_path / "r.json").notes
+        assert note.startswith(f"cache of judgements: {known} of 2 ")
+        assert note in outcome.out
+    assert len(endpoint.received) == 4
 
 
 SHOP = """
@@ -150,9 +144,8 @@ def test_the_command_shows_the_hits(endpoint: ProviderServer, run_command: RunCo
     command = ("evals", "run", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion", "--cache", "c.jsonl")
     options = ("--judge", "m", "--judge-url", endpoint.url)
     outs = [run_command(*command, *options, *more).stdout for more in ((), (), ("--refresh",))]
-    lines = [line for out in outs for line in out.splitlines() if line.startswith("cache")]
-    known = ("0 of 1 (0%)", "1 of 1 (100%)", "0 of 1 (0%)")
-    assert lines == [f"cache of judgements: {each} known, of {endpoint.url} m" for each in known]
+    for out, known in zip(outs, ("0 of 1 (0%)", "1 of 1 (100%)", "0 of 1 (0%)"), strict=True):
+        assert f"note:  cache of judgements: {known} known, of {endpoint.url} m\n" in out
 
 
 def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: Any) -> TraceRecord:
@@ -277,7 +270,7 @@ def test_a_busy_server_is_waited_for_up_to_the_timeout(
         project_client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(())
     )
     judge = ServerJudge(client=project_client, visible_within_s=timeout_s)
-    judgement = Bench(judge).judge([posed])[posed.target, "task_completion"]
+    judgement = Judging().answered([posed], judge)[posed.target, "task_completion"]
     assert judgement.finding is finding, judgement.reason
 
 
@@ -286,10 +279,10 @@ def test_a_session_is_judged_when_all_of_it_is_there(project_client: Client) -> 
     here = project_client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
     traces = (sent(here.trace_id), sent(uuid.uuid4()))
     posed = Question(target="whole", metrics={"agent_reliability": 0.5}, session=True, traces=traces)
-    bench = Bench(ServerJudge(client=project_client, visible_within_s=0.5))
-    assert "PandaProbe does not have" in bench.judge([posed])["whole", "agent_reliability"].reason
-    whole = replace(posed, traces=traces[:1])
-    assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
+    server = ServerJudge(client=project_client, visible_within_s=0.5)
+    part, whole = (Judging().answered([each], server) for each in (posed, replace(posed, traces=traces[:1])))
+    assert "PandaProbe does not have" in part["whole", "agent_reliability"].reason
+    assert whole["whole", "agent_reliability"].finding is not Finding.ERROR
 
 
 def test_unchanged_content_is_judged_once(project_client: Client, server: LocalServer, tmp_path: Path) -> None:
@@ -300,9 +293,9 @@ def test_unchanged_content_is_judged_once(project_client: Client, server: LocalS
     lines: list[str] = []
 
     def judged(posed: Question, judge: str = "here") -> tuple[float | None, bool]:
-        source, cache = ServerJudge(client=project_client), JudgementCache(file)
-        bench = Bench(source, cache=cache, judge_name=judge, say=lines.append)
-        judgement = bench.judge([posed])[posed.target, "task_completion"]
+        judging = Judging(cache=JudgementCache(file))
+        found = judging.answered([posed], ServerJudge(client=project_client), judge, say=lines.append)
+        judgement = found[posed.target, "task_completion"]
         return judgement.value, judgement.cached
 
     assert judged(first) == (0.3, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.verdicts import Evidence, Finding, Judgement, Repetition
+from pandaprobe_otel.evals.verdicts import Finding, Judgement
 
 BEGAN: Final = "2026-01-01T00:00:00Z"
 TRACE: Final[dict[str, Any]] = {
@@ -34,8 +34,7 @@ TRACE: Final[dict[str, Any]] = {
 def score(value: float | None, metric: str = "m", reason: str = "said", finding: str = "scored") -> MetricResult:
     """Return a score with a threshold of 0.5; None stands for a metric that was not judged."""
     judgement = Judgement(finding=Finding(finding if value is not None else "error"), value=value, reason=reason)
-    evidence = Evidence(runs=((judgement,),), repetition=Repetition())
-    return MetricResult(metric=metric, threshold=0.5, evidence=evidence)
+    return MetricResult(metric=metric, threshold=0.5, runs=((judgement,),))
 
 
 def case(name: str, *values: float | None, reason: str = "said", **fields: Any) -> CaseResult:

@@ -25,10 +25,10 @@ from pandaprobe_otel.replay.recording import RecordedCall
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
-    from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
+    from pandaprobe_otel.evals.report import CaseResult, Report
     from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
-    from pandaprobe_otel.evals.verdicts import Judgement
+    from pandaprobe_otel.evals.verdicts import Judgement, MetricResult
 
 MAX_FORKS: Final = 1000
 """Maximum number of saved forks of one cassette."""
@@ -143,15 +143,14 @@ def no_failure(run: TaskRun) -> Judgement:
 
 def _together(name: str, cases: Sequence[CaseResult]) -> CaseResult:
     """Return the forks of one recorded run as one case."""
-    from pandaprobe_otel.evals.verdicts import Evidence, Repetition
+    from pandaprobe_otel.evals.verdicts import Repetition
 
     error = next((case.error for case in cases if case.error is not None), None)
     shown = next((case for case in cases if not case.passed), cases[0])
     results: list[MetricResult] = []
     for number, one in enumerate(() if error is not None else cases[0].results):
-        runs = tuple(run for case in cases for run in case.results[number].evidence.runs)
-        evidence = Evidence(runs=runs, repetition=Repetition(repeat=len(cases)))
-        results.append(replace(one, evidence=evidence))
+        runs = tuple(run for case in cases for run in case.results[number].runs)
+        results.append(replace(one, runs=runs, repetition=Repetition(repeat=len(cases))))
     traces = tuple(trace for case in cases for trace in case.traces)
     return replace(shown, id=name, error=error, results=tuple(results), traces=traces)
 
