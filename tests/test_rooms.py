@@ -129,7 +129,6 @@ INSIDE = {
     "replay/test_cassette.py": "properties of shared parts of requests",
     "replay/test_faults.py": "the functions of `pandaprobe_otel.replay.fault`, which are public",
     "replay/test_fork.py": "a module that two threads must not compile at once",
-    "replay/test_quick_search.py": "properties of a search, against a slow one",
 }
 """Files of tests that import modules which no other room uses, and why: what no door shows within seconds."""
 

@@ -11,89 +11,72 @@ Names are compared by their last words, so that `token` and `db_password` are se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, AnyStr, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 SHOWN: Final = "[scrubbed]"
 """Marker in place of a credential."""
 _SHOWN_IN_URL: Final = "%5Bscrubbed%5D"
 
-_FORMS: Final = (
-    # First a part of every match, so that most texts need no further search; then the whole pattern; then the fewest
-    # bytes that follow the part in JSON, none of them a space or a quote, so that most bodies are not parsed.
-    ("sk-", r"\bsk-[A-Za-z0-9_-]{16,}", 16),
-    ("sk_", r"\bsk_(?:(?:live|test|pp)_[A-Za-z0-9_-]{8,}|[A-Za-z0-9]{32,})", 11),
-    ("rk_", r"\brk_(?:live|test)_[A-Za-z0-9]{10,}", 15),
-    ("csk-", r"\bcsk-[A-Za-z0-9]{20,}", 20),
-    ("whsec_", r"\bwhsec_[A-Za-z0-9+/]{16,}", 16),
-    ("AKIA", r"\bAKIA[A-Z0-9]{16}\b", 16),
-    ("ASIA", r"\bASIA[A-Z0-9]{16}\b", 16),
-    ("AIza", r"\bAIza[A-Za-z0-9_-]{30,}", 30),
-    ("ya29.", r"\bya29\.[A-Za-z0-9_-]{20,}", 20),
-    ("GOCSPX-", r"\bGOCSPX-[A-Za-z0-9_-]{20,}", 20),
-    ("//0", r"\b1//0[A-Za-z0-9_-]{30,}", 30),
-    ("ghp_", r"\bghp_[A-Za-z0-9]{30,}", 30),
-    ("gho_", r"\bgho_[A-Za-z0-9]{30,}", 30),
-    ("ghs_", r"\bghs_[A-Za-z0-9]{30,}", 30),
-    ("ghu_", r"\bghu_[A-Za-z0-9]{30,}", 30),
-    ("ghr_", r"\bghr_[A-Za-z0-9]{30,}", 30),
-    ("github_pat_", r"\bgithub_pat_\w{20,}", 20),
-    ("glpat-", r"\bglpat-[\w-]{16,}", 16),
-    ("xox", r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", 12),
-    ("xapp-", r"\bxapp-[A-Za-z0-9-]{20,}", 20),
-    ("hooks.slack.com/services/", r"(?<=hooks\.slack\.com/services/)[\w/]{20,}", 20),
-    ("hf_", r"\bhf_[A-Za-z0-9]{30,}", 30),
-    ("gsk_", r"\bgsk_[A-Za-z0-9]{30,}", 30),
-    ("xai-", r"\bxai-[A-Za-z0-9]{30,}", 30),
-    ("pplx-", r"\bpplx-[A-Za-z0-9]{30,}", 30),
-    ("tvly-", r"\btvly-[A-Za-z0-9_-]{20,}", 20),
-    ("lsv2_", r"\blsv2_(?:pt|sk)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]+)?", 19),
-    ("ls__", r"\bls__[A-Za-z0-9]{20,}", 20),
-    ("nvapi-", r"\bnvapi-[A-Za-z0-9_-]{30,}", 30),
-    ("tgp_v1_", r"\btgp_v1_[A-Za-z0-9_-]{30,}", 30),
-    ("r8_", r"\br8_[A-Za-z0-9]{30,}", 30),
-    ("fw_", r"\bfw_[A-Za-z0-9]{20,}", 20),
-    ("pcsk_", r"\bpcsk_[A-Za-z0-9_]{30,}", 30),
-    ("jina_", r"\bjina_[A-Za-z0-9_-]{30,}", 30),
-    ("ntn_", r"\bntn_[A-Za-z0-9]{30,}", 30),
-    ("lin_api_", r"\blin_api_[A-Za-z0-9]{30,}", 30),
-    ("npm_", r"\bnpm_[A-Za-z0-9]{30,}", 30),
-    ("pypi-", r"\bpypi-[A-Za-z0-9_-]{50,}", 50),
-    ("dapi", r"\bdapi[a-f0-9]{32}", 32),
-    ("SG.", r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", 33),
-    ("glsa_", r"\bglsa_[A-Za-z0-9_]{30,}", 30),
-    ("dop_v1_", r"\bdop_v1_[a-f0-9]{40,}", 40),
-    (":AA", r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,}", 32),  # Telegram
-    (".eyJ", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}", 17),
-    ("-----BEGIN ", r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]{1,20000}-----END [A-Z ]{0,40}PRIVATE KEY-----", 0),
-    ("earer ", r"\b[Bb]earer [A-Za-z0-9._~+/-]{16,}=*", 16),
-    ("asic ", r"\b[Bb]asic (?=[A-Za-z+/]{0,400}[0-9=])[A-Za-z0-9+/]{12,}=*", 12),
-    ("://", r"(?<=://)[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}(?=@)", 3),  # a user and a password
-)
+_FORMS: Final = {
+    "sk-": r"\bsk-[A-Za-z0-9_-]{16,}",
+    "sk_": r"\bsk_(?:(?:live|test|pp)_[A-Za-z0-9_-]{8,}|[A-Za-z0-9]{32,})",
+    "rk_": r"\brk_(?:live|test)_[A-Za-z0-9]{10,}",
+    "csk-": r"\bcsk-[A-Za-z0-9]{20,}",
+    "whsec_": r"\bwhsec_[A-Za-z0-9+/]{16,}",
+    "AKIA": r"\bAKIA[A-Z0-9]{16}\b",
+    "ASIA": r"\bASIA[A-Z0-9]{16}\b",
+    "AIza": r"\bAIza[A-Za-z0-9_-]{30,}",
+    "ya29.": r"\bya29\.[A-Za-z0-9_-]{20,}",
+    "GOCSPX-": r"\bGOCSPX-[A-Za-z0-9_-]{20,}",
+    "//0": r"\b1//0[A-Za-z0-9_-]{30,}",
+    "ghp_": r"\bghp_[A-Za-z0-9]{30,}",
+    "gho_": r"\bgho_[A-Za-z0-9]{30,}",
+    "ghs_": r"\bghs_[A-Za-z0-9]{30,}",
+    "ghu_": r"\bghu_[A-Za-z0-9]{30,}",
+    "ghr_": r"\bghr_[A-Za-z0-9]{30,}",
+    "github_pat_": r"\bgithub_pat_\w{20,}",
+    "glpat-": r"\bglpat-[\w-]{16,}",
+    "xox": r"\bxox[abeprs]-[A-Za-z0-9-]{10,}",
+    "xapp-": r"\bxapp-[A-Za-z0-9-]{20,}",
+    "hooks.slack.com/services/": r"(?<=hooks\.slack\.com/services/)[\w/]{20,}",
+    "hf_": r"\bhf_[A-Za-z0-9]{30,}",
+    "gsk_": r"\bgsk_[A-Za-z0-9]{30,}",
+    "xai-": r"\bxai-[A-Za-z0-9]{30,}",
+    "pplx-": r"\bpplx-[A-Za-z0-9]{30,}",
+    "tvly-": r"\btvly-[A-Za-z0-9_-]{20,}",
+    "lsv2_": r"\blsv2_(?:pt|sk)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]+)?",
+    "ls__": r"\bls__[A-Za-z0-9]{20,}",
+    "nvapi-": r"\bnvapi-[A-Za-z0-9_-]{30,}",
+    "tgp_v1_": r"\btgp_v1_[A-Za-z0-9_-]{30,}",
+    "r8_": r"\br8_[A-Za-z0-9]{30,}",
+    "fw_": r"\bfw_[A-Za-z0-9]{20,}",
+    "pcsk_": r"\bpcsk_[A-Za-z0-9_]{30,}",
+    "jina_": r"\bjina_[A-Za-z0-9_-]{30,}",
+    "ntn_": r"\bntn_[A-Za-z0-9]{30,}",
+    "lin_api_": r"\blin_api_[A-Za-z0-9]{30,}",
+    "npm_": r"\bnpm_[A-Za-z0-9]{30,}",
+    "pypi-": r"\bpypi-[A-Za-z0-9_-]{50,}",
+    "dapi": r"\bdapi[a-f0-9]{32}",
+    "SG.": r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    "glsa_": r"\bglsa_[A-Za-z0-9_]{30,}",
+    "dop_v1_": r"\bdop_v1_[a-f0-9]{40,}",
+    ":AA": r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,}",  # Telegram
+    ".eyJ": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
+    "-----BEGIN ": r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]{1,20000}-----END [A-Z ]{0,40}PRIVATE KEY-----",
+    "earer ": r"\b[Bb]earer [A-Za-z0-9._~+/-]{16,}=*",
+    "asic ": r"\b[Bb]asic (?=[A-Za-z+/]{0,400}[0-9=])[A-Za-z0-9+/]{12,}=*",
+    "://": r"(?<=://)[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}(?=@)",  # a user and a password
+}
+"""Patterns of credentials by a part of every match, so that most texts need no further search."""
 _BEGINNING: Final = r"(?:\b|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
 """Beginning of a word, also directly after an escape: in JSON, the `n` of a line break is not part of the word."""
 _COMPILED: Final = tuple(
     (held, re.compile(_BEGINNING + pattern[2:] if pattern.startswith(r"\b") else pattern))
-    for held, pattern, _ in _FORMS
+    for held, pattern in _FORMS.items()
 )
-_USER_BYTES: Final = 401 * 12
-"""Maximum number of bytes of a user and a password in a URL, with every character escaped."""
-_IN_JSON: Final = (
-    *(
-        (held.encode(), length, re.compile(re.escape(held.encode()) + rb"[^\s\"]{%d}" % length))
-        for held, _, length in _FORMS
-        if held != "://"
-    ),
-    (b"://", _USER_BYTES + 1, re.compile(rb"://[^/\s\"'@]{3,%d}@" % _USER_BYTES)),
-)
-_SEPARATED: Final = tuple(held for held, _, _ in _FORMS if held.endswith(("-", "_")))
-_LONGEST_FORM_BYTES: Final = max(len(held) + length for held, _, length in _FORMS)
-_BYTE_SEPARATED: Final = tuple(map(str.encode, _SEPARATED))
+_SEPARATED: Final = tuple(held for held in _FORMS if held.endswith(("-", "_")))
 _UNSEPARATED: Final = tuple(one for one in _COMPILED if not one[0].endswith(("-", "_")))
-_IN_JSON_UNSEPARATED: Final = tuple(one for one in _IN_JSON if not one[0].endswith((b"-", b"_")))
-_ESCAPED: Final = re.compile(rb"\\(?:/|u00[2-7])")
-"""Escapes that JSON does not need. A text with them has to be parsed."""
-_LONGEST_ESCAPE: Final = 6
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _ALWAYS: Final = frozenset(
@@ -259,7 +242,7 @@ _FORM_FIELD: Final = re.compile(
 _LONGEST_VALUE: Final = 4096
 
 
-def _places(text: AnyStr, characters: Iterable[AnyStr], begin: int = 0, end: int | None = None) -> Iterator[int]:
+def _places(text: str, characters: str, begin: int = 0, end: int | None = None) -> Iterator[int]:
     """Yield the places of these characters, much faster than a regular expression where they are rare."""
     for character in characters:
         place = text.find(character, begin, end)
@@ -351,31 +334,3 @@ def _bare(text: str, name: str, after: re.Match[str]) -> Iterator[tuple[int, int
     value = _BARE.match(text, after.end())
     if value is not None and not _CODE.fullmatch(value[0]) and is_secret_field(name, value[0]):
         yield value.span()
-
-
-def may_have_credentials(body: bytes, begin: int = 0, end: int | None = None) -> bool:
-    """Return quickly whether JSON, or another text, may have a credential that touches this part.
-
-    The text is not parsed. So the byte before a credential is not checked: it may be the `n` of an escaped line break.
-    """
-    end = len(body) if end is None else end
-    if _ESCAPED.search(body, max(begin - _LONGEST_ESCAPE, 0), end + _LONGEST_ESCAPE):
-        return True
-    near = (max(begin - _LONGEST_FORM_BYTES, 0), end + _LONGEST_FORM_BYTES)
-    has_separator = any(body.endswith(_BYTE_SEPARATED, 0, place + 1) for place in _places(body, (b"-", b"_"), *near))
-    for held, length, pattern in _IN_JSON if has_separator else _IN_JSON_UNSEPARATED:
-        until = end + len(held)
-        place = body.find(held, max(begin - len(held) - length, 0), until)
-        while place >= 0:
-            if pattern.match(body, place):
-                return True
-            place = body.find(held, place + 1, until)
-    return _may_have_names(body, begin, end)
-
-
-def _may_have_names(body: bytes, begin: int, end: int) -> bool:
-    for place in _places(body, (b"=", b":"), max(begin - 2 * _LONGEST_NAME, 0), end + _LONGEST_NAME):
-        name = _name_in(body[max(place - _LONGEST_NAME, 0) : place].decode("latin-1"))
-        if name is not None and (is_secret_name(name[0]) or (body[place] == 61 and not name[0].endswith("string"))):
-            return True
-    return body.find(b"form-data", begin, end) >= 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -15,7 +14,6 @@ NO_JSON: Final = object()
 """Content of a unit without JSON: a comment, an empty line, `[DONE]`, or text."""
 _OF_LINES: Final = ("ndjson", "jsonl", "stream+json")
 """Parts of content types with one JSON document in a line."""
-_NEXT_DOCUMENT: Final = re.compile(rb"\n[ \t]*\{")
 _DELTAS: Final = frozenset(
     {
         "arguments", "completion", "content", "delta", "generation", "input", "outputText", "partial_json", "reasoning",
@@ -63,16 +61,6 @@ def units_of(body: bytes, content_type: str) -> list[Unit]:
     ):
         return [_line(line) for line in body.splitlines(keepends=True)]
     return [Unit(body)]
-
-
-def may_be_events(body: bytes, content_type: str) -> bool:
-    """Return quickly whether a body may have several units, over which a secret can be spread."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in (aws_frames.CONTENT_TYPE, "text/event-stream") or any(lines in kind for lines in _OF_LINES):
-        return True
-    if body[:1] == b"{":
-        return _NEXT_DOCUMENT.search(body) is not None
-    return body[:1] != b"[" and b"data:" in body[:4096]
 
 
 def _frame(frame: bytes) -> Unit:

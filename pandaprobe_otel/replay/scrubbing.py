@@ -28,11 +28,10 @@ from pandaprobe_otel.mapping.secrets_in_texts import (
     is_secret_field,
     is_secret_header,
     is_secret_parameter,
-    may_have_credentials,
     without_credentials,
 )
 from pandaprobe_otel.protocols.encoding import dump
-from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, units_of
+from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, units_of
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 
 SHORTEST: Final = 8
@@ -137,7 +136,6 @@ class Scrubber:
         self._lock = threading.Lock()
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._forms: tuple[str, ...] = ()
-        self._byte_forms: tuple[bytes, ...] = ()
         self._mask = mask
         self._masks: tuple[Any, tuple[Mask, ...]] = (None, ())
         self._scrub = scrub
@@ -163,7 +161,6 @@ class Scrubber:
             self._forms = tuple(
                 sorted({form for forms in self._secrets.values() for form in forms}, key=len, reverse=True)
             )
-            self._byte_forms = tuple(form.encode("utf-8", "surrogatepass") for form in self._forms)
             self._forget()
 
     def _forget(self) -> None:
@@ -234,17 +231,11 @@ class Scrubber:
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
 
     def _body(self, body: bytes, content_type: str) -> bytes:
-        if not body or not (may_be_events(body, content_type) or self._has_work(body)):
+        if not body:
             return body
         before = units_of(body, content_type)
         after = [self._unit(unit) for unit in before]
         return joined(self._across(after) if len(after) > 1 else after)
-
-    def _has_work(self, body: bytes) -> bool:
-        """Return quickly whether a body may contain a secret."""
-        if self._scrub is not None or self._current_masks():
-            return True
-        return any(form in body for form in self._byte_forms) or may_have_credentials(body)
 
     def _unit(self, unit: Unit) -> Unit:
         if unit.content is NO_JSON:
@@ -289,7 +280,7 @@ class Scrubber:
 
     def _inside(self, text: str) -> str:
         """Scrub JSON inside a text of other JSON, such as the arguments of tools."""
-        if text[:1] not in ("{", "[") or not may_have_credentials(text.encode("utf-8", "surrogatepass")):
+        if text[:1] not in ("{", "["):
             return text
         try:
             value = json.loads(text)
