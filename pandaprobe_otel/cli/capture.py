@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
     from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
-    from pandaprobe_otel.replay.capture.write import Captured, Wishes
+    from pandaprobe_otel.replay.capture.write import Captured
 
 
 @click.command("capture")
@@ -66,19 +66,14 @@ def capture(
         _add_rows(dataset, found)
         if to is None:
             return ExitCode.OK
+    names = wishes.pop("live_tools")
+    wishes["live_tools"] = True if names == ["all"] else names
     if session or (len(found) == 1 and trace is not None):
-        made = [_written(found, _file(found[0], to), _wishes(wishes))]
+        made = [_written(found, _file(found[0], to), wishes)]
     else:
-        made = _groups(found, scores, to or Path("tests"), _wishes(wishes))
+        made = _groups(found, scores, to or Path("tests"), wishes)
     _print([one for one in made if one is not None], output_format)
     return ExitCode.OK if all(made) else ExitCode.VALIDATION
-
-
-def _wishes(given: dict[str, Any]) -> Wishes:
-    from pandaprobe_otel.replay.capture.write import Wishes
-
-    names = given["live_tools"]
-    return Wishes(entry=given["entry"], live_tools=True if names == ["all"] else names)
 
 
 def _traces(
@@ -152,13 +147,13 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
     return to / own if to.is_dir() or to.suffix != ".py" else to
 
 
-def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
+def _written(traces: Sequence[StoredTrace], file: Path, wishes: Mapping[str, Any]) -> Captured | None:
     """Write one test. Print a message and return None if no test can be made of a trace."""
     from pandaprobe_otel.replay.capture.stored_trace import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
     try:
-        return write(traces, file, wishes, shows=lambda call: click.echo(f"{file} will run {call}", err=True))
+        return write(traces, file, **wishes, shows=lambda call: click.echo(f"{file} will run {call}", err=True))
     except CannotCapture as error:
         click.echo(f"trace {traces[0].trace_id} cannot be captured: {error}", err=True)
         return None
@@ -169,21 +164,21 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
 
 
 def _groups(
-    found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
+    found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Mapping[str, Any]
 ) -> list[Captured | None]:
     from pandaprobe_otel.replay.capture.many_traces import alike
 
     if not found:
         raise click.UsageError("no trace fits")
     made: list[Captured | None] = []
-    for group in alike(found, scores):
-        file = _file(group.first, folder)
+    for first, *others in alike(found, scores):
+        file = _file(first, folder)
         if file.exists():
             click.echo(f"{file} exists already", err=True)
             continue
-        made.append(_written([group.first], file, wishes))
-        if len(group.traces) > 1:
-            click.echo(f"{len(group.traces)} traces failed like {group.first.trace_id}", err=True)
+        made.append(_written([first], file, wishes))
+        if others:
+            click.echo(f"{len(others) + 1} traces failed like {first.trace_id}", err=True)
     return made
 
 

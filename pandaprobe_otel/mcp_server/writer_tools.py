@@ -13,9 +13,8 @@ from mcp.types import CallToolResult
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mcp_server.trace_reader import Reading, Refused, answer
-from pandaprobe_otel.replay.capture.pytest_file import path_of_cassette
 from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace
-from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture
+from pandaprobe_otel.replay.capture.write import Captured, capture, path_of_cassette
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class WriterTools:
         file = self._file(path)
         stored = StoredTrace(self._reading.trace(target).model_dump(mode="json"))
         try:
-            made = capture([stored], file, Wishes(entry=self._options.entry, folder=self._options.folder))
+            made = capture([stored], file, entry=self._options.entry, folder=self._options.folder)
         except CannotCapture as error:
             why = "no test can be made of this trace"
             raise Refused("refused", why, "choose another trace", recorded=str(error)) from None

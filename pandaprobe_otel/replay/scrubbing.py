@@ -24,7 +24,6 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.options import Mask, compile_masks, mask_everything, masked_text
 from pandaprobe_otel.mapping.secrets_in_texts import (
     SHOWN,
-    credentials_in,
     is_secret_field,
     is_secret_header,
     is_secret_parameter,
@@ -295,41 +294,19 @@ class Scrubber:
             return SHOWN
         return self._tree(value)
 
-    def _across(self, units: Sequence[Unit]) -> list[Unit]:
-        """Remove secrets that are split over several events of a stream."""
+    def _across(self, units: list[Unit]) -> list[Unit]:
+        """Remove secrets that are split over several events of a stream: the first gets the whole text without them."""
         texts: dict[Path, list[tuple[int, Path]]] = {}
         for index, unit in enumerate(units):
             for shared, path, _ in deltas(unit.content):
                 texts.setdefault(shared, []).append((index, path))
-        contents: dict[int, Any] = {}
         for places in texts.values():
-            pieces = [str(_at(units[index].content, path)) for index, path in places]
-            for (index, path), piece in zip(places, self._pieces(pieces), strict=True):
-                if piece is not None:
-                    contents[index] = _with(contents.get(index, units[index].content), path, piece)
-        return [unit.with_content(contents[i]) if i in contents else unit for i, unit in enumerate(units)]
-
-    def _pieces(self, pieces: Sequence[str]) -> list[str | None]:
-        """Yield the new value of each piece; None: unchanged."""
-        whole = "".join(pieces)
-        spans = sorted((*self._found(whole), *credentials_in(whole)))
-        kept: list[str | None] = []
-        begin = 0
-        for piece in pieces:
-            kept.append(_cut(piece, begin, spans))
-            begin += len(piece)
-        self._taken.update(["secrets"] if spans else [])
-        text = "".join(piece if new is None else new for piece, new in zip(pieces, kept, strict=True))
-        if (masked := self._masked(text)) != text:
-            return [masked, *("" for _ in pieces[1:])]
-        return kept
-
-    def _found(self, text: str) -> Iterator[tuple[int, int]]:
-        for form in self._forms:
-            begin = text.find(form)
-            while begin >= 0:
-                yield begin, begin + len(form)
-                begin = text.find(form, begin + len(form))
+            whole = "".join(_at(units[index].content, path) for index, path in places)
+            if (kept := self.text(whole)) != whole:
+                for index, path in places:
+                    units[index] = units[index].with_content(_with(units[index].content, path, kept))
+                    kept = ""
+        return units
 
     def _without_secrets(self, text: str) -> str:
         found = text
@@ -372,20 +349,3 @@ def _with(content: Any, path: Path, value: str) -> Any:
     copied: Any = copy(content)
     copied[path[0]] = _with(content[path[0]], path[1:], value)
     return copied
-
-
-def _cut(piece: str, begin: int, spans: Sequence[tuple[int, int]]) -> str | None:
-    """Return a piece that begins at this index of the whole, without these spans; None if it has none of them."""
-    end = begin + len(piece)
-    touched = [(first, last) for first, last in spans if first < end and last > begin]
-    if not touched:
-        return None
-    kept: list[str] = []
-    place = begin
-    for first, last in touched:
-        kept.append(piece[place - begin : max(first - begin, place - begin)])
-        if first >= place:
-            kept.append(SHOWN)
-        place = min(max(place, last), end)
-    kept.append(piece[place - begin :])
-    return "".join(kept)

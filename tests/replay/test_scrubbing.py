@@ -138,7 +138,7 @@ def saved(server: ProviderServer, tmp_path: Path) -> Callable[..., Any]:
 def test_a_secret_across_events_leaves_the_rest(
     size: int, together: bool, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a secret spans several events of a stream, only its pieces are replaced, and each chunk stays one event."""
+    """If a secret spans several events of a stream, the first gets the text without it, and each chunk stays one event."""
     monkeypatch.setenv("A_TOKEN", PLANTED)
     sent = stream(f"before {PLANTED} after", size)
     server.replies(Reply(chunks=[b"".join(sent)] if together else sent, content_type="text/event-stream"))
@@ -154,7 +154,6 @@ def test_a_secret_across_events_leaves_the_rest(
     events = [json.loads(line.removeprefix(b"data: ")) for line in b"".join(pieces).splitlines() if line]
     texts = [event["choices"][0]["delta"]["content"] for event in events]
     assert "".join(texts) == f"before {SHOWN} after"
-    assert together or size == 200 or (texts[0], texts[-1]) == ("before", " after")
     assert together or all(piece.startswith(b"data: ") and piece.endswith(b"\n\n") for piece in pieces)
 
 

@@ -5,6 +5,6 @@
 - `model_calls`, `trace_cassette`: requests, answers and tools as a cassette
 - `findings`: failures, and the assertions that show them
 - `test_entry`: the called function and its arguments
-- `pytest_file`, `write`: the text of the test, and both files
+- `write`: the text of the test, and both files
 - `many_traces`: many traces at once; rows of a dataset
 """

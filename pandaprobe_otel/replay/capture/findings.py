@@ -18,7 +18,7 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.protocols.conversation import RequestedTool, mapping, requested_tools
-from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
+from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal, shortened
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace, texts_in
 from pandaprobe_otel.traces.records import SpanRecord
 
@@ -269,21 +269,24 @@ def _texts_of_documents(output: Any) -> Iterator[str]:
             yield from _texts_of_documents(one)
 
 
-def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
-    """Find an answer that was truncated by its limit and returned as complete."""
+def _should_not_be_returned(trace: StoredTrace) -> Iterator[Finding]:
+    """Find an answer that was truncated by its limit, or a refusal, that the program returned as its answer."""
+    refused = {one.span_id for one in find_failures(trace.body) if one.kind is FailureKind.REFUSED}
     for number, call in enumerate(trace.model_calls, 1):
-        reasons: Sequence[Any] = call.metadata.get("finish_reasons") or ()
-        if not _CUT.intersection(map(str, reasons)):
+        answer = _output_text(call)
+        if _CUT.intersection(map(str, call.metadata.get("finish_reasons") or ())):
+            kind, after = "given out cut", number
+            text: str | None = answer[-_DOCUMENT:]
+            told = f"call {number} was truncated by its limit, but returned as a complete answer"
+        elif call.id in refused:
+            kind, text, after = "refusal", _mark_of(answer, known=""), number - 1
+            told = f"the model refused, and the program returned that: {_short(text)}"
+        else:
             continue
-        text = _output_text(call)
         if text and any(text in given for given in texts_in(trace.root.output)):
-            fits = f"where(lambda span: {literal(text[-_DOCUMENT:])} in str(span.output))"
-            yield Finding(
-                kind="given out cut",
-                told=f"call {number} was truncated by its limit, but returned as a complete answer",
-                asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
-                after=number,
-            )
+            fits = f"where(lambda span: {literal(text)} in str(span.output))"
+            asserts = f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()"
+            yield Finding(kind=kind, told=told, asserts=asserts, after=after)
 
 
 def _output_text(call: SpanRecord) -> str:
@@ -313,8 +316,7 @@ def _calls_within(trace: StoredTrace, span: SpanRecord) -> int:
 
 
 def _short(text: str | None) -> str:
-    line = (text or "").strip().split("\n")[0]
-    return line if len(line) <= 80 else f"{line[:79]}…"
+    return shortened((text or "").strip().split("\n")[0], 80)
 
 
 def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
@@ -330,31 +332,13 @@ def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
         )
 
 
-def _refusal(trace: StoredTrace) -> Iterator[Finding]:
-    """Find a model's refusal, as `failures` does, that the program returned as its answer."""
-    refused = {one.span_id for one in find_failures(trace.body) if one.kind is FailureKind.REFUSED}
-    for number, call in enumerate(trace.model_calls, 1):
-        if call.id not in refused:
-            continue
-        text = _mark_of(_output_text(call), known="")
-        if text and any(text in given for given in texts_in(trace.root.output)):
-            fits = f"where(lambda span: {literal(text)} in str(span.output))"
-            yield Finding(
-                kind="refusal",
-                told=f"the model refused, and the program returned that: {_short(text)}",
-                asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
-                after=number - 1,
-            )
-
-
 _FINDERS: Final = (
     _other_tool,
     _other_agent,
     _again,
     _untold_result,
     _ignored_document,
-    _given_out_cut,
-    _refusal,
+    _should_not_be_returned,
     _exception,
     _unfinished,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,24 +22,12 @@ _IN_FAILURES: Final = frozenset({"exception", "given out cut"})
 """Kinds of findings that the failures of a trace cover too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Traces of one program that failed alike. The first one represents all."""
-
-    traces: tuple[StoredTrace, ...]
-
-    @property
-    def first(self) -> StoredTrace:
-        """The trace that becomes the test."""
-        return self.traces[0]
-
-
-def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> Sequence[Group]:
+def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> list[list[StoredTrace]]:
     """Return traces in groups with the same program, the same failure fingerprints and the same kinds of findings."""
     groups: dict[tuple[str, ...], list[StoredTrace]] = {}
     for trace in traces:
         groups.setdefault(_likeness(trace, scores), []).append(trace)
-    return [Group(tuple(group)) for group in groups.values()]
+    return list(groups.values())
 
 
 def _likeness(trace: StoredTrace, scores: Scores) -> tuple[str, ...]:

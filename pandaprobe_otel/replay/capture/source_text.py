@@ -57,9 +57,10 @@ def is_name(text: str) -> bool:
     return text.isidentifier() and not iskeyword(text)
 
 
-def printable(text: str) -> str:
-    """Return a text on one line, for comments and docstrings."""
-    return re.sub(r"\s+", " ", "".join(one if one.isprintable() else " " for one in text))
+def shortened(text: str, most: int | None = None) -> str:
+    """Return a text on one line, for comments and docstrings, with at most this many characters."""
+    plain = re.sub(r"\s+", " ", "".join(one if one.isprintable() else " " for one in text))
+    return plain if most is None or len(plain) <= most else f"{plain[: most - 1]}…"
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:
