@@ -74,10 +74,6 @@ class Result:
     processes: int
     """Number of processes that sent any of the traces."""
 
-    def accepted_until(self, seconds: float) -> int:
-        """Return how many traces were accepted within this many seconds of the first."""
-        return sum(at < seconds for at in self.accepted_at)
-
 
 def run_fleet(way: Way, budget: Budget, plan: Plan, folder: Path) -> Result:
     """Run the plan until all traces have arrived or the time is up."""
