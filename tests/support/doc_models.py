@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,45 +10,8 @@ from typing import Any, Final
 from like_openai import CLIENTS
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.demo.scripts import parcel_script
-from provider_server import ProviderServer, Received, json_reply
-from provider_server import Reply as HttpReply
 
 ANSWER: Final = "It arrives on Tuesday."
-_OPENAI: Final = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ANSWER}}],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
-}
-_COHERE: Final = {
-    "id": "1",
-    "finish_reason": "COMPLETE",
-    "message": {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]},
-    "usage": {"tokens": {"input_tokens": 5, "output_tokens": 5}},
-}
-_OLLAMA: Final = {
-    "model": "m",
-    "created_at": "2026-01-01T00:00:00Z",
-    "message": {"role": "assistant", "content": ANSWER},
-    "done": True,
-    "done_reason": "stop",
-    "prompt_eval_count": 5,
-    "eval_count": 5,
-}
-_CONVERSE: Final = {
-    "output": {"message": {"role": "assistant", "content": [{"text": ANSWER}]}},
-    "stopReason": "end_turn",
-    "usage": {"inputTokens": 5, "outputTokens": 5, "totalTokens": 10},
-    "metrics": {"latencyMs": 1},
-}
-_BY_ENDING: Final[dict[str, Any]] = {
-    "/chat/completions": _OPENAI,
-    "/v2/chat": _COHERE,
-    "/api/chat": _OLLAMA,
-    "/converse": _CONVERSE,
-}
 
 
 def _answer_any(_: Any) -> Reply:
@@ -60,36 +22,22 @@ def _answer_any(_: Any) -> Reply:
 def models(script: Script = _answer_any) -> Generator[dict[str, str]]:
     """Yield environment variables with which the client of every provider finds the model.
 
-    The OpenAI, Anthropic and Google variables lead to an endpoint that answers with the result of `script`.
+    They lead to an endpoint that answers with the result of `script`.
     """
-    with ScriptedEndpoint(script) as scripted, ProviderServer() as others:
-        others.script = _answer
+    with ScriptedEndpoint(script) as scripted:
         keys = ("OPENAI", "ANTHROPIC", "GEMINI", "MISTRAL", "CO")
+        variables = ("ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "MISTRAL_SERVER_URL", "CO_API_URL", "OLLAMA_HOST")
         yield {
-            **{f"{name.upper()}_BASE_URL": others.url for name in CLIENTS},
+            **{f"{name.upper()}_BASE_URL": scripted.base_url for name in CLIENTS},
             **{f"{name.upper()}_API_KEY": "scripted" for name in (*CLIENTS, *keys)},
-            "OPENAI_BASE_URL": scripted.base_url,
-            "OPENAI_API_BASE": scripted.base_url,
-            "ANTHROPIC_BASE_URL": scripted.url,
-            "GOOGLE_GEMINI_BASE_URL": scripted.url,
-            "MISTRAL_SERVER_URL": others.url,
-            "CO_API_URL": others.url,
-            "OLLAMA_HOST": others.url,
-            "AWS_ENDPOINT_URL": others.url,
+            **dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), scripted.base_url),
+            **dict.fromkeys((*variables, "AWS_ENDPOINT_URL"), scripted.url),
             "AWS_ACCESS_KEY_ID": "scripted",
             "AWS_SECRET_ACCESS_KEY": "scripted",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # otherwise the import of litellm sends a request
         }
-
-
-def _answer(request: Received) -> HttpReply:
-    path = request.path.partition("?")[0]
-    for ending, content in _BY_ENDING.items():
-        if path.endswith(ending):
-            return json_reply(content)
-    return json_reply({"error": f"nobody answers {json.dumps(path)}"}, status=404)
 
 
 # -- the programs on the pages of agent frameworks: a tool tracks the parcel, then the model answers -----------------
