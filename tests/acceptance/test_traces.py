@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -20,31 +21,44 @@ from strict_pandaprobe import StrictPandaProbe
 MINUTE = 60.0
 
 
-def spans_of(server: Server, trace_id: str) -> dict[str, dict[str, object]]:
-    """Return the ids of a trace's spans on the server."""
-    return server.traces[trace_id].spans
+def services(persist_lag_s: float = 0.2) -> tuple[World, Server, SimulatedApp, SimulatedApp]:
+    """Return a clock, a server and two services."""
+    world = World()
+    server = Server(world, persist_lag_s=persist_lag_s)
+    front, back = (SimulatedApp(Process(world, server, name=name)) for name in ("front", "back"))
+    return world, server, front, back
+
+
+def has(server: Server, trace: str | Span, *spans: Span) -> bool:
+    """Return whether the server has this trace with exactly these spans; a root is one of them."""
+    (key, all_spans) = (trace, spans) if isinstance(trace, str) else (trace_id_of(trace), (trace, *spans))
+    return server.traces[key].spans.keys() == {stored_id(span) for span in all_spans}
+
+
+def one(app: SimulatedApp, name: str, *given: Span | dict[str, str]) -> Span:
+    """Make a span that ends at once."""
+    span = app.start(name, *given)  # type: ignore[arg-type]
+    app.end(span)
+    return span
 
 
 def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
     """Late children join their trace without a second POST, even minutes after the root."""
-    world = World()
-    server = Server(world)
-    app = SimulatedApp(Process(world, server))
-    root = app.start("agent")
-    soon, late, never = (app.start(name, root) for name in ("soon", "late", "never"))
-    app.end(root)
+    world, server, front, _ = services()
+    root = front.start("agent")
+    soon, late, never = (front.start(name, root) for name in ("soon", "late", "never"))
+    front.end(root)
     world.run(3)
-    app.end(soon)
+    front.end(soon)
     world.run(2 * MINUTE - 3)
-    assert set(spans_of(server, trace_id_of(root))) == {stored_id(root), stored_id(soon)}
+    assert has(server, root, soon)
 
-    app.end(late)
-    after = app.start("after", root)
-    app.end(after)
+    front.end(late)
+    after = one(front, "after", root)
     world.run(2 * MINUTE)
-    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, soon, late, after)}
+    assert has(server, root, soon, late, after)
     assert len(server.posts()) == 1
-    assert app.process.is_balanced
+    assert front.process.is_balanced
     listed = server.traces[trace_id_of(root)].fields["metadata"]["pandaprobe_otel.unfinished"]
     assert sorted(listed) == ["late", "never"]
     assert never.is_recording()
@@ -52,42 +66,35 @@ def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
 
 def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
     """A trace of 5000 spans below one open root is RUNNING until its end, is posted once, and takes constant memory."""
-    world = World()
-    server = Server(world)
-    app = SimulatedApp(Process(world, server))
-    root = app.start("agent")
-    spans: list[Span] = [root]
+    world, server, front, _ = services()
+    root = front.start("agent")
+    spans: list[Span] = []
     most_bytes = 0
-    for _ in range(5_000):
-        span = app.start("step", root)
+    for number in range(5_000):
+        spans.append(front.start("step", root))
         world.run(1.44)
-        app.end(span)
-        spans.append(span)
-        most_bytes = max(most_bytes, app.process.outbox.bytes)
-        if len(spans) == 1_000:
+        front.end(spans[-1])
+        most_bytes = max(most_bytes, front.process.outbox.bytes)
+        if number == 1_000:
             assert server.traces[trace_id_of(root)].fields["status"] == "RUNNING"
-    app.end(root)
+    front.end(root)
     world.run(MINUTE)
 
-    trace = server.traces[trace_id_of(root)]
     assert len(server.posts()) == 1
-    assert trace.fields["status"] == "COMPLETED"
-    assert set(trace.spans) == {stored_id(span) for span in spans}
-    assert app.most_held <= 500
+    assert server.traces[trace_id_of(root)].fields["status"] == "COMPLETED"
+    assert has(server, root, *spans)
+    assert front.most_held <= 500
     assert most_bytes <= 1 << 20
-    assert app.process.is_balanced
+    assert front.process.is_balanced
 
 
 def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
     """Two services append to the trace of a root that ends after them, and the root's process posts the trace once."""
-    world = World()
-    server = Server(world)
-    front, middle, back = (SimulatedApp(Process(world, server, name=name)) for name in ("front", "middle", "back"))
+    world, server, front, back = services()
+    middle = SimulatedApp(Process(world, server, name="middle"))
     root = front.start("request")
-    assert root.context is not None
-    call = middle.start_below("call", root.context)
-    assert call.context is not None
-    query = back.start_below("query", call.context)
+    call = middle.start_below("call", root)
+    query = back.start_below("query", call)
     for app, span in ((back, query), (middle, call)):
         world.run(1)
         app.end(span)
@@ -97,121 +104,93 @@ def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
     world.run(2 * MINUTE)
 
     trace = server.traces[trace_id_of(root)]
-    assert trace.created_by == ["front"]
-    assert trace.fields["name"] == "request"
-    assert set(trace.spans) == {stored_id(span) for span in (root, call, query)}
+    assert (trace.created_by, trace.fields["name"]) == (["front"], "request")
+    assert has(server, root, call, query)
     assert len(server.posts()) == len(server.traces) == 1
 
 
 def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
     """After four to six minutes, spans without a root become one trace for each project, with a derived id."""
-    world = World()
-    server = Server(world)
-    orphans = [
-        SimulatedApp(Process(world, server, name="middle")),
-        SimulatedApp(Process(world, server, name="back")),
-        SimulatedApp(Process(world, server, name="foreign", project="other")),
-    ]
-    stranger = SimulatedApp(Process(world, server, name="never reports")).start("request")
-    assert stranger.context is not None
-    spans = [app.start_below(app.process.name, stranger.context) for app in orphans]
-    for app, span in zip(orphans, spans, strict=True):
+    world, server, front, back = services()
+    middle, foreign = (SimulatedApp(Process(world, server, name=name, project=name)) for name in ("shop", "other"))
+    stranger = front.start("request")
+    spans = [app.start_below("call", stranger) for app in (middle, back, foreign)]
+    for app, span in zip((middle, back, foreign), spans, strict=True):
         app.end(span)
     world.run(10 * MINUTE)
 
     original = trace_id_of(stranger)
     assert original not in server.traces
-    shop, other = adopted_id(original, "shop"), adopted_id(original, "other")
-    assert set(spans_of(server, shop)) == {stored_id(span) for span in spans[:2]}
-    assert set(spans_of(server, other)) == {stored_id(spans[2])}
-    posted = [post.at for post in server.posts(status=202)]
-    assert all(240 <= at <= 360 for at in posted)
+    shop = adopted_id(original, "shop")
+    assert has(server, shop, *spans[:2])
+    assert has(server, adopted_id(original, "other"), spans[2])
+    assert all(240 <= post.at <= 360 for post in server.posts(status=202))
 
-    late = orphans[0].start_below("late", stranger.context)
-    orphans[0].end(late)
+    late = middle.start_below("late", stranger)
+    middle.end(late)
     world.run(MINUTE)
-    assert stored_id(late) in spans_of(server, shop)
+    assert has(server, shop, *spans[:2], late)
 
 
 def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
     """A root that comes after its spans were adopted keeps its own trace, since the adopted trace has another id."""
-    world = World()
-    server = Server(world)
-    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
+    world, server, front, back = services()
     root = front.start("request", attributes={**CHAT, "user.id": "u1"})
-    assert root.context is not None
-    query = back.start_below("query", root.context)
-    back.end(query)
+    back.end(back.start_below("query", root))
     world.run(400)
     assert server.traces.keys() >= {adopted_id(trace_id_of(root), "shop")}
     front.end(root)
     world.run(MINUTE)
 
     trace = server.traces[trace_id_of(root)]
-    assert trace.created_by == ["front"]
-    assert trace.fields["name"] == "request"
-    assert set(trace.spans) == {stored_id(root)}
+    assert (trace.created_by, trace.fields["name"]) == (["front"], "request")
+    assert has(server, root)
 
 
 def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption() -> None:
     """Late spans of another service's trace are sent to the adopted trace, and never create the original one."""
-    world = World()
-    server = Server(world)
-    app = SimulatedApp(Process(world, server, name="back"))
-    stranger = SimulatedApp(Process(world, server, name="never reports")).start("request")
-    assert stranger.context is not None
-    call = app.start_below("call", stranger.context)
-    app.end(call)
+    world, server, front, back = services()
+    stranger = front.start("request")
+    call = back.start_below("call", stranger)
+    back.end(call)
     world.run(MINUTE)
-    early = app.start("early", call)
-    app.end(early)
+    early = one(back, "early", call)
     world.run(10 * MINUTE)
-    late = app.start("late", call)
-    app.end(late)
+    late = one(back, "late", call)
     world.run(MINUTE)
 
-    original = trace_id_of(stranger)
-    derived = adopted_id(original, "shop")
+    derived = adopted_id(trace_id_of(stranger), "shop")
     assert server.traces.keys() == {derived}
-    assert set(spans_of(server, derived)) == {stored_id(span) for span in (call, early, late)}
+    assert has(server, derived, call, early, late)
     assert len(server.posts()) == 1
-    assert app.process.ledger.read().dropped == {}
+    assert back.process.ledger.read().dropped == {}
 
 
 def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
     """A background task below a finished handler is appended to the trace that the root's process posted."""
-    world = World()
-    server = Server(world)
-    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
+    world, server, front, back = services()
     root = front.start("request", attributes={**CHAT, "user.id": "u1"})
-    assert root.context is not None
-    call = back.start_below("call", root.context)
+    call = back.start_below("call", root)
     back.end(call)
     world.run(MINUTE)
-    before = back.start("before", call, HTTP)
-    back.end(before)
+    before = one(back, "before", call, dict(HTTP))
     world.run(10)
     front.end(root)
     world.run(2 * MINUTE)
-    after = back.start("after", call)
-    back.end(after)
+    after = one(back, "after", call)
     world.run(MINUTE)
 
     trace = server.traces[trace_id_of(root)]
-    assert trace.created_by == ["front"]
-    assert (trace.fields["name"], trace.fields["user_id"]) == ("request", "u1")
-    assert set(trace.spans) == {stored_id(span) for span in (root, call, before, after)}
+    assert (trace.created_by, trace.fields["name"], trace.fields["user_id"]) == (["front"], "request", "u1")
+    assert has(server, root, call, before, after)
     assert len(server.posts()) == len(server.traces) == 1
 
 
 def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> None:
     """A call of ten minutes below another service's root is appended twice a minute, not with each span."""
-    world = World()
-    server = Server(world)
-    front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
+    world, server, front, back = services()
     root = front.start("request")
-    assert root.context is not None
-    call = back.start_below("call", root.context)
+    call = back.start_below("call", root)
     front.end(root)
     steps: list[Span] = []
     for _ in range(600):
@@ -221,41 +200,38 @@ def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> No
     back.end(call)
     world.run(MINUTE)
 
-    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, call, *steps)}
+    assert has(server, root, call, *steps)
     assert len([each for each in server.seen if each.method == "POST" and each.path != "/traces"]) <= 15
 
 
-def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> None:
+@pytest.mark.parametrize("head_start_s", [20.0, 0.01], ids=["waits", "is being sent"])
+def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it(head_start_s: float) -> None:
     """If a service calls itself, its root is posted at once, although a span of the same trace waits for the root."""
-    for head_start_s in (20.0, 0.01):  # the span waits for its next try, or is being sent
-        world = World()
-        server = Server(world)
-        process = Process(world, server)
-        process.put(trace_request(1, step="append", is_remote=True, batch=1))
-        world.run(head_start_s)
-        process.put(trace_request(1))
-        world.run(3)
+    world, server, *_ = services()
+    process = Process(world, server)
+    process.put(trace_request(1, step="append", is_remote=True, batch=1))
+    world.run(head_start_s)
+    process.put(trace_request(1))
+    world.run(3)
 
-        assert len(server.posts()) == 1
-        assert len(server.traces[trace_request(1).trace_id].spans) == 2
-        assert process.is_balanced
+    assert len(server.posts()) == 1
+    assert len(server.traces[trace_request(1).trace_id].spans) == 2
+    assert process.is_balanced
 
 
 def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:
     """Appends to a trace of 1200 spans wait until it is stored after 90 s; all spans arrive for one token."""
-    world = World()
-    server = Server(world, persist_lag_s=90)
-    app = SimulatedApp(Process(world, server))
-    root = app.start("agent")
-    spans = [app.start("step", root) for _ in range(1_200)]
+    world, server, front, _ = services(persist_lag_s=90)
+    root = front.start("agent")
+    spans = [front.start("step", root) for _ in range(1_200)]
     for span in (*spans, root):
-        app.end(span)
+        front.end(span)
     world.run(4 * MINUTE)
 
     assert len(server.posts()) == 1
-    assert set(spans_of(server, trace_id_of(root))) == {stored_id(span) for span in (root, *spans)}
+    assert has(server, root, *spans)
     assert len([each for each in server.seen if each.status == 404]) <= 20
-    assert app.process.ledger.read().dropped == {}
+    assert front.process.ledger.read().dropped == {}
 
 
 class SameSpanIds(IdGenerator):

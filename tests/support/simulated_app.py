@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 from opentelemetry.sdk.trace import Span
-from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler, Timing, TraceSegment
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
@@ -51,9 +50,10 @@ class SimulatedApp:
         """Start a span."""
         return self._started(self._maker.start(name, parent, attributes))
 
-    def start_below(self, name: str, caller: SpanContext) -> Span:
+    def start_below(self, name: str, caller: Span) -> Span:
         """Start a span whose parent is in another process."""
-        return self._started(self._maker.start_remote(name, caller.trace_id, caller.span_id))
+        assert caller.context is not None
+        return self._started(self._maker.start_remote(name, caller.context.trace_id, caller.context.span_id))
 
     def end(self, span: Span) -> None:
         """End a span."""
