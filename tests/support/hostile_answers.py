@@ -9,27 +9,14 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome
 
-_NUMBERS = st.one_of(
-    st.sampled_from(["0", "-0", "0.0", "-1", "1", "7", "1e9", "1e400", "inf", "-inf", "nan", "٣", "1_0", "", " "]),
-    st.sampled_from(["1" * 400, "9" * 5000, "0" * 5000, "0x10", "1e-300"]),
-    st.integers().map(str),
-    st.floats().map(str),
+_NUMBERS = (
+    st.sampled_from(["inf", "-inf", "nan", "1_0", "", " ", "0x10", "9" * 5000, "0" * 5000])
+    | st.from_regex(r"-?\d{1,400}(\.\d{1,9})?(e-?\d{1,3})?", fullmatch=True)
+    | st.floats().map(str)
 )
-_ZONES = st.one_of(
-    st.sampled_from(["GMT", "", "EST", "-0000", "+2400", "-9999", "+99999999999999999999", "Z", "+٣"]),
-    st.integers(-(10**9), 10**9).map("{:+d}".format),
-)
-_YEARS = st.one_of(st.integers(2020, 2030), st.integers(-(10**20), 10**20), st.sampled_from([0, 1, 99, 9999, 10000]))
-_DATES = st.builds(
-    "{}, {} {} {} {}:{}:{} {}".format,
-    st.sampled_from(["Mon", "Fri", "x"]),
-    st.integers(-1, 40),
-    st.sampled_from(["Jan", "Nov", "x"]),
-    _YEARS,
-    st.integers(-1, 25),
-    st.integers(0, 61),
-    st.one_of(st.integers(0, 61), st.integers(0, 10**12)),
-    _ZONES,
+_DATES = st.from_regex(
+    r"(Mon|Fri|x), -?\d{1,2} (Jan|Nov|x) -?(20\d\d|\d{1,20}) -?\d\d:\d\d:\d{1,12} (GMT|EST|Z|[+-]\d{1,20})?",
+    fullmatch=True,
 )
 _VALUES = st.one_of(_NUMBERS, _DATES, st.text(max_size=30))
 _NAMES = ("retry-after", "date", "ratelimit", "ratelimit-reset", "x-ratelimit-reset", "location", "content-type")
