@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,28 +18,9 @@ from waiting import wait_until
 
 DAYS: Final = 2
 PER_DAY: Final = 6
-PICTURE: Final = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-"""A picture of one pixel."""
 RICH: Final = str(UUID(int=0xC0))
 RUNNING: Final = str(UUID(int=0xB0))
 _UNKNOWN: Final = str(UUID(int=0xDEAD))
-_SOUND: Final = base64.b64encode(b"ID3\x03" + bytes(60)).decode()
-_MARKDOWN: Final = """# Plan
-
-1. **Look** the order up, see [the manual](https://example.test/manual)
-2. ~~Guess~~ and `refund`
-
-> as the customer said
-
-| order | total |
-|---|---:|
-| 7502 | 89.90 |
-
-```python
-def refund(order: int, amount: float = 89.9) -> bool:  # in full
-    return order > 0 and bool("yes")
-```
-"""
 
 
 @contextmanager
@@ -173,63 +153,9 @@ def _rich_trace() -> dict[str, Any]:
     """Return a trace with every kind of content that pages can show."""
     begun = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
 
-    def at(seconds: float) -> str:
-        return (begun + dt.timedelta(seconds=seconds)).isoformat()
+    def timed(fields: dict[str, Any]) -> dict[str, Any]:
+        moments = {key: begun + dt.timedelta(seconds=fields[key]) for key in ("started_at", "ended_at")}
+        return {**fields, **{key: moment.isoformat() for key, moment in moments.items()}}
 
-    def span(number: int, name: str, kind: str, start: float, end: float, **more: Any) -> dict[str, Any]:
-        parent = None if number == 1 else str(UUID(int=0xC1))
-        return {
-            "span_id": str(UUID(int=0xC0 + number)),
-            "parent_span_id": parent,
-            "name": name,
-            "kind": kind,
-            "started_at": at(start),
-            "ended_at": at(end),
-            **more,
-        }
-
-    call = {"id": "c1", "function": {"name": "look_up_order", "arguments": '{"number": 7502}'}}
-    said: list[dict[str, Any]] = [
-        {"role": "system", "content": _MARKDOWN},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": PICTURE}},
-                {"type": "image_url", "image_url": {"url": "https://example.test/elsewhere.png"}},
-                {"type": "input_audio", "input_audio": {"data": _SOUND, "format": "mp3"}},
-                {"type": "image", "image": {"mime_type": "image/jpeg", "bytes": 1024, "sha256": "ab" * 32}},
-                {"type": "something", "else": {"a": [1, None, True, "x\ny"]}},
-            ],
-        },
-        {"role": "assistant", "tool_calls": [call], "reasoning_content": "It may be **broken**."},
-        {"role": "tool", "tool_call_id": "c1", "content": "{'order': 7502, 'lost': False}"},
-    ]
-    found = [
-        {"page_content": "Refunds take 5 days.", "score": 0.8333, "metadata": {"title": "Refunds", "url": "kb/1"}},
-        {"content": "Orders", "id": "d-2"},
-    ]
-    answer = {"messages": [{"role": "assistant", "content": _MARKDOWN}]}
-    more = {"model": "gpt-5", "token_usage": {"prompt_tokens": 900, "completion_tokens": 40}, "cost": {"total": 0.01}}
-    tools = [{"name": "look_up_order", "description": "Find an order."}, {"name": "wave", "description": "Wave."}]
-    return {
-        "trace_id": RICH,
-        "name": "every kind of content",
-        "status": "ERROR",
-        "started_at": at(0),
-        "ended_at": at(9),
-        "input": _MARKDOWN,
-        "output": answer,
-        "tags": ["a", "b", "c", "d"],
-        "metadata": {"deep": {"er": [{"and": "deeper"}]}, "outcome": "timed_out"},
-        "spans": [
-            span(1, "planner", "AGENT", 0, 9, input="Look.", output={"done": True}),
-            span(2, "chat", "LLM", 1, 3, input={"messages": said}, output=answer, metadata={"tools": tools}, **more),
-            span(3, "search", "RETRIEVER", 3, 4, input="refund", output=found),
-            span(4, "lost", "TOOL", 4, 5, status="ERROR", error="ValueError: no\n  more", input={"a": 1})
-            | {"parent_span_id": _UNKNOWN},
-            span(5, "embed", "EMBEDDING", 5, 6, model="text-embedding-3-small", input=["a"], output=[[0.1, 0.2]]),
-            span(6, "step", "CHAIN", 6, 7),
-            span(7, "whatever", "OTHER", 7, 8),
-        ],
-    }
+    trace = timed(shop.SHOP["every kind of content"])
+    return {**trace, "spans": [timed(span) for span in trace["spans"]]}

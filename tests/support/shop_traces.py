@@ -1,6 +1,7 @@
 """Plausible traces of a web shop's support agent, in the form of `POST /traces`; they are the same on every run.
 
-Ids and times derive from the number of a trace, so that pages with these traces can be compared and pictured.
+Ids and times derive from the number of a trace, so that pages with these traces can be compared and pictured. The
+conversations are in `shop.yaml`.
 """
 
 from __future__ import annotations
@@ -9,104 +10,20 @@ import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import yaml
 
 from pandaprobe_otel.local import LocalServer
 
 PROJECT: Final = "support desk"
 SOME_TIME: Final = dt.datetime(2026, 11, 20, 9, tzinfo=dt.UTC)
 MODEL: Final = "gpt-5-mini"
-TOOLS: Final = (
-    ("look_up_order", "Find an order by its number."),
-    ("search_help_center", "Search articles for customers."),
-    ("create_return_label", "Make a prepaid return label."),
-    ("refund_order", "Refund an order in full or in part."),
-    ("hand_over_to_human", "Put the conversation into a colleague's queue."),
-)
-SYSTEM: Final = (
-    "You help customers of Bamboo & Co. Look things up before you answer, never promise a date that no tool gave you, "
-    "and keep answers below five sentences."
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """A customer's conversation, turn by turn: question, tools with arguments and results, answer."""
-
-    user: str
-    turns: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any], Any]], str]]
-
-
-_FOUND = {"order": 7431, "status": "in transit", "carrier": "DHL", "expected": "2026-11-26"}
-CONVERSATIONS: Final = (
-    Conversation(
-        user="mira.hofmann",
-        turns=(
-            (
-                "Where is my order 7431? It was meant to be a birthday present.",
-                (("look_up_order", {"number": 7431}, _FOUND),),
-                (
-                    "Order 7431 is in transit with DHL and expected on 26 November. I can write to you when it "
-                    "is at the door, if you like."
-                ),
-            ),
-            (
-                "That is too late. Can I send it back when it comes?",
-                (
-                    (
-                        "search_help_center",
-                        {"query": "return period", "limit": 3},
-                        [{"title": "Returns within 30 days", "score": 0.91}, {"title": "Damaged goods", "score": 0.48}],
-                    ),
-                    ("create_return_label", {"order": 7431}, {"label": "RET-7431-DE", "valid_until": "2026-12-26"}),
-                ),
-                (
-                    "Yes, within 30 days of delivery. I have made a prepaid label for you: **RET-7431-DE**, valid "
-                    "until 26 December."
-                ),
-            ),
-            ("Great, thank you!", (), "You are welcome, and a happy birthday to whoever it was for."),
-        ),
-    ),
-    Conversation(
-        user="jonas.weber",
-        turns=(
-            (
-                "My blender arrived broken, I want my money back.",
-                (
-                    ("look_up_order", {"number": 7502}, {"order": 7502, "status": "delivered", "total": 89.9}),
-                    ("refund_order", {"order": 7502, "amount": 89.9}, RuntimeError("payment service timed out: 8.0 s")),
-                    ("hand_over_to_human", {"reason": "refund failed"}, {"queue": "payments", "position": 3}),
-                ),
-                (
-                    "I am sorry about that. The refund could not be booked just now, so a colleague from payments "
-                    "takes over; you are number 3 in the queue."
-                ),
-            ),
-            (
-                "How long will that take?",
-                (("search_help_center", {"query": "refund duration"}, [{"title": "Refunds", "score": 0.88}]),),
-                "Refunds usually arrive within five working days after they were booked.",
-            ),
-        ),
-    ),
-    Conversation(
-        user="aiko.tanaka",
-        turns=(
-            (
-                "Do you ship to Japan, and what does it cost for 2 kg?",
-                (
-                    ("search_help_center", {"query": "shipping Japan"}, [{"title": "International", "score": 0.95}]),
-                    ("search_help_center", {"query": "shipping cost 2 kg"}, [{"title": "Rates", "score": 0.83}]),
-                ),
-                "Yes. Up to 2 kg to Japan costs 24.90 EUR and takes six to nine days; duties are paid on delivery.",
-            ),
-        ),
-    ),
-)
+SHOP: Final[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("shop.yaml").read_text(encoding="utf-8"))
+CONVERSATIONS: Final[list[dict[str, Any]]] = SHOP["conversations"]
 
 
 @dataclass(slots=True)
@@ -122,22 +39,60 @@ class _Writer:
     def time(self, seconds: float) -> str:
         return (self.started + dt.timedelta(seconds=seconds)).isoformat()
 
-    def open(self, name: str, kind: str, parent: str | None, **fields: Any) -> dict[str, Any]:
+    def span(self, name: str, kind: str, seconds: float, *, below: int = 1, **fields: Any) -> dict[str, Any]:
+        """Add a span that begins now and takes so long, below the one at this position."""
+        ids = [str(UUID(int=(self.number << 16) + position)) for position in (len(self.spans) + 1, below)]
         span = {
-            "span_id": str(UUID(int=(self.number << 16) + len(self.spans) + 1)),
-            "parent_span_id": parent,
+            "span_id": ids[0],
+            "parent_span_id": ids[1] if self.spans else None,
             "name": name,
             "kind": kind,
             "status": "OK",
             "started_at": self.time(self.at),
+            "ended_at": self.time(self.at + seconds),
             **fields,
         }
         self.spans.append(span)
         return span
 
-    def close(self, span: dict[str, Any], after: float) -> None:
-        self.at += after
-        span["ended_at"] = self.time(self.at)
+    def call_model(self, history: list[dict[str, Any]], reply: dict[str, Any]) -> None:
+        """Add a model call, and its answer to the history."""
+        prompt, completion = 420 + 60 * len(history), 18 + len(str(reply)) // 4
+        seconds = self.chance.uniform(0.8, 1.9)
+        self.span(
+            f"chat {MODEL}",
+            "LLM",
+            seconds,
+            model=MODEL,
+            input={"messages": list(history)},
+            output={"messages": [reply]},
+            token_usage={"prompt_tokens": prompt, "completion_tokens": completion, "cache_read_tokens": prompt // 2},
+            cost={"input": prompt * 2.5e-7, "output": completion * 2e-6, "total": prompt * 2.5e-7 + completion * 2e-6},
+            model_parameters={"temperature": 0.2, "max_tokens": 400},
+            metadata={"provider": "openai", "tools": SHOP["tools"], "finish_reason": "stop"},
+            completion_start_time=self.time(self.at + self.chance.uniform(0.25, 0.5)),
+        )
+        history.append(reply)
+        self.at += seconds
+
+    def run_tools(self, history: list[dict[str, Any]], uses: Sequence[Mapping[str, Any]]) -> None:
+        """Let a model call tools, and add their spans, which overlap."""
+        calls = [
+            {"id": f"call_{at}", "type": "function", "function": {key: use[key] for key in ("name", "arguments")}}
+            for at, use in enumerate(uses)
+        ]
+        self.call_model(history, {"role": "assistant", "content": None, "tool_calls": calls})
+        longest = 0.0
+        for call, use in zip(calls, uses, strict=True):
+            result = {key: use[key] for key in ("output", "error") if key in use}
+            seconds = 2.4 if "error" in use else self.chance.uniform(0.1, 0.6)
+            status = "ERROR" if "error" in use else "OK"
+            self.span(use["name"], "TOOL", seconds, input=use["arguments"], **{**result, "status": status})
+            (content,) = map(str, result.values())
+            history.append({"role": "tool", "name": use["name"], "tool_call_id": call["id"], "content": content})
+            longest = max(longest, self.at + seconds)
+            self.at += 0.01
+        self.at = longest
 
 
 def trace_id(number: int) -> str:
@@ -155,36 +110,43 @@ def shop_trace(
 ) -> dict[str, Any]:
     """Return one turn of a conversation as the body of `POST /traces`; the agent first searches for similar chats."""
     talk = CONVERSATIONS[conversation % len(CONVERSATIONS)]
-    question, uses, answer = talk.turns[turn]
+    *before, now = talk["turns"][: turn + 1]
+    question, answer = (
+        {"role": role, "content": now[key]} for role, key in (("user", "question"), ("assistant", "answer"))
+    )
+    history: list[dict[str, Any]] = [{"role": "system", "content": SHOP["system"]}]
+    for earlier in before:
+        history += [
+            {"role": "user", "content": earlier["question"]},
+            {"role": "assistant", "content": earlier["answer"]},
+        ]
+    history.append(question)
+    sides = {"input": {"messages": [question]}, "output": {"messages": [answer]}}
     writer = _Writer(number, started, random.Random(number))
-    root = writer.open("support agent", "AGENT", None, input=_messages("user", question), metadata={"version": "2.3"})
-    history = [{"role": "system", "content": SYSTEM}]
-    for earlier, _, reply in talk.turns[:turn]:
-        history += [{"role": "user", "content": earlier}, {"role": "assistant", "content": reply}]
-    history.append({"role": "user", "content": question})
-    _retrieve(writer, root["span_id"], question)
-    if uses:
-        _call_model(writer, root["span_id"], history, None, [(name, arguments) for name, arguments, _ in uses])
-        failed = _run_tools(writer, root["span_id"], history, uses)
-    else:
-        failed = False
-    _call_model(writer, root["span_id"], history, answer, ())
-    root["output"] = _messages("assistant", answer)
-    writer.close(root, 0.004)
+    root = writer.span("support agent", "AGENT", 0, metadata={"version": "2.3"}, **sides)
+    found = [{"chat": 5120, "score": 0.71}, {"chat": 4977, "score": 0.69}]
+    writer.span("recall similar chats", "RETRIEVER", 0.08, input=now["question"], output=found)
+    usage = {"prompt_tokens": len(now["question"]) // 4, "completion_tokens": 0}
+    model = "text-embedding-3-small"
+    writer.span(f"embed {model}", "EMBEDDING", 0.06, below=2, model=model, token_usage=usage)
+    writer.at = 0.08
+    if now["tools"]:
+        writer.run_tools(history, now["tools"])
+    writer.call_model(history, answer)
+    root["ended_at"] = writer.time(writer.at + 0.004)
     return {
         "trace_id": trace_id(number),
         "name": "support agent",
         "started_at": writer.time(0),
         "ended_at": root["ended_at"],
-        "status": "ERROR" if failed else "COMPLETED",
+        "status": "ERROR" if any("error" in span for span in writer.spans) else "COMPLETED",
         "session_id": session,
-        "user_id": talk.user,
+        "user_id": talk["user"],
         "tags": ["web", "german"] if conversation == 0 else ["web"],
         "environment": "production",
         "release": "2.3.1",
         "metadata": {"channel": "web chat", "experiment": {"prompt": "short-answers", "arm": "B"}},
-        "input": _messages("user", question),
-        "output": _messages("assistant", answer),
+        **sides,
         "spans": writer.spans,
         **fields,
     }
@@ -207,7 +169,7 @@ def fill(
         for day in range(days, -1, -1):
             release = releases[(days - day) * len(releases) // (days + 1)]
             for conversation in range(len(CONVERSATIONS)):
-                for turn in range(len(CONVERSATIONS[conversation].turns)):
+                for turn in range(len(CONVERSATIONS[conversation]["turns"])):
                     begun = end - dt.timedelta(days=day, minutes=62 - 20 * conversation - 4 * turn)
                     session = f"chat-{4100 + 3 * (days - day) + conversation}"
                     body = shop_trace(number, conversation, turn, begun, session, release=release)
@@ -241,74 +203,3 @@ def _backdate_scores(server: LocalServer) -> None:
             "UPDATE trace_scores SET created_at = ended, updated_at = ended FROM"
             " (SELECT trace_id AS id, ended_at AS ended FROM traces) AS done WHERE trace_scores.trace_id = done.id"
         )
-
-
-def _retrieve(writer: _Writer, parent: str, question: str) -> None:
-    span = writer.open("recall similar chats", "RETRIEVER", parent, input=question)
-    inner = writer.open("embed text-embedding-3-small", "EMBEDDING", span["span_id"], model="text-embedding-3-small")
-    inner["token_usage"] = {"prompt_tokens": len(question) // 4, "completion_tokens": 0}
-    writer.close(inner, writer.chance.uniform(0.03, 0.09))
-    span["output"] = [{"chat": 5120, "score": 0.71}, {"chat": 4977, "score": 0.69}]
-    writer.close(span, writer.chance.uniform(0.01, 0.03))
-
-
-def _call_model(
-    writer: _Writer,
-    parent: str,
-    history: list[dict[str, Any]],
-    answer: str | None,
-    calls: Sequence[tuple[str, Mapping[str, Any]]],
-) -> None:
-    asked = [
-        {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": dict(arguments)}}
-        for number, (name, arguments) in enumerate(calls)
-    ]
-    reply: dict[str, Any] = {"role": "assistant", "content": answer}
-    if asked:
-        reply["tool_calls"] = asked
-    prompt, completion = 420 + 60 * len(history), 18 + len(answer or "") // 4 + 24 * len(asked)
-    span = writer.open(
-        f"chat {MODEL}",
-        "LLM",
-        parent,
-        model=MODEL,
-        input={"messages": list(history)},
-        output={"messages": [reply]},
-        token_usage={"prompt_tokens": prompt, "completion_tokens": completion, "cache_read_tokens": prompt // 2},
-        cost={"input": prompt * 2.5e-7, "output": completion * 2e-6, "total": prompt * 2.5e-7 + completion * 2e-6},
-        model_parameters={"temperature": 0.2, "max_tokens": 400},
-        metadata={
-            "provider": "openai",
-            "tools": [{"name": name, "description": what} for name, what in TOOLS],
-            "finish_reason": "stop",
-        },
-        completion_start_time=writer.time(writer.at + writer.chance.uniform(0.25, 0.5)),
-    )
-    history.append(reply)
-    writer.close(span, writer.chance.uniform(0.8, 1.9))
-
-
-def _run_tools(
-    writer: _Writer, parent: str, history: list[dict[str, Any]], uses: Sequence[tuple[str, Mapping[str, Any], Any]]
-) -> bool:
-    failed = False
-    begun, longest = writer.at, 0.0
-    for number, (name, arguments, result) in enumerate(uses):
-        writer.at = begun + 0.01 * number
-        span = writer.open(name, "TOOL", parent, input=dict(arguments))
-        took = writer.chance.uniform(0.1, 0.6)
-        if isinstance(result, Exception):
-            failed, took = True, 2.4
-            span |= {"status": "ERROR", "error": f"{type(result).__name__}: {result}"}
-        else:
-            span["output"] = result
-        writer.close(span, took)
-        longest = max(longest, writer.at)
-        said = span.get("error") or span["output"]
-        history.append({"role": "tool", "name": name, "tool_call_id": f"call_{number}", "content": str(said)})
-    writer.at = longest
-    return failed
-
-
-def _messages(role: str, text: str) -> dict[str, Any]:
-    return {"messages": [{"role": role, "content": text}]}
