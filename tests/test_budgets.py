@@ -23,7 +23,7 @@ from subprocesses import environment, run_python
 QUESTION: list[Any] = [{"role": "user", "content": "Where is my order?"}]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def recorder() -> Iterator[SpanRecorder]:
     """Record the calls of OpenAI's client."""
     recorder = SpanRecorder()
@@ -40,9 +40,11 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
         yield endpoint
 
 
-def client_of(endpoint: ScriptedEndpoint) -> OpenAI:
-    """Return a client that tries each request once."""
-    return OpenAI(base_url=endpoint.base_url, api_key="sk-any", max_retries=0)
+@pytest.fixture
+def client(endpoint: ScriptedEndpoint) -> Iterator[OpenAI]:
+    """Yield a client that tries each request once."""
+    with OpenAI(base_url=endpoint.base_url, api_key="sk-any", max_retries=0) as client:
+        yield client
 
 
 def ask(client: OpenAI, **options: Any) -> Any:
@@ -56,35 +58,32 @@ def tokens_of(endpoint: ScriptedEndpoint) -> int:
     return usage.prompt_tokens + usage.completion_tokens
 
 
-@pytest.mark.usefixtures("recorder")
-def test_calls_are_refused_before_they_are_sent(endpoint: ScriptedEndpoint) -> None:
+def test_calls_are_refused_before_they_are_sent(client: OpenAI, endpoint: ScriptedEndpoint) -> None:
     """Three calls are sent; the fourth raises, names the bound, and reaches nobody."""
-    with client_of(endpoint) as client:
-        with budget(calls=3) as block:
-            for _ in range(3):
-                ask(client)
-            with pytest.raises(BudgetExceeded, match="the budget of 3 calls is used up") as caught:
-                ask(client)
-            assert (caught.value.bound, caught.value.limit, block.used.calls) == ("calls", 3, 3)
-        ask(client)  # nothing is refused without a budget
+    with budget(calls=3) as block:
+        for _ in range(3):
+            ask(client)
+        with pytest.raises(BudgetExceeded, match="the budget of 3 calls is used up") as caught:
+            ask(client)
+        assert (caught.value.bound, caught.value.limit, block.used.calls) == ("calls", 3, 3)
+    ask(client)  # nothing is refused without a budget
 
     assert len(endpoint.exchanges) == 4
 
 
 def test_tokens_settle_with_the_answer_and_the_refusal_is_on_the_trace(
-    endpoint: ScriptedEndpoint, recorder: SpanRecorder
+    client: OpenAI, endpoint: ScriptedEndpoint, recorder: SpanRecorder
 ) -> None:
     """The call that goes over is finished; the next one is refused, and its span says why and since which span."""
-    with client_of(endpoint) as client:
+    ask(client)
+    one = tokens_of(endpoint)
+    with budget(tokens=one + 1) as block:
         ask(client)
-        one = tokens_of(endpoint)
-        with budget(tokens=one + 1) as block:
+        ask(client, stream=True, stream_options={"include_usage": True}).close()
+        list(ask(client, stream=True, stream_options={"include_usage": True}))
+        with pytest.raises(BudgetExceeded):
             ask(client)
-            ask(client, stream=True, stream_options={"include_usage": True}).close()
-            list(ask(client, stream=True, stream_options={"include_usage": True}))
-            with pytest.raises(BudgetExceeded):
-                ask(client)
-        assert replace(block.used, seconds=0) == Used(tokens=2 * one, calls=3, unknown=1)
+    assert replace(block.used, seconds=0) == Used(tokens=2 * one, calls=3, unknown=1)
 
     refused = recorder.spans[-1]
     assert refused.name == "chat gpt-5-mini"
@@ -94,9 +93,8 @@ def test_tokens_settle_with_the_answer_and_the_refusal_is_on_the_trace(
     )
 
 
-@pytest.mark.usefixtures("recorder")
 @pytest.mark.parametrize("workers", [pytest.param(8, id="8"), pytest.param(16, id="16", marks=pytest.mark.outer)])
-def test_parallel_calls_never_exceed_the_bound(workers: int, endpoint: ScriptedEndpoint) -> None:
+def test_parallel_calls_never_exceed_the_bound(client: OpenAI, workers: int, endpoint: ScriptedEndpoint) -> None:
     """Threads reserve their calls: exactly as many are sent as allowed, and the others are refused."""
     allowed, made = 30 * workers, 60 * workers
     refused: list[BudgetExceeded] = []
@@ -109,7 +107,7 @@ def test_parallel_calls_never_exceed_the_bound(workers: int, endpoint: ScriptedE
             with lock:
                 refused.append(error)
 
-    with client_of(endpoint) as client, budget(calls=allowed), ThreadPoolExecutor(workers) as pool:
+    with budget(calls=allowed), ThreadPoolExecutor(workers) as pool:
         from pandaprobe_otel import context_executor
 
         list(context_executor(pool).map(call, range(made)))
@@ -117,7 +115,6 @@ def test_parallel_calls_never_exceed_the_bound(workers: int, endpoint: ScriptedE
     assert (len(endpoint.exchanges), len(refused)) == (allowed, made - allowed)
 
 
-@pytest.mark.usefixtures("recorder")
 def test_tasks_share_the_budget_of_their_block(endpoint: ScriptedEndpoint) -> None:
     """Tasks that start in the block count together, with an asynchronous client too."""
 
@@ -133,8 +130,7 @@ def test_tasks_share_the_budget_of_their_block(endpoint: ScriptedEndpoint) -> No
     assert len(endpoint.exchanges) == 2
 
 
-@pytest.mark.usefixtures("recorder")
-def test_budgets_inside_each_other_all_hold(endpoint: ScriptedEndpoint) -> None:
+def test_budgets_inside_each_other_all_hold(client: OpenAI, endpoint: ScriptedEndpoint) -> None:
     """A refused call counts in none of them, and a decorator begins a budget at each call."""
 
     @budget(calls=1)
@@ -142,7 +138,7 @@ def test_budgets_inside_each_other_all_hold(endpoint: ScriptedEndpoint) -> None:
         ask(client)
         ask(client)
 
-    with client_of(endpoint) as client, budget(calls=3) as outer:
+    with budget(calls=3) as outer:
         for _ in range(2):
             with pytest.raises(BudgetExceeded) as inner:
                 twice()
@@ -156,25 +152,25 @@ def test_budgets_inside_each_other_all_hold(endpoint: ScriptedEndpoint) -> None:
     assert len(endpoint.exchanges) == 3
 
 
-@pytest.mark.usefixtures("recorder")
-def test_a_session_has_one_budget_in_all_its_blocks(endpoint: ScriptedEndpoint) -> None:
+def test_a_session_has_one_budget_in_all_its_blocks(client: OpenAI) -> None:
     """Blocks with the id of a session count together; another session has its own."""
-    with client_of(endpoint) as client:
-        for session, sent in (("one", True), ("one", False), ("two", True)):
-            with budget(calls=1, session=session):
-                if sent:
+    for session, sent in (("one", True), ("one", False), ("two", True)):
+        with budget(calls=1, session=session):
+            if sent:
+                ask(client)
+            else:
+                with pytest.raises(BudgetExceeded):
                     ask(client)
-                else:
-                    with pytest.raises(BudgetExceeded):
-                        ask(client)
 
 
-def test_a_call_that_a_framework_records_counts_too(endpoint: ScriptedEndpoint, recorder: SpanRecorder) -> None:
+def test_a_call_that_a_framework_records_counts_too(
+    client: OpenAI, endpoint: ScriptedEndpoint, recorder: SpanRecorder
+) -> None:
     """The client's own span is left out for that of the framework, and its tokens count all the same."""
     adoption = adopt("some.framework", is_on=lambda: True)
     tracer = recorder.provider.get_tracer("some.framework")
     try:
-        with client_of(endpoint) as client, budget(calls=2) as block:
+        with budget(calls=2) as block:
             for _ in range(2):
                 with tracer.start_as_current_span("call", attributes={"gen_ai.operation.name": "chat"}):
                     ask(client)
@@ -190,19 +186,17 @@ def test_a_call_that_a_framework_records_counts_too(endpoint: ScriptedEndpoint, 
     assert [span.name for span in recorder.spans] == ["call"] * 3
 
 
-@pytest.mark.usefixtures("recorder")
-def test_a_sessions_block_is_held_by_the_budget_around_it(endpoint: ScriptedEndpoint) -> None:
+def test_a_sessions_block_is_held_by_the_budget_around_it(client: OpenAI) -> None:
     """The blocks around each use of a session hold, not those around its first one, and each has its own bounds."""
-    with client_of(endpoint) as client:
-        with budget(calls=2, session="held"):
+    with budget(calls=2, session="held"):
+        ask(client)
+    with budget(calls=1) as outer, budget(calls=9, session="held") as inner:
+        ask(client)
+        with pytest.raises(BudgetExceeded) as caught:
             ask(client)
-        with budget(calls=1) as outer, budget(calls=9, session="held") as inner:
-            ask(client)
-            with pytest.raises(BudgetExceeded) as caught:
-                ask(client)
-            assert (caught.value.limit, outer.used.calls, inner.used.calls) == (1, 1, 2)
-        with budget(calls=2, session="held"), pytest.raises(BudgetExceeded):
-            ask(client)
+        assert (caught.value.limit, outer.used.calls, inner.used.calls) == (1, 1, 2)
+    with budget(calls=2, session="held"), pytest.raises(BudgetExceeded):
+        ask(client)
 
 
 def test_a_refusal_survives_pickling() -> None:
@@ -219,20 +213,18 @@ def test_a_refusal_survives_pickling() -> None:
     )
 
 
-@pytest.mark.usefixtures("recorder")
-def test_dollars_and_seconds_hold_too(endpoint: ScriptedEndpoint) -> None:
+def test_dollars_and_seconds_hold_too(client: OpenAI) -> None:
     """The price list decides for dollars, and the clock for seconds."""
-    with client_of(endpoint) as client:
-        for bounds in ({"usd": 1e-9}, {"seconds": 0.05}):
-            with budget(**bounds) as block:  # type: ignore[arg-type]
+    for bounds in ({"usd": 1e-9}, {"seconds": 0.05}):
+        with budget(**bounds) as block:  # type: ignore[arg-type]
+            ask(client)
+            threading.Event().wait(0.06)
+            with pytest.raises(BudgetExceeded):
                 ask(client)
-                threading.Event().wait(0.06)
-                with pytest.raises(BudgetExceeded):
-                    ask(client)
-                assert block.used.unknown == 0
+            assert block.used.unknown == 0
 
 
-def test_a_budget_that_cannot_hold_says_so() -> None:
+def test_a_budget_that_cannot_hold_says_so(client: OpenAI) -> None:
     """Without an instrumented client, one warning says what to do."""
     program = """
     from pandaprobe_otel.budgets import budget
