@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import anthropic
 import httpx
@@ -16,9 +16,10 @@ from google import genai
 from google.genai import errors, types
 
 from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ScriptedEndpoint, ToolCall
+from pandaprobe_otel.protocols.known import PROTOCOLS
+from pandaprobe_otel.protocols.protocol import Protocol
 
 CALL = ToolCall(name="weather", arguments={"city": "Łódź"})
-SYSTEM = "You know the weather."
 
 
 def script(messages: Sequence[Message]) -> Reply:
@@ -38,162 +39,123 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
         yield running
 
 
-@pytest.fixture
-def responses(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """Yield `client.responses` of OpenAI's own client."""
+Answer = tuple[str, Any, int, int]
+"""A text, the arguments of the tool call, and the tokens of the question and of the answer."""
+
+
+def chat(endpoint: ScriptedEndpoint, question: str, is_stream: bool) -> Answer:
+    """Ask by OpenAI's chat completions."""
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": question}]}
     with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as client:
-        yield client.responses
+        made: Any = client.chat.completions
+        if is_stream:
+            with made.stream(**asked, stream_options={"include_usage": True}) as stream:
+                found = stream.get_final_completion()
+        else:
+            found = made.create(**asked)
+    message, usage = found.choices[0].message, found.usage
+    (call,) = message.tool_calls
+    return message.content, json.loads(call.function.arguments), usage.prompt_tokens, usage.completion_tokens
 
 
-@pytest.fixture
-def messages(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """Yield `client.messages` of Anthropic's own client."""
+def responses(endpoint: ScriptedEndpoint, question: str, is_stream: bool) -> Answer:
+    """Ask by OpenAI's responses."""
+    with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as client:
+        made: Any = client.responses
+        if is_stream:
+            with made.stream(model="m", input=question) as stream:
+                kinds = [event.type for event in stream]
+                found = stream.get_final_response()
+            assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+            assert kinds.count("response.output_text.delta") == 4
+        else:
+            found = made.create(model="m", input=question)
+    (call,) = [item for item in found.output if item.type == "function_call"]
+    return found.output_text, json.loads(call.arguments), found.usage.input_tokens, found.usage.output_tokens
+
+
+def messages(endpoint: ScriptedEndpoint, question: str, is_stream: bool) -> Answer:
+    """Ask by Anthropic's messages."""
+    asked: Any = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": question}]}
     with anthropic.Anthropic(base_url=endpoint.url, api_key="any", max_retries=0) as client:
-        yield client.messages
+        if is_stream:
+            with client.messages.stream(**asked) as stream:
+                assert len(list(stream.text_stream)) == 4
+                found: Any = stream.get_final_message()
+        else:
+            found = client.messages.create(**asked)
+    text, call = found.content
+    assert found.stop_reason == "tool_use"
+    return text.text, call.input, found.usage.input_tokens, found.usage.output_tokens
 
 
-@pytest.fixture
-def contents(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """Yield `client.models` of Google's own client."""
+def contents(endpoint: ScriptedEndpoint, question: str, is_stream: bool) -> Answer:
+    """Ask by Google's contents."""
     with genai.Client(api_key="any", http_options=types.HttpOptions(base_url=endpoint.url)) as client:
-        yield client.models
+        made: Any = client.models
+        ask = made.generate_content_stream if is_stream else made.generate_content
+        found = ask(model="m", contents=question)
+        chunks = list(found) if is_stream else [found]
+    assert len(chunks) == (5 if is_stream else 1)
+    assert [chunk.candidates[0].finish_reason for chunk in chunks[:-1]] == [None] * len(chunks[1:])
+    usage = chunks[-1].usage_metadata
+    text = "".join(part.text or "" for chunk in chunks for part in chunk.candidates[0].content.parts)
+    return text, chunks[-1].function_calls[0].args, usage.prompt_token_count, usage.candidates_token_count
 
 
-def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call are items of the response, and the call's result is sent back under its id."""
-    first = responses.create(model="m", instructions=SYSTEM, input="Weather?")
-    (call,) = [item for item in first.output if item.type == "function_call"]
-    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
-    asked = [{"role": "user", "content": "Weather?"}, *[item.to_dict() for item in first.output], result]
-    second = responses.create(model="m", instructions=SYSTEM, input=asked)
-
-    assert (first.output_text, call.name, json.loads(call.arguments)) == ("I look it up.", "weather", CALL.arguments)
-    assert second.output_text == "It is sunny today."
-    assert second.usage.input_tokens == endpoint.exchanges[1].usage.prompt_tokens
-    _assert_second_conversation(endpoint, call.call_id)
+CLIENTS: Final[tuple[Callable[[ScriptedEndpoint, str, bool], Answer], ...]] = (chat, responses, messages, contents)
 
 
-def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call are content blocks in Anthropic's form."""
-    asked: list[dict[str, Any]] = [{"role": "user", "content": "Weather?"}]
-    first = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
-    text, call = first.content
-    result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "sunny"}]}
-    asked += [
-        {"role": "assistant", "content": [block.to_dict() for block in first.content]},
-        {"role": "user", "content": [result]},
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_each_vendors_client_reads_the_same_answer_whole_and_streamed(
+    endpoint: ScriptedEndpoint, ask: Callable[[ScriptedEndpoint, str, bool], Answer]
+) -> None:
+    """The client's own accumulator rebuilds the text, the tool call and the tokens from a stream."""
+    whole, streamed = (ask(endpoint, "Weather?", is_stream) for is_stream in (False, True))
+    usage = endpoint.exchanges[0].usage
+
+    assert whole == streamed == ("I look it up.", CALL.arguments, usage.prompt_tokens, usage.completion_tokens)
+    assert [exchange.streamed for exchange in endpoint.exchanges] == [False, True]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
+def test_a_script_reads_the_conversation_in_one_form(endpoint: ScriptedEndpoint, protocol: Protocol) -> None:
+    """The instructions, a tool call and its result come to the script as messages of chat completions."""
+    function = {"name": "weather", "arguments": json.dumps(CALL.arguments)}
+    calls = [{"id": "c1", "type": "function", "function": function}]
+    asked: list[Message] = [
+        {"role": "system", "content": "You know the weather."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "I look it up.", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "sunny"},
     ]
-    second = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
-
-    assert (text.text, call.name, call.input) == ("I look it up.", "weather", CALL.arguments)
-    assert (first.stop_reason, second.stop_reason) == ("tool_use", "end_turn")
-    assert second.content[0].text == "It is sunny today."
-    assert second.usage.input_tokens == endpoint.exchanges[1].usage.prompt_tokens
-    _assert_second_conversation(endpoint, call.id)
-
-
-def test_contents_in_one_piece(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call are parts in Gemini's form, and the path has the model."""
-    config = types.GenerateContentConfig(system_instruction=SYSTEM)
-    first = contents.generate_content(model="m", contents="Weather?", config=config)
-    text, called = first.candidates[0].content.parts
-    call = called.function_call
-    result = types.FunctionResponse(id=call.id, name=call.name, response={"result": "sunny"})
-    asked = [
-        types.Content(role="user", parts=[types.Part(text="Weather?")]),
-        first.candidates[0].content,
-        types.Content(role="user", parts=[types.Part(function_response=result)]),
-    ]
-    second = contents.generate_content(model="m", contents=asked, config=config)
-
-    assert (text.text, call.name, call.args) == ("I look it up.", "weather", CALL.arguments)
-    assert (second.text, second.model_version) == ("It is sunny today.", "m")
-    assert second.usage_metadata.prompt_token_count == endpoint.exchanges[1].usage.prompt_tokens
-    _assert_second_conversation(endpoint, call.id)
-
-
-def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> None:
-    """Check that the script saw the second request in the form of chat completions."""
-    system, user, assistant, tool = endpoint.exchanges[1].conversation
+    url = endpoint.url + protocol.base_path + protocol.path("m", is_stream=False)
+    answer = httpx.post(url, json=protocol.write_request("m", asked, ()), timeout=60)
+    (exchange,) = endpoint.exchanges
+    system, user, assistant, tool = exchange.conversation
     (call,) = assistant["tool_calls"]
-    assert system == {"role": "system", "content": SYSTEM}
-    assert user == {"role": "user", "content": "Weather?"}
-    assert (assistant["role"], assistant["content"]) == ("assistant", "I look it up.")
-    assert (call["id"], json.loads(call["function"]["arguments"])) == (call_id, CALL.arguments)
-    assert tool.items() >= {"role": "tool", "tool_call_id": call_id, "content": "sunny"}.items()
+
+    assert "It is sunny today." in answer.text
+    assert (system, user) == (asked[0], asked[1])
+    assert (assistant["role"], assistant["content"], call["function"]["name"]) == (
+        "assistant",
+        "I look it up.",
+        "weather",
+    )
+    assert (json.loads(call["function"]["arguments"]), tool["content"]) == (CALL.arguments, "sunny")
+    assert protocol.name == "ollama" or call["id"] == tool["tool_call_id"] == "c1"
 
 
-def test_responses_streamed(responses: Any) -> None:
-    """OpenAI's accumulator rebuilds the plain response from the events."""
-    with responses.stream(model="m", input="Weather?") as stream:
-        kinds = [event.type for event in stream]
-        final = stream.get_final_response()
-    plain = responses.create(model="m", input="Weather?")
-
-    assert kinds.count("response.output_text.delta") == 4
-    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
-    assert final.output_text == plain.output_text
-    assert [item.type for item in final.output] == ["message", "function_call"]
-    assert json.loads(final.output[1].arguments) == CALL.arguments
-    assert final.usage.to_dict() == plain.usage.to_dict()
-
-
-def test_messages_streamed(messages: Any) -> None:
-    """Anthropic's accumulator rebuilds the plain message from the events."""
-    request: dict[str, Any] = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Weather?"}]}
-    with messages.stream(**request) as stream:
-        pieces = list(stream.text_stream)
-        final = stream.get_final_message()
-    plain = messages.create(**request)
-
-    assert len(pieces) == 4
-    assert [block.type for block in final.content] == ["text", "tool_use"]
-    assert final.content[1].input == CALL.arguments
-    assert (final.usage.output_tokens, final.stop_reason) == (plain.usage.output_tokens, "tool_use")
-
-
-def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """Each word and the call have a chunk, and the last chunk counts all tokens."""
-    chunks = list(contents.generate_content_stream(model="m", contents="Weather?"))
-    last = chunks[-1]
-
-    assert "".join(part.text or "" for chunk in chunks for part in chunk.candidates[0].content.parts) == "I look it up."
-    assert (len(chunks), last.function_calls[0].args) == (5, CALL.arguments)
-    assert [chunk.candidates[0].finish_reason for chunk in chunks[:-1]] == [None] * 4
-    assert last.usage_metadata.candidates_token_count == endpoint.exchanges[0].usage.completion_tokens
-    assert endpoint.exchanges[0].streamed
-
-
+@pytest.mark.parametrize("ask", CLIENTS)
 def test_a_refusal_is_an_error_of_the_service(
-    responses: Any, messages: Any, contents: Any, endpoint: ScriptedEndpoint
+    endpoint: ScriptedEndpoint, ask: Callable[[ScriptedEndpoint, str, bool], Answer]
 ) -> None:
     """A refusal reaches the caller as the service's error with status and message, and is not recorded."""
-    with pytest.raises(openai.APIStatusError, match="Overloaded") as of_openai:
-        responses.create(model="m", input="snow?")
-    with pytest.raises(anthropic.APIStatusError, match="Overloaded") as of_anthropic:
-        messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "snow?"}])
-    with pytest.raises(errors.APIError, match="Overloaded") as of_google:
-        contents.generate_content(model="m", contents="snow?")
+    with pytest.raises((openai.APIStatusError, anthropic.APIStatusError, errors.APIError), match="Overloaded") as found:
+        ask(endpoint, "snow?", False)
 
-    assert (of_openai.value.status_code, of_anthropic.value.status_code, of_google.value.code) == (529, 529, 529)
+    assert 529 in (getattr(found.value, "status_code", None), getattr(found.value, "code", None))
     assert endpoint.exchanges == ()
-
-
-def test_chat_completions_streamed(endpoint: ScriptedEndpoint) -> None:
-    """OpenAI's accumulator rebuilds the plain answer, its tool call and its usage from the chunks."""
-    messages: list[Any] = [{"role": "user", "content": "Weather?"}]
-    with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as client:
-        plain = client.chat.completions.create(model="m", messages=messages)
-        with client.chat.completions.stream(
-            model="m", messages=messages, stream_options={"include_usage": True}
-        ) as stream:
-            final = stream.get_final_completion()
-    (call,) = list(final.choices[0].message.tool_calls or [])
-
-    assert final.choices[0].message.content == plain.choices[0].message.content == "I look it up."
-    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", CALL.arguments)
-    assert final.usage == plain.usage
-    assert [exchange.streamed for exchange in endpoint.exchanges] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -217,9 +179,8 @@ def test_other_requests_get_an_error_body(
 
 def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest.CaptureFixture[str]) -> None:
     """A client's reset, as from an exiting process, writes nothing to standard error."""
-    host, port = httpx.URL(endpoint.base_url).host, httpx.URL(endpoint.base_url).port
-    assert port is not None
-    with socket.create_connection((host, port)) as client:
+    url = httpx.URL(endpoint.base_url)
+    with socket.create_connection((url.host, url.port or 80)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 10\r\n")
     again = httpx.get(f"{endpoint.base_url}/models", timeout=60)
