@@ -30,9 +30,8 @@ from statistics import linear_regression, median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
-from kill_loop import Faults
 from pandaprobe_otel.assembly.assembler import REMEMBERED_TRACES
-from strict_pandaprobe import StrictPandaProbe
+from strict_pandaprobe import Faults, StrictPandaProbe
 from subprocesses import environment
 
 A_MINUTE = 50
@@ -46,21 +45,9 @@ REMEMBERED_BYTES = 400
 
 APP = """
 import json, sys, time
-from pathlib import Path
-from opentelemetry.sdk.trace import TracerProvider
-from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
+from scaled_pipeline import scaled_pipeline
 window_s, pause_s = float(sys.argv[1]), float(sys.argv[2])
-config = Config.resolve()
-def bucket():
-    tokens = FileTokens(Path(config.spool) / "leases", window_s=window_s)
-    return LeasedBucket(window_s=window_s, tokens=tokens)
-pipeline = ExportPipeline(config, counts_starts=True, bucket=bucket)
-provider = TracerProvider(shutdown_on_exit=False)
-provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
+pipeline, provider = scaled_pipeline(window_s=window_s, request_timeout_s=30.0)
 tracer = provider.get_tracer("soak")
 begun, number, text = time.monotonic(), 0, "y" * 2_000
 end = begun + float(sys.argv[3])
@@ -123,7 +110,7 @@ def main() -> int:
             ended = threading.Event()
             breaker = threading.Thread(target=outages, args=(server, scale, options.seed, ended))
             command = [sys.executable, "-c", APP, str(WINDOW_S / scale), str(60 / A_MINUTE / scale), str(seconds)]
-            env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(spool))
+            env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(spool), PYTHONPATH=sys.path[0])
             with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as app:
                 breaker.start()
                 readings = _watch(app.pid, seconds)

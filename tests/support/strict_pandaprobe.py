@@ -6,6 +6,7 @@ It records every request.
 from __future__ import annotations
 
 import json
+import random
 import socket
 import ssl
 import struct
@@ -235,3 +236,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: the server has its own record."""
+
+
+class Faults:
+    """Faults for a share of requests: a 503, or a reset after the server carried the request out."""
+
+    def __init__(self, *, seed: int = 2) -> None:
+        self._chance = random.Random(seed)
+
+    def __call__(self, method: str, path: str) -> Reply | None:
+        drawn = self._chance.random()
+        if drawn < 0.05:
+            return Reply(status=503)
+        return Reply(reset="accepted") if drawn < 0.08 else None

@@ -4,20 +4,95 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kill_loop import LIMIT, WINDOW_S, Faults, KillLoop, pipeline_code
 from rings import IN_FULL
 from spools import inherit
-from strict_pandaprobe import Reply, StrictPandaProbe
+from strict_pandaprobe import Faults, Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
+
+SUPPORT = Path(__file__).parents[2] / "support"
+SCALED = """
+import os, sys, time
+from pandaprobe_otel.mapping.ids import span_uuid
+from scaled_pipeline import scaled_pipeline
+window_s, limit, request_timeout_s = map(float, sys.argv[1:4])
+pipeline, provider = scaled_pipeline(window_s=window_s, limit=int(limit), request_timeout_s=request_timeout_s)
+tracer = provider.get_tracer("scaled")
+"""
+WORKER = f"""{SCALED}
+while True:
+    with tracer.start_as_current_span("agent", attributes={{"gen_ai.operation.name": "invoke_agent"}}) as root:
+        attributes = {{"gen_ai.operation.name": "chat", "x": "y" * 3000}}
+        with tracer.start_as_current_span("chat", attributes=attributes) as chat:
+            pass
+    ids = [span_uuid(s.get_span_context().trace_id, s.get_span_context().span_id) for s in (root, chat)]
+    if pipeline.flush(0.0):
+        os.write(1, (" ".join(ids) + "\\n").encode())
+    time.sleep(0.05)
+"""
+DRAIN = f"""{SCALED}
+print(pipeline.flush({PATIENCE_S}), pipeline.status().spans_pending, dict(pipeline.status().spans_dropped))
+"""
+
+
+def scaled(program: str, env: dict[str, str], *arguments: float, **files: Any) -> subprocess.Popen[str]:
+    """Start a program whose arguments begin with the window, the limit in it, and the timeout of a request."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, env={**env, "PYTHONPATH": str(SUPPORT)}, text=True, **files)
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=IN_FULL)])
+def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
+    """Each trace of randomly killed workers arrives once, with 5 % of requests refused and 3 % unanswered."""
+    chance, shown, errors = random.Random(1), tmp_path / "acknowledged", tmp_path / "errors"
+
+    def acknowledged() -> set[str]:
+        return set(shown.read_text().split())
+
+    def acknowledged_at_least(count: int) -> bool:
+        return len(acknowledged()) >= count
+
+    with StrictPandaProbe(limit=100, window_s=2) as server, shown.open("ab") as out, errors.open("ab") as err:
+        server.answer = Faults()
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
+
+        def start() -> subprocess.Popen[str]:
+            return scaled(WORKER, env, 2, 100, 1, stdout=out, stderr=err)
+
+        workers = [start() for _ in range(2)]
+        for _ in range(kills):
+            enough = len(acknowledged()) + chance.randint(6, 24)
+            wait_until(partial(acknowledged_at_least, enough), what="enough spans are acknowledged")
+            victim = workers.pop(chance.randrange(2))
+            victim.kill()
+            victim.wait()
+            workers.append(start())
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        server.answer = lambda method, path: None
+        drained, _ = scaled(DRAIN, env, 2, 100, 1, stdout=subprocess.PIPE, stderr=err).communicate(timeout=150)
+        posts = [post.status for post in server.posts()]
+
+    assert drained == "True 0 {}\n"
+    assert "Traceback" not in errors.read_text()
+    assert len(acknowledged()) >= 30
+    assert acknowledged() <= server.span_ids()
+    assert 429 not in posts
+    assert sum(status in (0, 202) for status in posts) - len(server.traces) <= kills + 2
+    assert {path.name.partition("-")[0].partition(".")[0] for path in (tmp_path / "spool").iterdir()} == {"leases"}
+
 
 LEAVE_ALL_KINDS = """
 import os, threading
@@ -40,20 +115,6 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=IN_FULL)])
-def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
-    """Each trace of randomly killed workers arrives once, with 5 % of requests refused and 3 % unanswered."""
-    with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
-        server.answer = Faults()
-        loop = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05)
-        report = loop.run(server, kills=kills, acknowledged_between=(6, 24))
-
-    assert report.acknowledged >= 30
-    assert (report.missing, report.refused, report.errors) == (0, 0, "")
-    assert report.extra_posts <= report.kills
-    assert (report.drain, report.files_left) == ("True 0 {}", [])
-
-
 def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
     """The finished trace of a killed process arrives whole, and the open one as ERROR with its ended child."""
     with StrictPandaProbe() as server:
@@ -72,29 +133,21 @@ def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
     assert {span["name"]: span["status"] for span in cut.spans.values()} == {"open": "ERROR", "ended child": "OK"}
 
 
-SCALED = (
-    pipeline_code(capacity=20, window_s=1.0, margin_s=0.05, request_timeout_s=0.5)
-    + """
-for n in range(int(sys.argv[1])):
-    with tracer.start_as_current_span(f"{os.getpid()} {n}", attributes={"gen_ai.operation.name": "chat"}):
+BURST = f"""{SCALED}
+for n in range(30):
+    with tracer.start_as_current_span(f"{{os.getpid()}} {{n}}", attributes={{"gen_ai.operation.name": "chat"}}):
         pass
-while not pipeline.flush(float(sys.argv[2])) and pipeline.status().traces_delivered < 5:
+while not pipeline.flush(60) and pipeline.status().traces_delivered < 5:
     pass  # also on a busy machine, each process delivers something
 provider.shutdown()
 """
-)
-
-
-def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen[bytes]:
-    """Start a process that creates its traces at once, with a budget of 20 requests a second."""
-    return subprocess.Popen([sys.executable, "-c", SCALED, str(traces), str(seconds)], env=env)
 
 
 def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path) -> None:
     """Processes that together create three times the limit use all of it, never exceed it, and deliver everything."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
-        children = [scaled(env, 30, 60) for _ in range(2)]
+        children = [scaled(BURST, env, 1, 20, 0.5) for _ in range(2)]
         codes = [child.wait(60) for child in children]
         statuses = [post.status for post in server.posts()]
         took = server.accepted_at[-1] - server.accepted_at[0]
@@ -240,9 +293,6 @@ def test_a_process_that_was_stopped_for_too_long_sends_with_another_token(tmp_pa
         assert post.at > resumed
 
 
-PROGRAM = Path(__file__).parents[2] / "support" / "failpoints.py"
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_no_moment_of_death_loses_or_doubles_anything(tmp_path: Path) -> None:
     """A process killed at any moment neither loses nor repeats a request.
@@ -251,7 +301,7 @@ def test_no_moment_of_death_loses_or_doubles_anything(tmp_path: Path) -> None:
     stops the growth of a file at 8 sizes. `python tests/support/failpoints.py FOLDER 100000 1` tries all lines.
     """
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path / "spool"), "24", "1"],
+        [sys.executable, str(SUPPORT / "failpoints.py"), str(tmp_path / "spool"), "24", "1"],
         capture_output=True,
         text=True,
         timeout=60,
