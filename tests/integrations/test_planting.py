@@ -7,16 +7,13 @@ sounds are recorded as digests, and credentials not at all.
 from __future__ import annotations
 
 import json
-import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from typing import Any
 
 import pytest
 
-import planted
 from conformance.adapter import Adapter, adapters, cloud_adapters
 from library_members import skip_without
 from pandaprobe_otel.mapping import MappingOptions, map_trace, map_views, read_span
@@ -29,8 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The generate_", "ignore:.*experimental"),
 ]
-for _module in pkgutil.iter_modules(planted.__path__):
-    import_module(f"planted.{_module.name}")
 ADAPTERS = {adapter.title: adapter for adapter in (*adapters(), *cloud_adapters())}
 PARTS = {"question": "gen_ai.input.messages", "answer": "gen_ai.output.messages"}
 COUNTS = {"in": "gen_ai.usage.input_tokens", "out": "gen_ai.usage.output_tokens"}

@@ -121,7 +121,7 @@ def shop_trace(
             {"role": "assistant", "content": earlier["answer"]},
         ]
     history.append(question)
-    sides = {"input": {"messages": [question]}, "output": {"messages": [answer]}}
+    sides: dict[str, Any] = {"input": {"messages": [question]}, "output": {"messages": [answer]}}
     writer = _Writer(number, started, random.Random(number))
     root = writer.span("support agent", "AGENT", 0, metadata={"version": "2.3"}, **sides)
     found = [{"chat": 5120, "score": 0.71}, {"chat": 4977, "score": 0.69}]

@@ -1,4 +1,4 @@
-"""Rows of the table of planted calls, and the marks that replace the signs in their data.
+"""Rows of the table of planted calls, `calls.yaml`, and the marks that replace the signs in their data.
 
 | sign | mark |
 |---|---|
@@ -16,13 +16,19 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
-from provider_server import Reply, json_reply
+import yaml
+
+from bedrock_traffic import OLD
+from like_openai import CLIENTS
+
+from .replies import REPLIES, Replies, refused
 
 SEALED: Final = "sealed-credential"
 _SIGN: Final = re.compile(r"~(question|answer)?")
@@ -89,31 +95,46 @@ class Row:
     answer: Any
     operation: str
     """Name of the span's operation."""
-    replies: Callable[[Any], Reply | Sequence[Reply]]
-    """Returns the provider's replies for the answer with its marks."""
+    replies: Replies
 
 
-ROWS: Final[dict[str, Row]] = {}
+class _Loader(yaml.SafeLoader):
+    """A loader of YAML that also makes bytes and tuples."""
 
 
-def row(
-    client: str,
-    method: str,
-    request: dict[str, Any],
-    answer: Any,
-    *,
-    operation: str = "chat",
-    name: str = "",
-    replies: Callable[[Any], Reply | Sequence[Reply]] = json_reply,
-) -> None:
-    """Add a call to the table; `name` distinguishes calls of the same method."""
-    key = f"{client} {method} {name}".strip()
-    assert key not in ROWS, key
-    ROWS[key] = Row(client=client, method=method, request=request, answer=answer, operation=operation, replies=replies)
+def _tuple(loader: yaml.SafeLoader, node: Any) -> Any:
+    return tuple(loader.construct_sequence(node, deep=True))
 
 
-refused: Final = partial(json_reply, status=400)
-"""Replies of a service that refuses: the members of the error besides its message help to find the reason."""
+_Loader.add_constructor("!bytes", lambda loader, node: str(node.value).encode())
+_Loader.add_constructor("!tuple", _tuple)
+
+
+def _rows() -> Iterator[tuple[str, Row]]:
+    """Yield the calls of the table by name; a row may be for several clients."""
+    table = yaml.load(Path(__file__).with_name("calls.yaml").read_text(encoding="utf-8"), _Loader)
+    if OLD:  # botocore refuses what it does not know
+        for newer in ("requestMetadata", "performanceConfig"):
+            del table["shared"]["bedrock_request"][newer]
+        content = table["shared"]["bedrock_answer"]["output"]["message"]["content"]
+        content[:] = [block for block in content if "citationsContent" not in block]
+    for row in table["rows"]:
+        clients = ("openai", *CLIENTS) if row["client"] == "like OpenAI" else row["client"]
+        for client in [clients] if isinstance(clients, str) else clients:
+            yield (
+                " ".join(filter(None, (client, row["method"], row.get("name")))),
+                Row(
+                    client=client,
+                    method=row["method"],
+                    request=row["request"],
+                    answer=row["answer"],
+                    operation=row.get("operation", "chat"),
+                    replies=REPLIES[row.get("replies", "document")],
+                ),
+            )
+
+
+ROWS: Final = dict(_rows())
 
 
 def made(row: Row, client: Any, request: dict[str, Any]) -> list[Any]:
