@@ -17,9 +17,10 @@ import yaml
 from command_line import clean_environment
 from doc_blocks import blocks
 from doc_programs import Tools
-from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api
-from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.verdicts import Finding, Judgement
+from gh import ANNA, BOT, FORK, JOB, PERSON, Comments
+from made_reports import case, score
+from made_reports import report as report_of
+from pandaprobe_otel.evals import Report
 
 ROOT: Final = Path(__file__).parents[1]
 ACTION: Final[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -30,19 +31,13 @@ PAGES: Final = "https://github.com/shop/agent/actions/runs/1/artifacts/2"
 
 def report(*values: float | None) -> Report:
     """Return a report with one case per score; None stands for a case that was not judged."""
-    cases: list[CaseResult] = []
-    for number, value in enumerate(values):
-        found = Finding.ERROR if value is None else Finding.SCORED
-        judgement = Judgement(finding=found, value=value, reason="said")
-        result = MetricResult(metric="tone", threshold=0.5, runs=((judgement,),))
-        cases.append(CaseResult(id=f"c{number}", results=(result,)))
-    return Report(name="shop", created_at="now", cases=tuple(cases))
+    return report_of(*(case(f"c{number}", results=(score(value, "tone"),)) for number, value in enumerate(values)))
 
 
 class Job:
     """A GitHub job that runs the action in its own folder."""
 
-    def __init__(self, folder: Path, github: GitHubApi, token: str, tools: Tools) -> None:
+    def __init__(self, folder: Path, token: str, tools: Tools) -> None:
         self.folder = folder
         self.given = {name: str(each.get("default", "")) for name, each in ACTION["inputs"].items()}
         self.outputs: dict[str, str] = {"pages.artifact-url": PAGES}
@@ -62,7 +57,7 @@ class Job:
             ),
             GITHUB_ACTION_PATH=str(ROOT),
             GITHUB_ACTIONS="true",
-            GITHUB_API_URL=github.url,
+            GITHUB_COMMENTS=str(folder / "comments.json"),
             GITHUB_REPOSITORY="shop/agent",
             GITHUB_RUN_ID="123",
             GITHUB_SERVER_URL="https://github.com",
@@ -123,32 +118,31 @@ Start = Callable[[str], Job]
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     """Yield our command and Python, in forks of a process that has imported what they need."""
-    made = Tools(tmp_path_factory.mktemp("tools"), ("pandaprobe_otel.cli", "pandaprobe_otel.evals", "httpx"))
+    made = Tools(tmp_path_factory.mktemp("tools"), ("pandaprobe_otel.cli", "pandaprobe_otel.evals"))
     yield made
     made.forks.close()
 
 
 @pytest.fixture
-def start(tmp_path: Path, github: GitHubApi, tools: Tools) -> Start:
+def start(tmp_path: Path, tools: Tools) -> Start:
     """Return a function that sets up a job with a token."""
-    return lambda token: Job(tmp_path, github, token, tools)
+    return lambda token: Job(tmp_path, token, tools)
 
 
 @pytest.fixture
-def github() -> Iterator[GitHubApi]:
-    """Yield a stand-in for GitHub's API."""
-    with github_api() as api:
-        yield api
+def comments(tmp_path: Path) -> Comments:
+    """Return the comments of the pull request."""
+    return Comments(tmp_path / "comments.json")
 
 
-def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi, start: Start) -> None:
+def test_a_worse_run_fails_with_a_comment(tmp_path: Path, comments: Comments, start: Start) -> None:
     """The comment lists the regressions and links the pages of both runs; a repeated job updates it."""
     report(*[0.9] * 6).save(tmp_path / "base.json")
     report(*[0.2] * 6).save(tmp_path / "run.json")
     job = start(JOB)
     for _ in range(2):
         assert job.run(run="run.json", baseline="base.json") == 1, job.said
-    (comment,) = github.comments
+    (comment,) = comments.all
     assert f"[side by side]({PAGES})" in comment["body"]
     assert "| regression |" in comment["body"]
     assert job.kept == ["base.json", "run.html", "run.json", "side-by-side.html"]
@@ -157,22 +151,23 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi, sta
 
 @pytest.mark.parametrize(("token", "author"), [(JOB, BOT), pytest.param(PERSON, ANNA, marks=pytest.mark.outer)])
 def test_only_our_own_comment_is_updated(
-    tmp_path: Path, github: GitHubApi, start: Start, token: str, author: dict[str, str]
+    tmp_path: Path, comments: Comments, start: Start, token: str, author: dict[str, str]
 ) -> None:
     """Our comment is found behind many others; one of another key, author or run is left alone."""
     report(0.9).save(tmp_path / "run.json")
     job = start(token)
     assert job.run(run="run.json") == 0, job.said
-    first = github.comments.pop()["body"]
+    first = comments.all[0]["body"]
+    comments.write("no more", author, 101)
     stranger = {"login": "eve", "type": "User"}
     for number in range(120):
-        github.add(f"comment {number}", author)
+        comments.write(f"comment {number}", author)
     others = [(first, stranger), (f"> {first}", author), (first.replace("shop", "x"), author)]
-    foreign = [github.add(*other) for other in others]
-    ours = github.add(f"{first}old", author)
+    for other in [*others, (f"{first}old", author)]:
+        comments.write(*other)
     assert job.run(run="run.json") == 0, job.said
-    assert (ours["body"], len(github.comments)) == (first, 124)
-    assert [one["body"] for one in foreign] == [body for body, _ in others]
+    assert [one["body"] for one in comments.all[-4:]] == [*(body for body, _ in others), first]
+    assert len(comments.all) == 125
 
 
 @pytest.mark.outer
@@ -186,7 +181,12 @@ def test_only_our_own_comment_is_updated(
     ],
 )
 def test_the_inputs(
-    tmp_path: Path, github: GitHubApi, start: Start, values: tuple[float | None, ...], inputs: dict[str, str], code: int
+    tmp_path: Path,
+    comments: Comments,
+    start: Start,
+    values: tuple[float | None, ...],
+    inputs: dict[str, str],
+    code: int,
 ) -> None:
     """Each input has the effect that its description states, and the comment states the gate's verdict."""
     report(*values).save(tmp_path / "run of main.json")
@@ -195,13 +195,11 @@ def test_the_inputs(
     verdict = {0: "passed", 1: "failed", 6: "no evidence"}.get(code)
     if code == 0 and "allow_no_evidence" in inputs:
         verdict = "no evidence"
-    assert [one["body"].splitlines()[1].rpartition("` ")[2] for one in github.comments] == (
-        [verdict] if verdict else []
-    )
+    assert [one["body"].splitlines()[1].rpartition("` ")[2] for one in comments.all] == ([verdict] if verdict else [])
 
 
 @pytest.mark.outer
-def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi, start: Start) -> None:
+def test_an_input_is_no_command(tmp_path: Path, comments: Comments, start: Start) -> None:
     """Inputs that a pull request chooses, and the name of a report, are never run as shell commands."""
     odd = '"; touch hacked; $(touch hacked) `touch hacked` #'
     name = f"{odd.replace('/', '')}.json"
@@ -211,7 +209,7 @@ def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi, start: Start)
     assert job.run(run=name, metrics=odd) == 4
     assert job.run(run=name, metrics="", pass_rate=odd) == 4
     assert not (tmp_path / "hacked").exists()
-    assert len(github.comments) == 1
+    assert len(comments.all) == 1
 
 
 def test_a_pull_request_from_a_fork(tmp_path: Path, start: Start) -> None:
