@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from made_reports import case, report, score
 from pandaprobe_otel.api import RunResult
 from pandaprobe_otel.api.models import EvalRun, Page, Session, Trace, TraceListItem, TraceScore
-from pandaprobe_otel.evals import CaseResult, Judgement, MetricResult, Report
+from pandaprobe_otel.evals import Report
 from pandaprobe_otel.traces.records import TraceRecord
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
@@ -103,13 +104,9 @@ def result_of(content: str, **fields: Any) -> RunResult:
 
 def report_of(content: str) -> Report:
     """Return a report with a case that failed and one that passed."""
-    judged = ((Judgement.scored(value),) for value in (0.2, 0.9))
-    failed, passed = (MetricResult(metric=content, threshold=0.5, runs=(one,)) for one in judged)
-    cases = (
-        CaseResult(id=content, input=content, output=content, expected=content, results=(failed,)),
-        CaseResult(id="good", input=content, results=(passed,)),
-    )
-    return Report(name=content, created_at=NOW, cases=cases, notes=(content,))
+    failed = case(content, input=content, output=content, expected=content, results=(score(0.2, content),))
+    passed = case("good", input=content, results=(score(0.9, content),))
+    return report(failed, passed, name=content, created_at=NOW, notes=(content,))
 
 
 def page_of(content: str) -> Page[TraceListItem]:
