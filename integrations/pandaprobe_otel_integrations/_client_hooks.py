@@ -26,9 +26,7 @@ class ClientHooks(ABC):
     response, even a refused one.
     """
 
-    def __init__(
-        self, recorder: Recorder, gate: Callable[[Any], bool], show: Show[HttpCall] | None = show_response
-    ) -> None:
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], show: Show | None = show_response) -> None:
         self._recorder = recorder
         self._gate = gate
         self._show = show

@@ -5,11 +5,11 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -57,81 +57,94 @@ class Partly(NamedTuple):
     reader: Callable[..., Any]
 
 
+def true(value: Any) -> bool | None:
+    """Return True or None: False is the default, and needs no attribute."""
+    return True if value is True else None
+
+
+def more_than_one(value: Any) -> int | None:
+    """Return a number of choices if it is above 1; None for 1, the usual number."""
+    count = integer(value)
+    return count if count is not None and count > 1 else None
+
+
 _EXACT: Final[Mapping[Callable[..., Any], type[Any]]] = {string: str, integer: int, number: float}
 """Readers by the type whose non-empty values they return unchanged. They cover nearly all members."""
-_Step = Callable[[Object, Attributes], None]
-
-
-class _Read(Protocol):
-    def __call__(self, members: Object, found: Attributes | None = None) -> Attributes: ...
-
-
-class _Steps:
-    """In place of a type: the reader is a list of steps."""
 
 
 class Table:
-    """Fields, compiled to the function `read`. `known` has the members that they record completely."""
+    """Fields, sorted by the way in which they are read. `known` has the members that they record completely."""
 
-    __slots__ = ("inner", "known", "read")
-
-    read: _Read
+    __slots__ = ("_groups", "_inside", "_single", "known")
 
     def __init__(self, fields: Fields) -> None:
-        groups: list[tuple[tuple[str, ...], Reading | Fields]] = [
-            ((members,) if isinstance(members, str) else members, one) for members, one in fields.items()
-        ]
-        self.known = frozenset(name for group, one in groups if not isinstance(one, Partly) for name in group)
-        tables = {group[0]: Table(one) for group, one in groups if isinstance(one, Mapping)}
-        self.inner = tuple((member, table.known) for member, table in tables.items())
-        simple: dict[str, tuple[str, Callable[..., Any], type[Any] | None]] = {}
-        steps: dict[str, list[_Step]] = {}
-        for group, one in groups:
-            first, *others = group
+        self._single: dict[str, tuple[str, Callable[..., Any], type[Any] | None]] = {}
+        self._groups: list[tuple[tuple[str, ...], Set[str], Reading]] = []
+        self._inside: dict[str, Table] = {}
+        known = set[str]()
+        for members, one in fields.items():
+            group = (members,) if isinstance(members, str) else members
+            if not isinstance(one, Partly):
+                known.update(group)
             if isinstance(one, Mapping):
-                steps.setdefault(first, []).append(_inner(first, tables[first].read))
-            elif others:
-                for member in group:
-                    steps.setdefault(member, []).append(_together(group, *one))
+                self._inside[group[0]] = Table(one)
+            elif len(group) > 1:
+                self._groups.append((group, frozenset(group), one))
             else:
-                simple[first] = (*one, _EXACT.get(one[1]))
-        for member in simple.keys() & steps.keys():
-            steps[member].append(_together((member,), *simple.pop(member)[:2]))
-        self.read = _compiled({**simple, **{member: ("", found, _Steps) for member, found in steps.items()}})
+                attribute, reader = one
+                self._single.update(dict.fromkeys(group, (attribute, reader, _EXACT.get(reader))))
+        self.known: Set[str] = frozenset(known)
 
+    @property
+    def inner(self) -> list[tuple[str, Set[str]]]:
+        """The members with tables of their own, and the members that these record."""
+        return [(member, table.known) for member, table in self._inside.items()]
 
-def _inner(member: str, read: _Read) -> _Step:
-    def step(members: Object, found: Attributes) -> None:
-        read(obj(members[member]), found)
-
-    return step
-
-
-def _together(group: tuple[str, ...], attribute: str, reader: Callable[..., Any]) -> _Step:
-    def step(members: Object, found: Attributes) -> None:
-        if attribute not in found and (kept := reader(*map(members.get, group))) is not None:
-            found[attribute] = kept
-
-    return step
-
-
-def _compiled(readings: Mapping[str, tuple[str, Any, type[Any] | None]]) -> _Read:
-    def read(members: Object, found: Attributes | None = None) -> Attributes:
+    def read(self, members: Object, found: Attributes | None = None) -> Attributes:
+        """Add the attributes of these members to those that were found. Of two readings for one, the first counts."""
         if found is None:
             found = {}
+        single = self._single
         for member, value in members.items():
-            if value is not None and (reading := readings.get(member)) is not None:
+            if value is not None and (reading := single.get(member)) is not None:
                 attribute, reader, exact = reading
                 if type(value) is exact and value:  # without a call for each member
                     found[attribute] = value
-                elif exact is _Steps:
-                    for step in reader:
-                        step(members, found)
                 elif (kept := reader(value)) is not None:
                     found[attribute] = kept
+        for group, names_of_group, (attribute, reader) in self._groups:
+            if attribute not in found and not names_of_group.isdisjoint(members):
+                kept = reader(*map(members.get, group))
+                if kept is not None:
+                    found[attribute] = kept
+        for member, table in self._inside.items():
+            if value := members.get(member):
+                table.read(obj(value), found)
         return found
 
-    return read
+
+_COMMON: Final[Mapping[str, Reading]] = {
+    "model": (names.REQUEST_MODEL, string),
+    "temperature": (names.TEMPERATURE, number),
+    "top_p": (names.TOP_P, number),
+    "top_k": (names.TOP_K, number),
+    "max_tokens": (names.MAX_TOKENS, integer),
+    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
+    "presence_penalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stop_sequences": (names.STOP_SEQUENCES, strings),
+    "n": (names.CHOICE_COUNT, more_than_one),
+    "stream": (names.STREAM, true),
+}
+
+
+def common(*members: str, **others: str) -> Fields:
+    """Return the readings of members that most APIs have: under these names, or under others."""
+    return {member: _COMMON[name] for member, name in ({name: name for name in members} | others).items()}
+
+
+ANSWERED: Final[Fields] = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+"""Members that most answers have."""
 
 
 # -- endpoints ---------------------------------------------------------------------------------------------------------
@@ -185,10 +198,10 @@ class Endpoint:
     _input: ClassVar[Table]
     _response: ClassVar[Table]
     _output: ClassVar[Table]
-    _inner: ClassVar[tuple[tuple[str, frozenset[str]], ...]]
-    known: ClassVar[frozenset[str]]
+    _inner: ClassVar[list[tuple[str, Set[str]]]]
+    known: ClassVar[Set[str]]
     """Members of a request that are recorded completely."""
-    answered: ClassVar[frozenset[str]]
+    answered: ClassVar[Set[str]]
     """Members of an answer that are recorded completely, or are empty."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -352,20 +365,32 @@ def finish_reason(value: Any) -> str | None:
     return FINISH_REASONS.get(reason, reason) or None
 
 
+def inside(*members: str, reader: Callable[[Any], Any] = string) -> Callable[[Any], Any]:
+    """Return a reader of a member inside a member."""
+
+    def read(value: Any) -> Any:
+        for member in members:
+            value = obj(value).get(member)
+        return reader(value)
+
+    return read
+
+
+def one_of(words: Mapping[str, str]) -> Callable[[Any], str | None]:
+    """Return a reader of a word that has another name in the attribute."""
+    return lambda value: words.get(string(value) or "")
+
+
+def with_cached(found: Attributes) -> Attributes:
+    """Return a usage with the cached tokens in the input, as in the conventions; some services count them apart."""
+    if names.INPUT_TOKENS in found:
+        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
+    return found
+
+
 def each(reader: Callable[[Object], Any]) -> Callable[[Any], list[Any]]:
     """Return a reader of a list that applies `reader` to each object in it."""
     return lambda value: [reader(one) for one in objects(value)]
-
-
-def true(value: Any) -> bool | None:
-    """Return True or None: False is the default, and needs no attribute."""
-    return True if value is True else None
-
-
-def more_than_one(value: Any) -> int | None:
-    """Return a number of choices if it is above 1; None for 1, the usual number."""
-    count = integer(value)
-    return count if count is not None and count > 1 else None
 
 
 def counted(value: Any) -> int | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from inspect import isawaitable
 from types import CoroutineType
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, attach, get_value, set_value
 
@@ -305,24 +305,9 @@ class LateCall(HttpCall):
 # -- running a client's function that makes an HTTP call, with the call's span around it -------------------------------
 
 
-class Call(Protocol):
-    """A call that is being made."""
-
-    def raised(self, error: BaseException) -> None:
-        """Record that the function has raised."""
-        ...
-
-    def returned(self) -> None:
-        """Record that the function has returned, after its result was shown to the call."""
-        ...
-
-
-C = TypeVar("C", bound=Call)
-Begun = tuple[C | None, Context]
-"""A call and the context to run it in. If the request gets no span, the call is None."""
 Opened = tuple[HttpCall | None, Context]
-"""A call over HTTP and the context to run it in. If the request gets no span, the call is None."""
-Show = Callable[[C, Any], None]
+"""A call and the context to run it in. If the request gets no span, the call is None."""
+Show = Callable[[Any, Any], None]
 """Shows a function's result to its call."""
 
 
@@ -331,12 +316,7 @@ def show_response(call: HttpCall, response: Any) -> None:
     call.received(response, refused_is_final=True)
 
 
-def around(
-    opened: Begun[C] | None,
-    original: Callable[[], Any],
-    *,
-    show: Show[C] | None = None,
-) -> Any:
+def around(opened: Opened | None, original: Callable[[], Any], *, show: Show | None = None) -> Any:
     """Return or raise as `original` does. `show` passes the returned value to the call."""
     if opened is None:
         return original()
@@ -355,12 +335,7 @@ def around(
     return result
 
 
-async def around_async(
-    opened: Begun[C] | None,
-    original: Callable[[], Any],
-    *,
-    show: Show[C] | None = None,
-) -> Any:
+async def around_async(opened: Opened | None, original: Callable[[], Any], *, show: Show | None = None) -> Any:
     """Asynchronous counterpart of `around`; a result that is not awaitable is returned unchanged."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
@@ -380,7 +355,7 @@ async def around_async(
     return result
 
 
-def _returned(call: C, result: Any, show: Show[C] | None) -> None:
+def _returned(call: HttpCall, result: Any, show: Show | None) -> None:
     try:
         if show is not None:
             show(call, result)

@@ -23,7 +23,8 @@ from opentelemetry.trace import (
 )
 
 from pandaprobe_otel.budgets import holds_in, settle
-from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
+from pandaprobe_otel.mapping.attributes import CANCELLED, OPERATION_NAME, OUTCOME, PARTIAL, REPLAY
+from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
@@ -148,12 +149,6 @@ def _without(message: str | None, value: Any) -> Any:
     return None if value == message else value
 
 
-_OPERATION: Final = "gen_ai.operation.name"
-_REQUEST_MODEL: Final = "gen_ai.request.model"
-_RESPONSE_MODEL: Final = "gen_ai.response.model"
-_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
     """The tracer and switches for all spans of one integration."""
@@ -228,11 +223,11 @@ class ModelCall:
         self._asked: Any = guarded(asked, body) if keeps else None
         operation = endpoint.operation
         # All attributes are set at the start, because each later call of the API costs as much as three attributes.
-        attributes: Attributes = {_OPERATION: operation, **place}
+        attributes: Attributes = {OPERATION_NAME: operation, **place}
         guarded(_read_request, endpoint, body, attributes, recorder.with_content)
         if None in attributes.values():
             attributes = present(attributes)
-        model: Any = attributes.get(_REQUEST_MODEL)
+        model: Any = attributes.get(names.REQUEST_MODEL)
         self._model = model
         self.span: Span = recorder.tracer.start_span(
             f"{operation} {model}" if model else operation,
@@ -267,12 +262,12 @@ class ModelCall:
         self.span.set_attributes(attributes)
         if self._holds:
             holds, self._holds = self._holds, ()
-            told = {_REQUEST_MODEL: self._model, **self._place, **attributes}
+            told = {names.REQUEST_MODEL: self._model, **self._place, **attributes}
             guarded(settle, holds, f"{self.endpoint.operation} {self._model or ''}".strip(), told)
         tells = answer.is_whole or answer.failure is not None
-        self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes
-        if not self._model and _RESPONSE_MODEL in attributes:
-            self.span.update_name(f"{self.endpoint.operation} {attributes[_RESPONSE_MODEL]}")
+        self.is_settled = self.is_settled or tells or names.FINISH_REASONS in attributes or OUTCOME in attributes
+        if not self._model and names.RESPONSE_MODEL in attributes:
+            self.span.update_name(f"{self.endpoint.operation} {attributes[names.RESPONSE_MODEL]}")
         if answer.goes_on is not None:
             BEGUN.keep(answer.goes_on, self.span.get_span_context())
         if answer.failure is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._endpoint import Endpoint
+from pandaprobe_otel_integrations._endpoint import Endpoint, common
 from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string, to_json
 
 from . import _names as names
@@ -46,7 +46,7 @@ class Rerank(Endpoint):
     """Documents in order of relevance."""
 
     operation = "retrieval"
-    request = {"model": (names.REQUEST_MODEL, string), "top_n": (names.RETRIEVAL_TOP_K, integer)}
+    request = {**common("model"), "top_n": (names.RETRIEVAL_TOP_K, integer)}
     input = {"query": (names.RETRIEVAL_QUERY, string), "documents": (names.INPUT_MESSAGES, _documents)}
     response = {"id": (names.RESPONSE_ID, string)}
     output = {"results": (names.RETRIEVAL_DOCUMENTS, _found)}

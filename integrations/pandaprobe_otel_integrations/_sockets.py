@@ -36,7 +36,7 @@ class Listener(Protocol):
         """Note that waiting for a message has failed."""
         ...
 
-    def closed(self) -> None:
+    def end(self, how: End) -> None:
         """Note that the app is about to close the connection."""
         ...
 
@@ -80,7 +80,7 @@ def listen(connection: Any, listener: Listener) -> None:
         return message
 
     def close(*args: Any, **kwargs: Any) -> Any:
-        note(listener.closed)
+        note(listener.end, "closed")
         return kind.close(this(), *args, **kwargs)
 
     connection.send, connection.recv, connection.close = send, recv, close

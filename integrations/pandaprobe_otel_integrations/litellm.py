@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._budgets import permitted
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http import Begun, HttpCall, Said, around, around_async
+from pandaprobe_otel_integrations._http import HttpCall, Opened, Said, around, around_async
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._json import items, obj, string
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
@@ -156,26 +156,16 @@ _RERANK: Final = Function(Rerank(), ("model", "query", "documents"))
 FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
     "litellm.main": {
         "completion": _CHAT,
-        "acompletion": _CHAT,
         "text_completion": _TEXT,
-        "atext_completion": _TEXT,
         "embedding": _EMBEDDING,
-        "aembedding": _EMBEDDING,
         "transcription": _TRANSCRIPTION,
-        "atranscription": _TRANSCRIPTION,
         "speech": _SPEECH,
-        "aspeech": _SPEECH,
     },
-    "litellm.images.main": {
-        "image_generation": _IMAGES,
-        "aimage_generation": _IMAGES,
-        "image_edit": _EDITS,
-        "aimage_edit": _EDITS,
-    },
-    "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
-    "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},
+    "litellm.images.main": {"image_generation": _IMAGES, "image_edit": _EDITS},
+    "litellm.responses.main": {"responses": _RESPONSES},
+    "litellm.rerank_api.main": {"rerank": _RERANK},
 }
-"""Functions by module and name. Names that start with an `a` are asynchronous."""
+"""Functions by module and name. Each has an asynchronous form, whose name begins with an `a`."""
 STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
     "litellm.text_completions.streaming_iterator": ("TextCompletionStreamWrapper",),
@@ -372,7 +362,7 @@ class CallHooks:
 
         return hook
 
-    def _open(self, function: Function, original: OriginalCall) -> Begun[FunctionCall] | None:
+    def _open(self, function: Function, original: OriginalCall) -> Opened | None:
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; each attempt is a call.
         if is_taken(context) or original.kwargs.get("fallbacks") or not self._gate(None):
@@ -465,9 +455,9 @@ class LiteLLMInstrumentor(Integration):
             yield from _stream_patches(getattr(module, name), StreamHooks())
         hooks = CallHooks(self._recorder, self._lets_through)
         for name, function in FUNCTIONS.get(module.__name__, {}).items():
-            wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
-            if function.is_everywhere or getattr(module, name, None) is not None:
-                yield patch_inside(getattr(module, name), "original_function", wrapper)
+            for form, wrapper in ((name, hooks.synchronous(function)), (f"a{name}", hooks.asynchronous(function))):
+                if function.is_everywhere or getattr(module, form, None) is not None:
+                    yield patch_inside(getattr(module, form), "original_function", wrapper)
 
 
 def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:

@@ -14,16 +14,14 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     Body,
     Endpoint,
-    Fields,
+    common,
     each,
     question,
-    true,
 )
 from pandaprobe_otel_integrations._http import any_call_in
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import (
     Object,
-    integer,
     items,
     obj,
     object_from_json,
@@ -128,7 +126,7 @@ class Documents(Endpoint):
 
     operation = "generate_content"
     constants = {names.OUTPUT_TYPE: "text"}
-    request = {"model": (names.REQUEST_MODEL, string)}
+    request = common("model")
     input = {("document", "document_annotation_prompt"): (names.INPUT_MESSAGES, question(_document, parts.texts))}
     response = {"model": (names.RESPONSE_MODEL, string)}
     output = {("pages", "document_annotation"): (names.OUTPUT_MESSAGES, _read)}
@@ -207,7 +205,7 @@ def _model(outputs: Any) -> str | None:
     return next((string(entry.get("model")) for entry in objects(outputs) if entry.get("model")), None)
 
 
-_SEED: Final[Fields] = {"random_seed": (names.SEED, integer)}
+_SEED: Final = common(random_seed="seed")
 
 
 class Conversations(Endpoint):
@@ -217,9 +215,8 @@ class Conversations(Endpoint):
     last_event: LastEvent | None = _LAST_EVENT
     service = OPENAI
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model", "stream"),
         "agent_id": (names.AGENT_ID, string),
-        "stream": (names.STREAM, true),
         "completion_args": {**foreign(SAMPLING), **_SEED},
     }
     input = {

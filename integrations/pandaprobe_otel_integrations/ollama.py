@@ -16,11 +16,11 @@ from pandaprobe_otel_integrations._endpoint import (
     Endpoint,
     Fields,
     Partly,
+    common,
     dimensions,
     each,
     positive,
     question,
-    true,
 )
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
@@ -29,11 +29,9 @@ from pandaprobe_otel_integrations._json import (
     Object,
     integer,
     items,
-    number,
     obj,
     objects,
     string,
-    strings,
 )
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
@@ -58,14 +56,10 @@ def _json(wanted: Any) -> str | None:
 
 
 _OPTIONS: Final[Fields] = {
-    "temperature": (names.TEMPERATURE, number),
-    "top_p": (names.TOP_P, number),
-    "top_k": (names.TOP_K, number),
+    **common(
+        *("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed"), stop="stop_sequences"
+    ),
     "num_predict": (names.MAX_TOKENS, positive),
-    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
-    "presence_penalty": (names.PRESENCE_PENALTY, number),
-    "seed": (names.SEED, integer),
-    "stop": (names.STOP_SEQUENCES, strings),
 }
 _MESSAGE: Final = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "name"})
 _CALL: Final = frozenset({"id", "function"})
@@ -112,8 +106,7 @@ class Chat(Endpoint):
 
     operation = "chat"
     request = {
-        "model": (names.REQUEST_MODEL, string),
-        "stream": (names.STREAM, true),
+        **common("model", "stream"),
         "think": Partly(names.REASONING_LEVEL, string),
         "format": Partly(names.OUTPUT_TYPE, _json),
         "options": _OPTIONS,
@@ -190,7 +183,7 @@ class Embeddings(EmbeddingsEndpoint):
     """Embeddings of one or several texts."""
 
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model"),
         "dimensions": (names.DIMENSION_COUNT, integer),
         "options": {},
     }

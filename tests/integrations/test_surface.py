@@ -162,7 +162,8 @@ class LiteLLM(Surface):
 
     def call(self, name: str, method: Any) -> Any:
         """Return the name of the operation of a function, if we have wrapped the function that it calls."""
-        found = next((functions[name] for functions in FUNCTIONS.values() if name in functions), None)
+        forms = (name, name.removeprefix("a"))
+        found = next((each[form] for each in FUNCTIONS.values() for form in forms if form in each), None)
         while found is not None and method is not None:
             names = method.__code__.co_freevars
             if "original_function" in names:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Body, Endpoint, Fields, Partly, each
+from pandaprobe_otel_integrations._endpoint import (
+    ANSWERED,
+    Answer,
+    Body,
+    Endpoint,
+    Fields,
+    Partly,
+    each,
+    inside,
+    one_of,
+)
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
@@ -18,19 +28,19 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     output_messages,
     tool_definition,
 )
-from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, OUTPUT_TYPES, SAMPLING
 from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
-_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
+_FORMAT: Final[Callable[[Any], str | None]] = inside("type", reader=one_of(OUTPUT_TYPES))
 
 
 def _output_type(modalities: Any, response_format: Any) -> str | None:
     if "audio" in (strings(modalities) or ()):
         return "speech"
-    return _OUTPUT_TYPES.get(string(obj(response_format).get("type")) or "")
+    return _FORMAT(response_format)
 
 
 def _tools(tools: Any, functions: Any) -> list[parts.Part]:
@@ -55,8 +65,7 @@ class ChatCompletions(Endpoint):
         ("tools", "functions"): (names.TOOL_DEFINITIONS, _tools),
     }
     response: ClassVar[Fields] = {
-        "id": (names.RESPONSE_ID, string),
-        "model": (names.RESPONSE_MODEL, string),
+        **ANSWERED,
         "service_tier": (names.RESPONSE_SERVICE_TIER, string),
         "system_fingerprint": (names.SYSTEM_FINGERPRINT, string),
     }

@@ -8,10 +8,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
+    ANSWERED,
     Body,
     EmbeddingsEndpoint,
     Endpoint,
     Fields,
+    common,
     dimensions,
     question,
 )
@@ -54,7 +56,7 @@ class Embeddings(EmbeddingsEndpoint):
 
     service = OPENAI
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model"),
         "dimensions": (names.DIMENSION_COUNT, integer),
         "encoding_format": (names.ENCODING_FORMATS, strings),
     }
@@ -85,9 +87,9 @@ class Moderations(Endpoint):
     """
 
     operation = "moderation"
-    request = {"model": (names.REQUEST_MODEL, string)}
+    request = common("model")
     input = {"input": (names.INPUT_MESSAGES, question(content_parts))}
-    response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+    response = ANSWERED
     output = {"results": (names.OUTPUT_MESSAGES, _verdicts)}
 
     def other_data(self, body: Body) -> Content:

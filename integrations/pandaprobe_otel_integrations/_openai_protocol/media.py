@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Partly, question
+from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Partly, common, question
 from pandaprobe_otel_integrations._json import Object, items, objects, string
 from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING
 from pandaprobe_otel_integrations._other_members import with_rest
@@ -59,7 +59,7 @@ class Speech(Endpoint):
     operation = "generate_content"
     service = OPENAI
     constants = {names.OUTPUT_TYPE: "speech"}
-    request = {"model": (names.REQUEST_MODEL, string)}
+    request = common("model")
     input = {
         "input": (names.INPUT_MESSAGES, question(parts.texts)),
         "instructions": (names.SYSTEM_INSTRUCTIONS, parts.texts),

@@ -12,6 +12,7 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
+    ANSWERED,
     Answer,
     Attributes,
     Body,
@@ -21,6 +22,8 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     each,
     failure_in,
+    inside,
+    one_of,
 )
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
@@ -29,6 +32,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_def
 from pandaprobe_otel_integrations._openai_protocol.usage import (
     COUNTED,
     OPENAI,
+    OUTPUT_TYPES,
     PARAMETERS,
     SAMPLING,
 )
@@ -312,21 +316,8 @@ def _instructions(value: Any) -> list[Part]:
     return [part for message in input_messages(value) for part in message["parts"]]
 
 
-def _effort(reasoning: Any) -> str | None:
-    return string(obj(reasoning).get("effort"))
-
-
-def _output_type(text: Any) -> str | None:
-    kind = string(obj(obj(text).get("format")).get("type"))
-    return {"text": "text", "json_object": "json", "json_schema": "json"}.get(kind or "")
-
-
 def _conversation(value: Any) -> str | None:
     return string(value) or string(obj(value).get("id"))
-
-
-def _outcome(status: Any) -> str | None:
-    return _OUTCOMES.get(string(status) or "")
 
 
 class Responses(Endpoint):
@@ -338,8 +329,8 @@ class Responses(Endpoint):
     constants = {names.API_TYPE: "responses"}
     request: ClassVar[Fields] = {
         **SAMPLING,
-        "text": Partly(names.OUTPUT_TYPE, _output_type),
-        "reasoning": Partly(names.REASONING_LEVEL, _effort),
+        "text": Partly(names.OUTPUT_TYPE, inside("format", "type", reader=one_of(OUTPUT_TYPES))),
+        "reasoning": Partly(names.REASONING_LEVEL, inside("effort")),
         "previous_response_id": (names.PREVIOUS_RESPONSE_ID, string),
         "conversation": (names.CONVERSATION_ID, _conversation),
     }
@@ -349,11 +340,10 @@ class Responses(Endpoint):
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response: ClassVar[Fields] = {
-        "id": (names.RESPONSE_ID, string),
-        "model": (names.RESPONSE_MODEL, string),
+        **ANSWERED,
         "service_tier": (names.RESPONSE_SERVICE_TIER, string),
         "conversation": (names.CONVERSATION_ID, _conversation),
-        "status": (ours.OUTCOME, _outcome),
+        "status": (ours.OUTCOME, one_of(_OUTCOMES)),
     }
     empty = (*ECHOES, *_EMPTY)
 

@@ -11,11 +11,10 @@ from pandaprobe_otel_integrations._endpoint import (
     Fields,
     Service,
     Table,
+    common,
     counted,
-    more_than_one,
-    true,
 )
-from pandaprobe_otel_integrations._json import Object, integer, number, obj, string, strings
+from pandaprobe_otel_integrations._json import Object, integer, number, obj, string
 from pandaprobe_otel_integrations._other_members import Counts
 
 # Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning.
@@ -109,16 +108,10 @@ def _limit(newest: Any, of_responses: Any, oldest: Any) -> int | None:
 
 
 SAMPLING: Final[Fields] = {
-    "model": (names.REQUEST_MODEL, string),
-    "temperature": (names.TEMPERATURE, number),
-    "top_p": (names.TOP_P, number),
-    "top_k": (names.TOP_K, number),
-    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
-    "presence_penalty": (names.PRESENCE_PENALTY, number),
-    "seed": (names.SEED, integer),
-    "stop": (names.STOP_SEQUENCES, strings),
-    "n": (names.CHOICE_COUNT, more_than_one),
-    "stream": (names.STREAM, true),
+    **common(
+        *("model", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "n", "stream"),
+        stop="stop_sequences",
+    ),
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
     ("max_completion_tokens", "max_output_tokens", "max_tokens"): (names.MAX_TOKENS, _limit),
 }
@@ -126,4 +119,5 @@ SAMPLING: Final[Fields] = {
 PARAMETERS: Final = Table(SAMPLING)
 
 
+OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 OPENAI: Final = Service(usage=usage_attributes, counted=COUNTED)

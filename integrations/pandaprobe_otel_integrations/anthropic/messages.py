@@ -9,16 +9,19 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
+    ANSWERED,
     Attributes,
     Body,
     Endpoint,
     Partly,
     Service,
     Table,
+    common,
     each,
-    true,
+    inside,
+    with_cached,
 )
-from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._other_members import (
     Reader,
     grown,
@@ -38,10 +41,10 @@ from pandaprobe_otel_integrations._streams.text_runs import Growth
 # -- content blocks of Anthropic's messages as parts in the conventions' form ------------------------------------------
 
 
-def input_messages(messages: Iterable[Object]) -> list[Part]:
+def input_messages(messages: Any) -> list[Part]:
     """Return messages of a request. Tool results inside a user's message become a separate message."""
     found: list[Part] = []
-    for message in messages:
+    for message in objects(messages):
         role = string(message.get("role")) or "user"
         content = message.get("content")
         if not isinstance(content, (list, tuple)):
@@ -207,25 +210,9 @@ _LAST_EVENT: Final = LastEvent(
 )
 
 
-def _effort(output_config: Any) -> str | None:
-    return string(obj(output_config).get("effort"))
-
-
-def _previous(thread: Any) -> str | None:
-    return string(obj(thread).get("previous_message_id"))
-
-
-def _thoughts(details: Any) -> int | None:
-    return integer(obj(details).get("thinking_tokens"))
-
-
 def _output_type(output_format: Any, output_config: Any) -> str | None:
     wanted = obj(output_format) or obj(obj(output_config).get("format"))
     return "json" if wanted.get("type") == "json_schema" else None
-
-
-def _messages(messages: Any) -> list[Part]:
-    return input_messages(objects(messages))
 
 
 _COUNTS: Final = Table(
@@ -234,17 +221,14 @@ _COUNTS: Final = Table(
         "output_tokens": (names.OUTPUT_TOKENS, integer),
         "cache_read_input_tokens": (names.CACHE_READ_TOKENS, integer),
         "cache_creation_input_tokens": (names.CACHE_WRITE_TOKENS, integer),
-        "output_tokens_details": (names.REASONING_TOKENS, _thoughts),
+        "output_tokens_details": (names.REASONING_TOKENS, inside("thinking_tokens", reader=integer)),
     }
 )
 
 
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage: Anthropic does not count cached tokens as input, but the conventions do."""
-    found = _COUNTS.read(usage if usage.__class__ is dict else obj(usage))
-    if names.INPUT_TOKENS in found:
-        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
-    return found
+    return with_cached(_COUNTS.read(obj(usage)))
 
 
 ANTHROPIC: Final = Service(
@@ -260,23 +244,17 @@ class Messages(Endpoint):
     last_event: LastEvent | None = _LAST_EVENT
     service = ANTHROPIC
     request = {
-        "model": (names.REQUEST_MODEL, string),
-        "max_tokens": (names.MAX_TOKENS, integer),
-        "temperature": (names.TEMPERATURE, number),
-        "top_p": (names.TOP_P, number),
-        "top_k": (names.TOP_K, number),
-        "stop_sequences": (names.STOP_SEQUENCES, strings),
-        "stream": (names.STREAM, true),
-        "output_config": Partly(names.REASONING_LEVEL, _effort),
-        "thread": Partly(names.PREVIOUS_RESPONSE_ID, _previous),
+        **common("model", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
+        "output_config": Partly(names.REASONING_LEVEL, inside("effort")),
+        "thread": Partly(names.PREVIOUS_RESPONSE_ID, inside("previous_message_id")),
         ("output_format", "output_config"): Partly(names.OUTPUT_TYPE, _output_type),
     }
     input = {
         "system": (names.SYSTEM_INSTRUCTIONS, block_parts),
-        "messages": (names.INPUT_MESSAGES, _messages),
+        "messages": (names.INPUT_MESSAGES, input_messages),
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
-    response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+    response = ANSWERED
     reason = "stop_reason"
     empty = ("type", "role", "content")
     growing = Growth("delta", texts={source: {} for source, _ in _DELTAS.values()})

@@ -15,10 +15,12 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     Service,
     Table,
+    common,
     counted,
-    true,
+    inside,
+    with_cached,
 )
-from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string
 from pandaprobe_otel_integrations._other_members import Reader, joined, reading, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.text_runs import Growth
@@ -29,10 +31,10 @@ _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"}
 """Cache marks, members without a value, and members that an old botocore does not know."""
 
 
-def input_messages(messages: Iterable[Object]) -> list[Part]:
+def input_messages(messages: Any) -> list[Part]:
     """Return messages of a request. Tool results inside a user's message become a separate message."""
     found: list[Part] = []
-    for message in messages:
+    for message in objects(messages):
         found += turn(string(message.get("role")) or "user", objects(message.get("content")), _is_result, block_parts)
     return found
 
@@ -53,14 +55,9 @@ def tool_definitions(tools: Any) -> list[Part]:
     return found
 
 
-def block_parts(blocks: Iterable[Object]) -> list[Part]:
+def block_parts(blocks: Any) -> list[Part]:
     """Return the blocks that are not empty."""
-    found: list[Part] = []
-    for block in blocks:
-        part = _part(block)
-        if part is not None:
-            found.append(part)
-    return found
+    return [part for block in objects(blocks) if (part := _part(block)) is not None]
 
 
 def _part(block: Object) -> Part | None:
@@ -130,10 +127,6 @@ _READERS: Final[Mapping[str, Reader]] = {
 METRICS: Final = "amazon-bedrock-invocationMetrics"
 
 
-def _guardrail(config: Any) -> str | None:
-    return string(obj(config).get("guardrailIdentifier"))
-
-
 def _top_k(more: Any) -> float | None:
     """Return the limit as Anthropic's or Amazon's models name it."""
     fields = obj(more)
@@ -142,14 +135,6 @@ def _top_k(more: Any) -> float | None:
 
 def _limit(tokens: Any, newer: Any) -> int | None:
     return integer(tokens or newer)
-
-
-def _messages(messages: Any) -> list[Part]:
-    return input_messages(objects(messages))
-
-
-def _system(system: Any) -> list[Part]:
-    return block_parts(objects(system))
 
 
 _COUNTS: Final = Table(
@@ -166,10 +151,7 @@ _COUNTS: Final = Table(
 
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage: Bedrock does not count cached tokens as input, but the conventions do."""
-    found = _COUNTS.read(obj(usage))
-    if names.INPUT_TOKENS in found:
-        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
-    return found
+    return with_cached(_COUNTS.read(obj(usage)))
 
 
 class Converse(Endpoint):
@@ -178,21 +160,17 @@ class Converse(Endpoint):
     operation = "chat"
     service = Service(usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")))
     request = {
-        "model": (names.REQUEST_MODEL, string),
-        "stream": (names.STREAM, true),
-        "guardrailConfig": Partly(names.GUARDRAIL_ID, _guardrail),
+        **common("model", "stream"),
+        "guardrailConfig": Partly(names.GUARDRAIL_ID, inside("guardrailIdentifier")),
         "additionalModelRequestFields": Partly(names.TOP_K, _top_k),
         "inferenceConfig": {
-            "temperature": (names.TEMPERATURE, number),
-            "topP": (names.TOP_P, number),
-            "topK": (names.TOP_K, number),
-            "stopSequences": (names.STOP_SEQUENCES, strings),
+            **common("temperature", topP="top_p", topK="top_k", stopSequences="stop_sequences"),
             ("maxTokens", "max_new_tokens"): (names.MAX_TOKENS, _limit),
         },
     }
     input = {
-        "system": (names.SYSTEM_INSTRUCTIONS, _system),
-        "messages": (names.INPUT_MESSAGES, _messages),
+        "system": (names.SYSTEM_INSTRUCTIONS, block_parts),
+        "messages": (names.INPUT_MESSAGES, input_messages),
         "toolConfig": {"tools": (names.TOOL_DEFINITIONS, tool_definitions)},
     }
     elsewhere = ("modelId", "schemaVersion")
@@ -204,7 +182,7 @@ class Converse(Endpoint):
 
     def output_parts(self, body: Body) -> list[Part]:
         """Return the blocks of the message."""
-        return block_parts(objects(obj(obj(body.get("output")).get("message")).get("content")))
+        return block_parts(obj(obj(body.get("output")).get("message")).get("content"))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer. Each is an object under its name."""

@@ -13,9 +13,9 @@ from pandaprobe_otel_integrations._endpoint import (
     EmbeddingsEndpoint,
     Endpoint,
     Partly,
+    common,
     dimensions,
     question,
-    true,
 )
 from pandaprobe_otel_integrations._json import (
     Content,
@@ -25,7 +25,6 @@ from pandaprobe_otel_integrations._json import (
     obj,
     objects,
     string,
-    strings,
 )
 from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatCompletions
 from pandaprobe_otel_integrations._other_members import with_rest
@@ -78,13 +77,9 @@ class Prompt(Endpoint):
 
     operation = "text_completion"
     request = {
-        "model": (names.REQUEST_MODEL, string),
-        "stream": (names.STREAM, true),
+        **common("model", "stream", "temperature", "top_k", stop="stop_sequences"),
         ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, _first),
-        "temperature": (names.TEMPERATURE, number),
         ("top_p", "topP"): (names.TOP_P, _top_p),
-        "top_k": (names.TOP_K, number),
-        "stop": (names.STOP_SEQUENCES, strings),
     }
     input = {("prompt", "inputPrompt"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts))}
     response = {
@@ -197,7 +192,7 @@ class Embeddings(EmbeddingsEndpoint):
     """Embeddings of Amazon's and Cohere's models."""
 
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model"),
         ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _first),
     }
     input = {

@@ -14,16 +14,17 @@ from pandaprobe_otel_integrations._endpoint import (
     EmbeddingsEndpoint,
     Endpoint,
     Failure,
-    Fields,
     Partly,
     Service,
+    common,
     dimensions,
     each,
     finish_reason,
+    inside,
+    one_of,
     question,
-    true,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     content_parts,
@@ -31,6 +32,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     output_messages,
     tool_definition,
 )
+from pandaprobe_otel_integrations._openai_protocol.usage import OUTPUT_TYPES
 from pandaprobe_otel_integrations._other_members import Counts, joined, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -108,30 +110,19 @@ _LAST_EVENT: Final = LastEvent(
     hint=b"message-end",
     mark=re.compile(rb'(?:^|[\n\r])(?:event: ?message-end[\n\r]|data: ?\{"type": ?"message-end")'),
 )
-_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json"}
 _OUTPUT: Final = frozenset({"content-start", "content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
-
-
-def _output_type(response_format: Any) -> str | None:
-    return _OUTPUT_TYPES.get(string(obj(response_format).get("type")) or "")
 
 
 def _messages(messages: Any, documents: Any) -> list[Part]:
     return with_documents([_input_message(message) for message in objects(messages)], documents)
 
 
-SAMPLING: Final[Fields] = {
-    "model": (names.REQUEST_MODEL, string),
-    "temperature": (names.TEMPERATURE, number),
-    "p": (names.TOP_P, number),
-    "k": (names.TOP_K, number),
-    "max_tokens": (names.MAX_TOKENS, integer),
-    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
-    "presence_penalty": (names.PRESENCE_PENALTY, number),
-    "seed": (names.SEED, integer),
-    "stop_sequences": (names.STOP_SEQUENCES, strings),
-    "stream": (names.STREAM, true),
-}
+SAMPLING: Final = common(
+    *("model", "temperature", "max_tokens", "frequency_penalty", "presence_penalty"),
+    *("seed", "stop_sequences", "stream"),
+    p="top_p",
+    k="top_k",
+)
 """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
 
 
@@ -141,7 +132,7 @@ class Chat(Endpoint):
     operation = "chat"
     last_event: LastEvent | None = _LAST_EVENT
     service = Service(usage=usage_attributes, counted=COUNTED)
-    request = {**SAMPLING, "response_format": Partly(names.OUTPUT_TYPE, _output_type)}
+    request = {**SAMPLING, "response_format": Partly(names.OUTPUT_TYPE, inside("type", reader=one_of(OUTPUT_TYPES)))}
     input = {
         ("messages", "documents"): (names.INPUT_MESSAGES, _messages),
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
@@ -246,7 +237,7 @@ class Embed(EmbeddingsEndpoint):
 
     service = Service(usage=usage_attributes, counted=COUNTED, member="meta")
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model"),
         "output_dimension": (names.DIMENSION_COUNT, integer),
         "embedding_types": (names.ENCODING_FORMATS, strings),
     }

@@ -18,13 +18,13 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     Service,
     Table,
+    common,
     dimensions,
     finish_reason,
-    more_than_one,
+    one_of,
     question,
-    true,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
 from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
@@ -232,10 +232,6 @@ def _level(thinking: Any) -> str | None:
     return (string(member(obj(thinking), "thinkingLevel")) or "").lower() or None
 
 
-def _json(mime_type: Any) -> str | None:
-    return "json" if mime_type == "application/json" else None
-
-
 _COUNTS: Final = Table(
     {
         "promptTokenCount": (names.INPUT_TOKENS, integer),
@@ -310,20 +306,20 @@ class GenerateContent(GoogleEndpoint):
     last_event: LastEvent | None = _ERROR
     service = GOOGLE
     request = {
-        "model": (names.REQUEST_MODEL, string),
-        "stream": (names.STREAM, true),
+        **common("model", "stream"),
         "generationConfig": {
-            "temperature": (names.TEMPERATURE, number),
-            "topP": (names.TOP_P, number),
-            "topK": (names.TOP_K, number),
-            "maxOutputTokens": (names.MAX_TOKENS, integer),
-            "frequencyPenalty": (names.FREQUENCY_PENALTY, number),
-            "presencePenalty": (names.PRESENCE_PENALTY, number),
-            "seed": (names.SEED, integer),
-            "stopSequences": (names.STOP_SEQUENCES, strings),
-            "candidateCount": (names.CHOICE_COUNT, more_than_one),
+            **common(
+                *("temperature", "seed"),
+                topP="top_p",
+                topK="top_k",
+                maxOutputTokens="max_tokens",
+                frequencyPenalty="frequency_penalty",
+                presencePenalty="presence_penalty",
+                stopSequences="stop_sequences",
+                candidateCount="n",
+            ),
             "thinkingConfig": Partly(names.REASONING_LEVEL, _level),
-            "responseMimeType": Partly(names.OUTPUT_TYPE, _json),
+            "responseMimeType": Partly(names.OUTPUT_TYPE, one_of({"application/json": "json"})),
         },
     }
     input = {
@@ -405,7 +401,7 @@ class Embeddings(GoogleEndpoint, EmbeddingsEndpoint):
 
     service = Service(counted=dict.fromkeys(("promptTokenCount", "totalTokenCount")), member="usageMetadata")
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model"),
         "parameters": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
         "embedContentConfig": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
         ("outputDimensionality", "requests"): (names.DIMENSION_COUNT, _size),

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Service, each, true
-from pandaprobe_otel_integrations._json import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._endpoint import ANSWERED, Attributes, Body, Endpoint, Service, common, each
+from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
@@ -128,16 +128,11 @@ class Interactions(Endpoint):
     operation = "generate_content"
     service = Service(usage=usage_attributes, counted=dict.fromkeys(_COUNTED))
     request = {
-        "model": (names.REQUEST_MODEL, string),
+        **common("model", "stream"),
         "agent": (names.AGENT_NAME, string),
-        "stream": (names.STREAM, true),
         "previous_interaction_id": (names.PREVIOUS_RESPONSE_ID, string),
         "generation_config": {
-            "temperature": (names.TEMPERATURE, number),
-            "top_p": (names.TOP_P, number),
-            "max_output_tokens": (names.MAX_TOKENS, integer),
-            "seed": (names.SEED, integer),
-            "stop_sequences": (names.STOP_SEQUENCES, strings),
+            **common("temperature", "top_p", "seed", "stop_sequences", max_output_tokens="max_tokens"),
             "thinking_level": (names.REASONING_LEVEL, string),
         },
     }
@@ -146,11 +141,7 @@ class Interactions(Endpoint):
         "input": (names.INPUT_MESSAGES, _input_messages),
         "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
-    response = {
-        "id": (names.RESPONSE_ID, string),
-        "model": (names.RESPONSE_MODEL, string),
-        "status": (names.RESPONSE_STATUS, string),
-    }
+    response = {**ANSWERED, "status": (names.RESPONSE_STATUS, string)}
     empty: ClassVar[Iterable[str]] = (
         "object", "agent", "steps", "outputs", "created", "updated", "role", "previous_interaction_id", "input",
         "system_instruction", "tools", "generation_config",

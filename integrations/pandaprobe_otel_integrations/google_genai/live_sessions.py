@@ -222,15 +222,16 @@ class _Connecting:
         await self._generator.aclose()
 
 
-class _Session:
+class _Session(LiveCall):
     """The input on one connection since the last turn, and the turn in progress."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
         client = session._api_client  # pyright: ignore[reportPrivateUsage]
         base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
         url = base.decode() if isinstance(base, bytes) else str(base)
-        place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
-        self._turn = LiveCall(recorder, is_open, place, session)
+        super().__init__(
+            recorder, is_open, place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)]), session
+        )
         self._setup = setup
         self._said: list[Any] = []
         self._media = SentMedia()
@@ -239,7 +240,7 @@ class _Session:
     def sent(self, message: Any) -> BudgetExceeded | None:
         """Record a message of the app."""
         if self._awaits_tool:
-            self._end("terminal")
+            self.end("terminal")
         data = obj(from_json(message))
         content = obj(data.get("client_content"))
         answers = obj(data.get("tool_response"))
@@ -253,40 +254,33 @@ class _Session:
         if spoken is not None:
             self._said.append({"role": "user", "parts": [{"text": spoken}]})
         if answers or spoken is not None or (content and member(content, "turnComplete") is not False):
-            self._begin()
-        return self._turn.refusal()
+            self._respond()
+        return self.refusal()
 
     def received(self, message: Any) -> None:
         """Record a message of the service."""
         raw: bytes = message.encode() if isinstance(message, str) else bytes(message)
         if b'"serverContent"' in raw or b'"toolCall"' in raw:
-            self._begin()  # unless the app asked, the model started its turn by itself
-        if not self._turn.goes_on:
+            self._respond()  # unless the app asked, the model started its turn by itself
+        if not self.goes_on:
             return
-        self._turn.keep(raw)
+        self.keep(raw)
         self._awaits_tool = self._awaits_tool or b'"toolCall"' in raw
         if b'"turnComplete"' in raw or (self._awaits_tool and b'"usageMetadata"' in raw):
-            self._end("terminal")
+            self.end("terminal")
 
-    def broken(self, error: Exception) -> None:
-        """Record that the connection is lost, or closed by the service."""
-        self._turn.broken(error)
+    def end(self, how: End) -> None:
+        """End the turn."""
+        self._awaits_tool = False
+        super().end(how)
 
-    def closed(self) -> None:
-        """Record that the app closes the connection."""
-        self._end("closed")
-
-    def _begin(self) -> None:
-        if self._turn.goes_on:
+    def _respond(self) -> None:
+        if self.goes_on:
             return
         sent = self._media.taken()
         asked = [*input_messages(self._said), *([{"role": "user", "parts": sent}] if sent else [])]
-        if self._turn.begin(LiveTurn(asked), self._setup):
+        if self.begin(LiveTurn(asked), self._setup):
             self._said = []
-
-    def _end(self, how: End) -> None:
-        self._awaits_tool = False
-        self._turn.end(how)
 
 
 def _setup(model: Any, config: Any) -> Body:

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch, shown
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
-from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.body import End, LastEvent
 
 # -- realtime sessions: the messages of both sides, and each response of the model as a turn ---------------------------
 
@@ -75,13 +75,13 @@ class RealtimeTurn(Responses):
         return kind.startswith("response.") and kind not in _ANNOUNCED
 
 
-class RealtimeSession:
+class RealtimeSession(LiveCall):
     """The input on one connection since the last turn, and the turn in progress."""
 
-    def __init__(self, turn: LiveCall, model: Any) -> None:
-        self._turn = turn
+    def __init__(self, model: Any, *turn: Any) -> None:
+        super().__init__(*turn)
         self._setup: dict[str, Any] = {"model": string(model)}
-        self._said: list[Object] = []
+        self._said: Sequence[Object] = ()
         self._is_created = False
 
     def sent(self, message: Any) -> BudgetExceeded | None:
@@ -96,8 +96,8 @@ class RealtimeSession:
         elif kind == "conversation.item.create":
             self._say(obj(event.get("item")))
         elif kind == "response.create":
-            self._begin(obj(event.get("response")))
-        return self._turn.refusal()
+            self._respond(obj(event.get("response")))
+        return self.refusal()
 
     def received(self, message: Any) -> None:
         """Record a message of the service."""
@@ -106,45 +106,30 @@ class RealtimeSession:
         if kind in ("session.created", "session.updated"):
             self._set_up(event)
         elif kind in _ITEMS:
-            self._take_spoken(obj(event.get("item")))
+            item = obj(event.get("item"))
+            # Made from the app's sound; the app's other items are known.
+            if any(piece.get("type") == "input_audio" for piece in objects(item.get("content"))):
+                self._say(item)
         elif kind == "response.created":
-            self._begin({})
+            self._respond({})
             self._is_created = True
-        if not self._turn.goes_on:
+        if not self.goes_on:
             return
         if kind.startswith("response.") or kind in (_HEARD, "error"):
             without_sound = {key: value for key, value in event.items() if key != "delta"} if kind in _SOUND else event
-            self._turn.keep(to_json(without_sound).encode())
+            self.keep(to_json(without_sound).encode())
         if kind == "response.done" or (kind == "error" and not self._is_created):
-            self._turn.end("terminal")
+            self.end("terminal")
 
-    def broken(self, error: Exception) -> None:
-        """Record that the connection is lost, or closed by the service."""
-        self._turn.broken(error)
-
-    def closed(self) -> None:
-        """Record that the app closes the connection."""
-        self._turn.end("closed")
-
-    def _begin(self, asked: Object) -> None:
-        if self._turn.goes_on:
-            return
-        if self._turn.begin(RealtimeTurn(tuple(self._said)), {**self._setup, **asked}):
-            self._said = []
-            self._is_created = False
+    def _respond(self, asked: Object) -> None:
+        if self.begin(RealtimeTurn(self._said), {**self._setup, **asked}):
+            self._said, self._is_created = (), False
 
     def _set_up(self, event: Object) -> None:
-        told = {key: value for key, value in obj(event.get("session")).items() if value is not None}
-        self._setup.update(told)
-
-    def _take_spoken(self, item: Object) -> None:
-        """Add an item that the service has made from the app's sound; the app's other items are known."""
-        if any(piece.get("type") == "input_audio" for piece in objects(item.get("content"))):
-            self._say(item)
+        self._setup |= {key: value for key, value in obj(event.get("session")).items() if value is not None}
 
     def _say(self, item: Object) -> None:
-        self._said.append(item)
-        del self._said[:-_MAX_SAID]
+        self._said = (*self._said, item)[-_MAX_SAID:]
 
 
 def _transcribed(item: Object, transcripts: Object) -> Object:
@@ -205,11 +190,11 @@ class SocketHooks:
         model, place = _private(manager, "model"), self._place(client)
 
         def hear(socket: Any) -> None:
-            def turn() -> LiveCall:
-                return LiveCall(self._recorder, lambda: self._gate(client), place, socket)
-
-            is_session = "Realtime" in type(manager).__name__
-            listen(socket, RealtimeSession(turn(), model) if is_session else _Responses(turn))
+            asked = self._recorder, lambda: self._gate(client), place, socket
+            if "Realtime" in type(manager).__name__:
+                listen(socket, RealtimeSession(model, *asked))
+            else:
+                listen(socket, _Responses(lambda: LiveCall(*asked)))
 
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
         make = getattr(connection, "_make_ws", None)
@@ -262,10 +247,10 @@ class _Responses:
             waiting.clear()
             turn.broken(error)
 
-    def closed(self) -> None:
+    def end(self, how: End) -> None:
         for turn, waiting in self._lanes.values():
             waiting.clear()
-            turn.end("closed")
+            turn.end(how)
 
 
 def _private(manager: Any, name: str) -> Any:
