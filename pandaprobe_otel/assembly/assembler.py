@@ -8,8 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from heapq import heapify, heappop, heappush
-from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
@@ -242,6 +241,7 @@ class TraceBuffer:
 
 
 _MOST_NAMES: Final = 20
+_look_at: Final = attrgetter("look_at")
 
 
 def log_size(record: Any) -> int:
@@ -275,7 +275,6 @@ MAX_OPEN_SPANS: Final = 50_000
 """Bound on open spans, at about 300 bytes each (the app holds the spans). Beyond it, the oldest traces are given up."""
 REMEMBERED_TRACES: Final = 10_000
 """Bound on remembered traces, at about 200 bytes each; allows sending a late span after its trace."""
-_FEW_LOOKS: Final = 1000
 _LOGS_SHARE: Final = 2
 """Divisor of the memory bound: this share is for log records that wait for their spans to end."""
 
@@ -338,11 +337,6 @@ class Assembler:
         self._buffers: dict[int, TraceBuffer] = {}
         self._touched: dict[TraceBuffer, None] = {}
         """Buffers that have changed since the last check, in the order of their changes."""
-        self._looks: list[tuple[float, int, int]] = []
-        """Heap of times at which to check traces; an entry is outdated if its time differs from the `look_at` of its
-        buffer. The second number keeps the order of traces that are due at the same time.
-        """
-        self._order = count()
         self._open_spans = 0
         self.given_up = 0
         """Open spans that were given up because there were too many, as far as the worker has not reported them."""
@@ -422,20 +416,13 @@ class Assembler:
 
     def due(self, now: float) -> Iterator[TraceSegment]:
         """Yield the segments that are ready now. Checks only the traces that can be ready."""
-        for buffer in self._touched:
-            at = self._due_at(buffer, now)
-            if at < buffer.look_at:  # a check that comes too early does no harm
-                buffer.look_at = at
-                heappush(self._looks, (at, next(self._order), buffer.trace_id))
+        for buffer in self._touched:  # a check that comes too early does no harm
+            buffer.look_at = min(buffer.look_at, self._due_at(buffer, now))
         self._touched.clear()
-        if len(self._looks) > _FEW_LOOKS + 2 * len(self._buffers):  # most are outdated
-            planned = ((key, each.look_at) for key, each in self._buffers.items() if each.look_at < math.inf)
-            self._looks = [(at, next(self._order), key) for key, at in planned]
-            heapify(self._looks)
-        while self._looks and self._looks[0][0] <= (by := now + self._timing.sooner_s * self.has_much):
-            at, _, trace_id = heappop(self._looks)
-            if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
-                continue
+        latest = now + self._timing.sooner_s
+        for buffer in sorted((each for each in self._buffers.values() if each.look_at <= latest), key=_look_at):
+            if buffer.look_at > (by := latest if self.has_much else now):
+                break
             buffer.look_at = math.inf
             if (buffer.open or buffer.unreferenced) and self._let_go(buffer, now):
                 self._touched[buffer] = None
@@ -455,7 +442,7 @@ class Assembler:
         """The time of the next call of `due`, if nothing changes before."""
         if self._touched:
             return -math.inf
-        return self._looks[0][0] if self._looks else math.inf
+        return min((buffer.look_at for buffer in self._buffers.values()), default=math.inf)
 
     def look_for_dropped(self, now: float) -> None:
         """Note the open spans that the app has dropped. If their ends are not in the queue, `flush` does not wait."""

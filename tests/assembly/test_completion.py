@@ -110,6 +110,34 @@ def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
     assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["root"])
 
 
+def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
+    """500 ended spans are sent although the root is open."""
+    scene = Scene()
+    root = scene.start("root")
+    for number in range(500):
+        scene.end(scene.start(f"s{number}", root), at=1)
+
+    (segment,) = scene.due(1.1)
+    assert (segment.stage, len(segment.ended)) == (Stage.FIRST, 500)
+    assert scene.assembler.ended_spans == 0
+
+
+def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
+    """A remote parent that is open in the same process does not make the trace remote."""
+    scene = Scene()
+    root = scene.start("root")
+    context = root.get_span_context()
+    entry = scene.maker.start_remote("handler", context.trace_id, context.span_id)
+    scene.assembler.started(entry, 0)
+    scene.end(entry, at=1)
+    assert scene.due(30) == []
+    scene.end(root, at=31)
+
+    (segment,) = scene.due(32)
+    assert not segment.is_remote
+    assert names(segment.ended) == ["handler", "root"]
+
+
 def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
     """A flush sends the ended trace, and does not split the running one."""
     scene = Scene()

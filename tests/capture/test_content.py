@@ -6,11 +6,11 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pandaprobe_otel import chain, start_trace
@@ -38,13 +38,6 @@ def test_the_fast_encoder_writes_the_values_of_the_full_one(value: Any) -> None:
     assert "\\u0000" not in text.replace("\\\\", "")
 
 
-def test_a_value_that_contains_itself_is_shown_with_a_mark() -> None:
-    """A value that contains itself is read once."""
-    cyclic: dict[str, Any] = {"name": "loop"}
-    cyclic["self"] = cyclic
-    assert json.loads(encode(cyclic))["name"] == "loop"
-
-
 def test_the_fast_encoder_keeps_the_bound() -> None:
     """The fast encoder keeps a small bound."""
     value = {f"k{n}": "x" * 200 for n in range(16)}
@@ -54,117 +47,38 @@ def test_the_fast_encoder_keeps_the_bound() -> None:
 # -- values that are large or endless ----------------------------------------------------------------------------------
 
 
-class Leaf:
-    """An object that counts calls of its `__repr__`."""
-
-    def __repr__(self) -> str:
-        looks["leaf"] += 1
-        return "leaf"
-
-
-LEAF = Leaf()
-
-
-def steps(count: int | None, item: Any) -> Iterator[Any]:
-    """Yield the item this many times, endlessly for None, and count each."""
-    for number in itertools.count() if count is None else range(count):
+def steps(form: str) -> Iterator[str]:
+    """Yield texts without an end, and count them."""
+    for number in itertools.count():
         looks["item"] += 1
-        yield item if item is not None else number
+        yield form.format(number)
 
 
 class Keyed(Mapping[str, Any]):
-    """A mapping that makes its items on demand."""
-
-    def __init__(self, count: int | None, item: Any) -> None:
-        self.count, self.item = count, item
+    """A mapping that makes its keys on demand."""
 
     def __getitem__(self, key: str) -> Any:
-        return self.item
+        return 1
 
     def __iter__(self) -> Iterator[str]:
-        return (f"k{n}" for n in steps(self.count, None))
+        return steps("k{}")
 
     def __len__(self) -> int:
-        return 1 << 30 if self.count is None else self.count
+        return 1 << 30
 
 
 class Listed(list[Any]):
     """A list that makes its items on demand."""
 
-    def __init__(self, count: int | None, item: Any) -> None:
-        super().__init__()
-        self.steps, self.item = count, item
-
     def __iter__(self) -> Iterator[Any]:
-        return steps(self.steps, self.item)
+        return steps("tag")
 
 
-class Elements(Set[Any]):
-    """A set that makes its items on demand."""
-
-    def __init__(self, count: int | None, item: Any) -> None:
-        self.count = count
-
-    def __contains__(self, value: object) -> bool:
-        return False
-
-    def __iter__(self) -> Iterator[Any]:
-        return steps(self.count, None)
-
-    def __len__(self) -> int:
-        return 1 << 30 if self.count is None else self.count
-
-
-class Model:
-    """A model whose dump is a large mapping."""
-
-    def __init__(self, count: int | None, item: Any) -> None:
-        self.dump = Keyed(count, item)
-
-    def model_dump(self) -> Any:
-        looks["item"] += 1
-        return self.dump
-
-
-def plain_list(count: int | None, item: Any) -> Any:
-    """Return a plain list, whose leaves count the reads."""
-    return [LEAF if item is None else item] * (150_000 if count is None else count)
-
-
-def plain_dict(count: int | None, item: Any) -> Any:
-    """Return a plain dictionary, whose leaves count the reads."""
-    return dict.fromkeys(map(str, range(150_000 if count is None else count)), LEAF if item is None else item)
-
-
-KINDS: list[Callable[[int | None, Any], Any]] = [Keyed, Listed, Elements, Model, plain_list, plain_dict]
-VALUES = st.recursive(
-    st.sampled_from([LEAF, 1, "text", "x" * 3_000_000, None]),
-    lambda inner: st.builds(
-        lambda kind, size, item: kind(size, item),
-        st.sampled_from(KINDS),
-        st.sampled_from([0, 1, 3, 50, 3000, 30_000, None]),
-        inner,
-    ),
-    max_leaves=4,
-)
-
-
-@given(VALUES)
-@settings(max_examples=40)
-def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
-    """Any container is encoded with a bounded number of reads, as valid JSON within the size limit."""
-    looks.clear()
-    text = encode(value)
-    assert looks.total() <= 3 * MAX_LOOKS
-    assert len(text.encode()) <= FIELD
-    json.loads(text)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_unread_items_have_a_marker(kind: Callable[[int | None, Any], Any]) -> None:
+@pytest.mark.parametrize("kind", [Keyed, Listed])
+def test_unread_items_have_a_marker(kind: Callable[[], Any]) -> None:
     """A marker replaces the items that were not read, and the values after them are kept."""
     looks.clear()
-    text = encode({"before": 1, "large": kind(None, None), "after": {"a": [1]}})
+    text = encode({"before": 1, "large": kind(), "after": {"a": [1]}})
     assert looks.total() <= 3 * MAX_LOOKS
     assert "[cut" in text
     assert text.startswith('{"before":1,"large":')
@@ -199,14 +113,14 @@ def test_large_texts_are_cut_to_the_same_length_before_they_are_copied(letter: s
 
 def test_endless_metadata_and_tags_end(recorder: SpanRecorder) -> None:
     """Endless metadata and tags are read only in part, like all values that the app passes."""
-    with start_trace("t", metadata=Keyed(None, 1), tags=Listed(None, "tag")) as trace:
-        trace.set_metadata(Keyed(None, 2))
-        with trace.span("s", metadata=Keyed(None, 1)) as span:
-            span.set_metadata(Keyed(None, 2))
-            span.set_model_parameters(Keyed(None, 3))
-            span.set_input(Keyed(None, 3))
+    with start_trace("t", metadata=Keyed(), tags=Listed()) as trace:
+        trace.set_metadata(Keyed())
+        with trace.span("s", metadata=Keyed()) as span:
+            span.set_metadata(Keyed())
+            span.set_model_parameters(Keyed())
+            span.set_input(Keyed())
 
-    chain(lambda value: value)(Keyed(None, 3))
+    chain(lambda value: value)(Keyed())
     assert recorder.names == ["s", "t", "<lambda>"]
 
 
@@ -258,7 +172,7 @@ def test_a_stream_over_the_bound_is_cut_and_counted(recorder: SpanRecorder) -> N
 
 def test_reduce_gets_the_items_themselves(recorder: SpanRecorder) -> None:
     """`reduce` receives the objects themselves, in order, up to the bound; its result is the output."""
-    assert output(recorder, [1, "a", LEAF], reduce=lambda items: {"same": items == [1, "a", LEAF]}) == {"same": True}
+    assert output(recorder, [1, "a", looks], reduce=lambda items: {"same": items == [1, "a", looks]}) == {"same": True}
     assert output(recorder, range(MAX_ITEMS + 5), reduce=len) == MAX_ITEMS
     assert output(recorder, ["x" * 1000] * 1000, reduce=lambda items: sum(map(len, items))) == MAX_TEXT_CHARS
 

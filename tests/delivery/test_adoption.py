@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -99,26 +98,6 @@ def test_the_end_of_a_process_decides_about_spans_without_a_root_at_once(crowded
 
     left_out = {"overload": 1} if crowded_for_s else {}
     assert (process.counts.delivered, process.counts.dropped) == (not left_out, left_out)
-
-
-def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
-    """A root that arrives after its spans were adopted joins them in one trace, as do later spans.
-
-    A gateway receives the roots of other services too.
-    """
-    process = simulated()
-    process.put(orphan(1))
-    process.world.run(420)
-    process.put(trace_request(1))
-    process.world.run(10)
-    process.put(orphan(1, batch=2))
-    process.world.run(10)
-
-    ((derived, stored),) = process.server.traces.items()
-    assert derived != trace_request(1).trace_id
-    assert [orjson.loads(post.body or b"")["trace_id"] for post in process.server.posts()] == [derived, derived]
-    assert len(stored.spans) == 3
-    assert (process.counts.traces_delivered, process.counts.pending) == (1, 0)
 
 
 @settings(max_examples=30)

@@ -95,14 +95,16 @@ class SpoolFile:
         """Bytes that the waiting requests count for, once the file has been opened."""
 
     @classmethod
-    def create(cls, path: Path) -> SpoolFile | None:
-        """Create an empty file; return None if the name is taken."""
+    def create(cls, path: Path, copied: SpoolFile | None = None) -> SpoolFile | None:
+        """Create a file, empty or as a copy of another one; return None if the name is taken."""
         lock = LockFile.create(lock_path(path))
         if lock is None:
             return None
         try:
             # SQLite gives its log the mode of the database.
             os.close(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            if copied is not None:
+                copied.open().execute("VACUUM INTO ?", (str(path),))
             file = cls(path, lock)
             file.open()
         except BaseException:

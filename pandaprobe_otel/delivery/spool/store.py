@@ -18,7 +18,6 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -29,14 +28,12 @@ from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
-from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, locked
+from pandaprobe_otel.delivery.spool.lock_file import TakenOverError, locked
 from pandaprobe_otel.delivery.spool.spool_file import (
     DAMAGED_SUFFIX,
-    LOCK_SUFFIX,
     SpoolFile,
     age,
     is_damage,
-    lock_path,
     noted,
 )
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -195,12 +192,15 @@ class SpoolStore:
             parcel.file, parcel.row, parcel.stored = file, row, parcel.size
         return True
 
-    def open_own(self) -> SpoolFile:
-        """Return the file for new parcels; create it if necessary. Raises OSError and sqlite3.Error."""
+    def open_own(self, copied: SpoolFile | None = None) -> SpoolFile:
+        """Return the file for new parcels; create it if necessary, as a copy of another one.
+
+        Raises OSError and sqlite3.Error.
+        """
         while self.own is None:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"{self._destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-            self.own = SpoolFile.create(self._path / name)
+            self.own = SpoolFile.create(self._path / name, copied)
             if self.own is not None:
                 self.files.append(self.own)
                 self._note(self.own)
@@ -263,50 +263,28 @@ class SpoolStore:
         )
 
     def _put_aside(self, parcels: Sequence[Parcel], tended: Tended) -> None:
-        """Rename damaged files. Their parcels are written anew if they are in memory or can be read, or else given up.
+        """Rename damaged files. Their parcels are written anew if they are in memory, or else given up.
 
-        A deleted file can still be read as a whole.
+        A file that was deleted can still be read, and is copied as a whole.
         """
         suspects, self._suspects = self._suspects, {}
         for file, error in suspects.items():
             if file not in self.files:
                 continue
             self._forget(file)
-            is_taken = isinstance(error, TakenOverError)
+            is_taken, copy = isinstance(error, TakenOverError), None
+            if isinstance(error, FileNotFoundError):
+                try:
+                    copy = self.open_own(file)
+                except _ERRORS as failure:
+                    self._suspect(None, failure)
             there = [parcel for parcel in parcels if parcel.file is file]
-            copies = {} if is_taken else self._copied([parcel for parcel in there if parcel.is_bare])
-            gone = [parcel for parcel in there if is_taken or (parcel.is_bare and parcel not in copies)]
+            gone = [parcel for parcel in there if copy is None and (is_taken or parcel.is_bare)]
             tended.gone += [(parcel, "taken_over" if is_taken else "spool_damaged") for parcel in gone]
             if not is_taken:
                 self._move_aside(file, error, kept=len(there) - len(gone))
             for parcel in there:
-                if parcel in copies:
-                    parcel.file, parcel.row = self.own, copies[parcel]
-                else:
-                    parcel.file, parcel.stored = None, 0
-
-    def _copied(self, parcels: Sequence[Parcel]) -> dict[Parcel, int]:
-        """Copy parcels from their files to the process's own one; return the new rows of those that could be read."""
-        rows: dict[Parcel, int] = {}
-        if not parcels:
-            return rows
-        try:
-            own = self.open_own()
-            with own.transaction():
-                for parcel in parcels:
-                    try:
-                        assert parcel.file is not None
-                        fields, spans = parcel.file.content(parcel.row)
-                    except _ERRORS:
-                        continue
-                    copy = replace(parcel, fields=fields, spans=spans)
-                    copy.in_doubt = parcel.in_doubt
-                    rows[parcel] = next(self._rows)
-                    own.insert(rows[parcel], copy)
-        except _ERRORS as error:
-            self._suspect(self.own, error)
-            return {}
-        return rows
+                parcel.file, parcel.stored = copy, 0 if copy is None else parcel.stored
 
     def _move_aside(self, file: SpoolFile, error: Exception, *, kept: int) -> None:
         """Rename a damaged file. The newest few are kept for inspection."""
@@ -367,7 +345,6 @@ class SpoolStore:
     def _claim(self, now: float, tended: Tended) -> None:
         """Take the files of dead processes, oldest first, as many as may be open; count the others."""
         self._living, self._living_bytes, self._has_more = 0, 0, False
-        self._remove_strays()
         mine = {file.path for file in self.files}
         for path in sorted(self._path.glob(f"{self._destination.digest}-*{SUFFIX}"), key=age):
             if path in mine or path in self._ignored:
@@ -387,19 +364,6 @@ class SpoolStore:
                 return
             else:
                 self._adopt(file, now, tended)
-
-    def _remove_strays(self) -> None:
-        """Remove locks without a database: a process was killed while it created or deleted the two."""
-        for lock in self._path.glob(f"{self._destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
-            database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
-            if database.exists() or any(file.path == database for file in self.files):
-                continue
-            with suppress(OSError):
-                held = LockFile.take(lock)
-                if held is not None and lock_path(database) == lock and not database.exists():
-                    held.remove()
-                elif held is not None:
-                    held.close()
 
     def _adopt(self, file: SpoolFile, now: float, tended: Tended) -> None:
         """Take over the parcels of a dead process, and make some of its open traces."""

@@ -159,7 +159,7 @@ def test_an_unreadable_file_is_renamed_counted_and_logged_once(
 
 
 def test_damage_while_the_process_runs(tmp_path: Path) -> None:
-    """After damage, requests in memory are written again, readable ones on disk are kept, and the rest is counted."""
+    """After damage, requests in memory are written again, and the rest is counted."""
     requests = [create(number, size=900, spans=1 + number % 3) for number in range(40)]
     run = Run(tmp_path / "spool")
     run.look_around()

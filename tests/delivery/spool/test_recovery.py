@@ -217,15 +217,6 @@ def test_a_file_of_a_later_version_is_left_alone_with_one_warning(
     assert "version 99" in caplog.text
 
 
-def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
-    """The lock of a process killed between making or deleting its two files is removed."""
-    stray = tmp_path / f"{DESTINATION.digest}-1-00000000.sqlite.lock"
-    stray.touch()
-    Run(tmp_path).look_around()
-
-    assert not stray.exists()
-
-
 def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
