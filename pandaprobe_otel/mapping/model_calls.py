@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import KIND, PARTIAL, TOKEN_USAGE
@@ -205,78 +205,61 @@ def _text_of(message: Mapping[str, Any]) -> str:
 def _merge(outer: MappedSpan, inner: MappedSpan, *, captures_all: bool) -> None:
     """Add to the outer span everything that only the inner one says; keep the poorer of two values where it differs."""
     body, other = outer.body, inner.body
-    rest: dict[str, Any] = {}
-    for side in ("input", "output"):
-        if side in other:
-            if side in body and body[side] != other[side]:
-                body[side], rest[side] = sorted((body[side], other[side]), key=_richness, reverse=True)
-            body.setdefault(side, other[side])
+    known: dict[str, Any] = body["metadata"]
+    rest = [*_values(outer), *_values(inner)]
+    for side in _SIDES & other.keys():
+        body[side] = max(body.get(side, other[side]), other[side], key=_richness)
     if "model" in other:
-        if body.get("model", other["model"]) != other["model"]:
-            rest["model"] = body["model"]
         body["model"] = other["model"]  # the inner span is nearer to the service
     if "model_parameters" in other:
         body["model_parameters"] = {**other["model_parameters"], **body.get("model_parameters", {})}
-        rest["model_parameters"] = other["model_parameters"]
-    if "error" in other:
-        rest["error"] = other["error"]
     for key, pick in (("completion_start_time", min), ("ended_at", max)):
         if key in other:
             body[key] = pick(body.get(key, other[key]), other[key])
-    _merge_numbers(outer, inner, rest)
+    if inner.usage is not None and (outer.usage is None or len(inner.usage) >= len(outer.usage)):
+        outer.usage = inner.usage
+    outer.cost = outer.cost if inner.cost is None else inner.cost
+    outer.aggregated = outer.aggregated or inner.aggregated
     if inner.found.get("outcome") == PARTIAL and "outcome" not in outer.found:
         body["status"] = other["status"]
         outer.found = {**outer.found, "outcome": PARTIAL}
-    known = body["metadata"]
     for key, value in other["metadata"].items():
         if key == "attributes" and type_of(value) is dict:
-            rest.update(value)
+            rest += value.items()
         elif key not in known:
             known[key] = value
         elif known[key] != value and key != "scope":
-            rest[key] = value
-    _merge_context(outer, inner, rest)
-    if inner.shape.has_context and not outer.shape.has_context:
-        outer.shape = dataclasses.replace(outer.shape, has_context=True)
+            rest.append((key, value))
+    outer.found = {**inner.found, **outer.found}
+    for field in CONTEXT_FIELDS & inner.found.keys():
+        one, two = outer.found[field], inner.found[field]
+        if type_of(one) is list:
+            outer.found[field] = [*one, *(item for item in two if item not in one)]
+        elif type_of(one) is dict:
+            outer.found[field] = {**two, **one}
+            rest.append((field, two))
+        elif one != two:  # of two session or user ids, the better source wins
+            better, poorer = sorted((one, two)) if field in RANKED_FIELDS else (one, two)
+            outer.found[field] = better
+            rest.append((field, poorer[1] if field in RANKED_FIELDS else poorer))
+    outer.shape = dataclasses.replace(
+        outer.shape,
+        counts=outer.shape.counts or inner.shape.counts,
+        has_context=outer.shape.has_context or inner.shape.has_context,
+    )
     if captures_all:
         said = Said({"body": body, "numbers": [outer.usage, outer.aggregated, outer.cost]})
-        add_rest(outer, unsaid(said, rest.items()))
+        add_rest(outer, unsaid(said, rest))
         also = {"name": other["name"], "scope": inner.view.scope_name, "span_id": other["span_id"]}
         put(outer, "also_recorded_as", [also, *inner.metadata.get("also_recorded_as", [])])
 
 
-def _merge_context(outer: MappedSpan, inner: MappedSpan, rest: dict[str, Any]) -> None:
-    """Add the fields of the trace that the inner span gives; of two session or user ids, the better source wins."""
-    found = {**inner.found, **outer.found}
-    for field in CONTEXT_FIELDS & inner.found.keys() & outer.found.keys():
-        one, other = outer.found[field], inner.found[field]
-        if type_of(one) is list:
-            found[field] = [*one, *(item for item in other if item not in one)]
-        elif field in RANKED_FIELDS:
-            found[field], poorer = sorted((one, other))
-            rest[field] = poorer[1]
-        elif type_of(one) is dict:
-            found[field], rest[field] = {**other, **one}, other
-        else:
-            rest[field] = other
-    outer.found = found
-
-
-def _merge_numbers(outer: MappedSpan, inner: MappedSpan, rest: dict[str, Any]) -> None:
-    if inner.usage is not None:
-        if outer.usage is None or len(inner.usage) >= len(outer.usage):
-            if outer.usage is not None and outer.usage != inner.usage:
-                rest["token_usage"] = outer.usage
-            outer.usage = inner.usage
-        elif inner.usage != outer.usage:
-            rest["token_usage"] = inner.usage
-    if inner.cost is not None:
-        if outer.cost is not None and outer.cost != inner.cost:
-            rest["cost"] = outer.cost
-        outer.cost = inner.cost
-    outer.aggregated = outer.aggregated or inner.aggregated
-    if not outer.shape.counts and (outer.usage is not None or outer.cost is not None):
-        outer.shape = dataclasses.replace(outer.shape, counts=True)
+def _values(span: MappedSpan) -> Iterator[tuple[str, Any]]:
+    for key in ("input", "output", "model", "model_parameters", "error"):
+        if key in span.body:
+            yield key, span.body[key]
+    yield "token_usage", span.usage
+    yield "cost", span.cost
 
 
 def _richness(value: Any) -> tuple[bool, int]:

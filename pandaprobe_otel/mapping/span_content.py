@@ -398,9 +398,9 @@ class Said:
         self._at = self._searches = 0
         self._add(body, 0)
 
-    def holds_switch(self, key: str, value: bool) -> bool:
-        """Return whether the body has this boolean under this key. A boolean under another key proves nothing."""
-        return (key, value) in self._leaves
+    def has(self, name: str, value: Any) -> bool:
+        """Return whether the body has this value under the last part of this name."""
+        return (name.rpartition(".")[2], value) in self._leaves
 
     def holds_number(self, name: str, value: float) -> bool:
         """Return whether the body has this number, unless it may be equal by chance, as small numbers often are.
@@ -412,9 +412,7 @@ class Said:
             return True  # none of a kind of tokens
         if not self.holds(value):
             return False
-        if (name.rpartition(".")[2], value) in self._leaves:
-            return True
-        if not value or abs(value) >= _MIN_RARE or value != int(value):
+        if self.has(name, value) or not value or abs(value) >= _MIN_RARE or value != int(value):
             return True
         return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
 
@@ -426,9 +424,8 @@ class Said:
         """
         text = text.strip()
         if text in self._leaves:
-            if not name or len(text) >= _MIN_CONTAINED or (name.rpartition(".")[2], text) in self._leaves:
-                return True
-            return _OF_MANY_NAMES.search(name) is not None
+            is_told = not name or len(text) >= _MIN_CONTAINED or self.has(name, text)
+            return is_told or _OF_MANY_NAMES.search(name) is not None
         if len(text) < _MIN_CONTAINED:
             return False
         if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
@@ -458,46 +455,29 @@ class Said:
         digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
         return digest is not None and digest["sha256"] in self._leaves
 
-    def _add(self, value: Any, level: int) -> None:
-        kind = type_of(value)
+    def _add(self, value: Any, level: int, key: str | None = None) -> None:
+        kind, leaves = type_of(value), self._leaves
         if kind is str:
-            self._add_text(value, level)
-        elif kind is dict:
-            self._add_items(value, level)
+            text = value.strip()
+            leaves[text] = None
+            if key is not None and "\n" in text:  # several texts of a message are joined by lines
+                leaves.update(dict.fromkeys(map(str.strip, text.split("\n"))))
+            if len(text) < _MIN_CONTAINED:
+                leaves[(key, text)] = None
+            if value[:1] in _BEGINNINGS and (inner := decoded(value)) is not value:
+                value, kind = inner, type_of(inner)
+        if level >= _MAX_LEVELS:
+            return
+        if kind is dict:
+            for name, item in value.items():
+                self._add(item, level + 1, name)
         elif kind is list:
-            for item in value if level < _MAX_LEVELS else ():
+            for item in value:
                 self._add(item, level + 1)
-        elif kind in _NUMBERS:
-            self._leaves[value] = None
-
-    def _add_items(self, value: Any, level: int) -> None:
-        leaves = self._leaves
-        for key, item in value.items() if level < _MAX_LEVELS else ():
-            kind = type_of(item)
-            if kind is str:
-                text = item.strip()
-                leaves[text] = None
-                if "\n" in text:  # several texts of a message are joined by lines
-                    leaves.update(dict.fromkeys(map(str.strip, text.split("\n"))))
-                if len(text) < _MIN_CONTAINED:
-                    leaves[(key, text)] = None
-                if item[:1] in _BEGINNINGS:
-                    self._add_text(item, level + 1)
-            elif kind is dict:
-                self._add_items(item, level + 1)
-            elif kind is list:
-                self._add(item, level + 1)
-            elif item is not None:
-                leaves[(key, item)] = None
-                if kind is not bool:
-                    leaves[item] = None
-
-    def _add_text(self, text: str, level: int) -> None:
-        self._leaves[text.strip()] = None
-        if text[:1] in _BEGINNINGS and level < _MAX_LEVELS:
-            inner = decoded(text)
-            if inner is not text:
-                self._add(inner, level + 1)
+        elif kind is not str and value is not None:
+            leaves[(key, value)] = None
+            if kind is not bool:
+                leaves[value] = None
 
 
 def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -542,7 +522,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
         kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]
         return kept or _NOTHING
     if kind is bool:
-        return value
+        return _NOTHING if said.has(name, value) else value
     if value is None:
         return _NOTHING
     return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
@@ -595,14 +575,7 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
             continue
         if key == "object" and type_of(item) is str and item in _OBJECTS:
             continue
-        if type_of(item) is bool:
-            if not said.holds_switch(key, item):
-                kept[key] = item
-            continue
-        if type_of(item) in _NUMBERS:
-            fresh = _NOTHING if said.holds_number(f"{name}.{key}", item) else item
-        else:
-            fresh = _fresh(said, item, level + 1, key)
+        fresh = _fresh(said, item, level + 1, f"{name}.{key}")
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
     return kept or _NOTHING
