@@ -20,12 +20,9 @@ from pandaprobe_otel.protocols.conversation import (
     read_messages,
 )
 from pandaprobe_otel.protocols.protocol import (
-    ParsedRequest,
     QuestionProtocol,
     StructuredQuestion,
     UnusableAnswerError,
-    fields_of,
-    model_of,
     user_message,
 )
 
@@ -34,8 +31,6 @@ INVENTED_SIGNATURE: Final = "cmVidWlsdA=="
 """
 _MAX_TOKENS: Final = 4096
 """Bound that the service requires. All its models may write this much."""
-_PATH: Final = re.compile(r"/v1/(messages|messages/count_tokens|complete)$")
-_VERTEX: Final = re.compile(r"/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)$")
 _REASONS: Final = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -60,31 +55,18 @@ class Anthropic(QuestionProtocol):
     """`/v1/messages`. It has no embeddings."""
 
     name = "messages"
+    family = "anthropic"
     host = "https://api.anthropic.com"
+    chat_path = "/v1/messages"
+    pattern = re.compile(
+        r"(?:/v1/|/publishers/anthropic/models/(?P<model>[^/:]+):)"
+        r"(?P<operation>messages|messages/count_tokens|complete|rawPredict|streamRawPredict)$"
+    )
     chat_operations = frozenset({"messages", "rawPredict", "streamRawPredict"})
     member = "content"
     response_prefix = "msg_"
     call_prefix = "toolu_"
     names_events = True
-
-    def path(self, model: str, *, is_stream: bool) -> str:
-        return "/v1/messages"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        vertex = _VERTEX.search(path)
-        if vertex is not None:
-            return self.parsed(body, operation=vertex[2], model=vertex[1])
-        found = _PATH.search(path)
-        return None if found is None else self.parsed(body, operation=found[1], model=model_of(body))
-
-    def parsed(
-        self, body: Mapping[str, Any], *, operation: str, model: str | None, protocol: str = "anthropic"
-    ) -> ParsedRequest:
-        """Return a request whose body is one of Anthropic's."""
-        fields = fields_of(body)
-        return ParsedRequest(
-            protocol=protocol, operation=operation, wire=self, model=model, body=fields, turns="messages"
-        )
 
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("messages")

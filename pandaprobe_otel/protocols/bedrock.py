@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from pandaprobe_otel.protocols import aws_frames
 from pandaprobe_otel.protocols.anthropic import ANTHROPIC, INVENTED_SIGNATURE
@@ -24,10 +25,8 @@ from pandaprobe_otel.protocols.conversation import (
     without,
 )
 from pandaprobe_otel.protocols.encoding import JSON
-from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, by_name, fields_of
+from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, by_name
 
-_PATH: Final = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
-_IGNORED: Final = NAMES_THE_CALLER | {"requestMetadata"}
 _REASONS: Final = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -42,7 +41,12 @@ class Bedrock(Protocol):
     """`Converse` and `ConverseStream`."""
 
     name = "converse"
+    family = "bedrock"
     host = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    pattern = re.compile(
+        r"/model/(?P<model>.+)/(?P<operation>converse|converse-stream|invoke|invoke-with-response-stream)$"
+    )
+    ignored = NAMES_THE_CALLER | {"requestMetadata"}
     model_in_path = True
     expects = "a JSON object with a list of `messages`"
     chat_operations = frozenset({"converse", "converse-stream"})
@@ -54,18 +58,16 @@ class Bedrock(Protocol):
         return f"/model/{quote(model, safe='')}/{'converse-stream' if is_stream else 'converse'}"
 
     def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        found = _PATH.search(path)
-        if found is None:
-            return None
-        model, operation = unquote(found[1]), found[2]
-        if operation.startswith("invoke") and "anthropic_version" in body:
-            return ANTHROPIC.parsed(body, operation=operation, model=model, protocol="bedrock")
-        fields = fields_of(body, _IGNORED)
+        found = super().read_request(path, body)
+        if found is not None and found.operation.startswith("invoke") and "anthropic_version" in body:
+            return replace(found, wire=ANTHROPIC, body=ANTHROPIC.fields(body))
+        return found
+
+    def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        fields = super().fields(body)
         if isinstance(config := fields.get("toolConfig"), dict):
             fields["toolConfig"] = {**mapping(config), "tools": by_name(mapping(config).get("tools"))}
-        return ParsedRequest(
-            protocol="bedrock", operation=operation, wire=self, model=model, body=fields, turns="messages"
-        )
+        return fields
 
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("messages")

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel.protocols.conversation import Choice, ModelAnswer, Tokens, mapping, pieces, without
 from pandaprobe_otel.protocols.protocol import (
-    ParsedRequest,
-    Protocol,
     QuestionProtocol,
     StructuredQuestion,
     UnusableAnswerError,
-    by_name,
-    fields_of,
-    model_of,
     user_message,
 )
 
-_PATH: Final = re.compile(r"/(chat/completions|completions|embeddings)$")
-_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
-_OPERATIONS: Final = {"chat/completions": "chat", "completions": "completion"}
 _REASONS: Final = {"tool_call": "tool_calls"}
 """This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 _STREAMED: Final = frozenset({"content", "reasoning_content", "reasoning", "tool_calls"})
@@ -38,8 +30,14 @@ class Chat(QuestionProtocol):
     """
 
     name = "chat"
+    family = "openai"
     host = "https://api.openai.com"
     base_path = "/v1"
+    chat_path = "/chat/completions"
+    pattern = re.compile(
+        r"(?:/deployments/(?P<model>[^/]+))?/(?P<operation>chat/completions|completions|embeddings)$"  # Azure's model
+    )
+    operations: ClassVar[Mapping[str, str]] = {"chat/completions": "chat", "completions": "completion"}
     chat_operations = frozenset({"chat"})
     member = "choices"
     response_prefix = "chatcmpl-"
@@ -47,16 +45,6 @@ class Chat(QuestionProtocol):
 
     def __init__(self, *, cuts_calls: bool = True) -> None:
         self._cuts_calls = cuts_calls
-
-    def path(self, model: str, *, is_stream: bool) -> str:
-        return "/chat/completions"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        found = _PATH.search(path)
-        if found is None:
-            return None
-        operation = _OPERATIONS.get(found[1], found[1])
-        return parsed_by_openai(self, path, body, operation, turns="messages" if operation == "chat" else None)
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         return {
@@ -133,21 +121,6 @@ class Chat(QuestionProtocol):
     def read_vectors(self, answer: Any) -> list[Sequence[float]]:
         """Return the vectors by their index."""
         return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
-
-
-def parsed_by_openai(
-    wire: Protocol, path: str, body: Mapping[str, Any], operation: str, *, turns: str | None
-) -> ParsedRequest:
-    """Return a request to one of OpenAI's protocols. Azure has the model in the path."""
-    fields = fields_of(body)
-    if "functions" in fields:
-        fields["functions"] = by_name(fields["functions"])
-    for name in ("tools", "functions"):
-        if fields.get(name) == {}:
-            del fields[name]
-    deployment = _DEPLOYMENT.search(path)
-    model = model_of(body, deployment[1] if deployment else None)
-    return ParsedRequest(protocol="openai", operation=operation, wire=wire, model=model, body=fields, turns=turns)
 
 
 def openai_refusal(status: int, message: str) -> dict[str, Any]:

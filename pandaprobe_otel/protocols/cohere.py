@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.protocols.conversation import ModelAnswer, Tokens, pieces
-from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol, fields_of, model_of
+from pandaprobe_otel.protocols.protocol import Protocol
 
-_PATH: Final = re.compile(r"/v[12]/(chat|generate|embed|rerank)$")
 _REASONS: Final = {
     "stop": "COMPLETE",
     "length": "MAX_TOKENS",
@@ -26,24 +25,13 @@ _REASONS: Final = {
 class Cohere(Protocol):
     """`/v2/chat`."""
 
-    name = "cohere"
+    name = family = "cohere"
     host = "https://api.cohere.com"
+    chat_path = "/v2/chat"
+    pattern = re.compile(r"/v[12]/(?P<operation>chat|generate|embed|rerank)$")
     chat_operations = frozenset({"chat"})
     member = "finish_reason"
     names_events = True
-
-    def path(self, model: str, *, is_stream: bool) -> str:
-        return "/v2/chat"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        found = _PATH.search(path)
-        if found is None:
-            return None
-        fields = fields_of(body)
-        turns = "messages" if "messages" in fields else "chat_history"
-        return ParsedRequest(
-            protocol="cohere", operation=found[1], wire=self, model=model_of(body), body=fields, turns=turns
-        )
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         choice = answer.first

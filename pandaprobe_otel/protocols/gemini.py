@@ -24,15 +24,11 @@ from pandaprobe_otel.protocols.conversation import (
 )
 from pandaprobe_otel.protocols.protocol import (
     NAMES_THE_CALLER,
-    ParsedRequest,
     QuestionProtocol,
     StructuredQuestion,
     UnusableAnswerError,
-    fields_of,
 )
 
-_PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
-_IGNORED: Final = NAMES_THE_CALLER | {"labels"}
 _REASONS: Final = {
     "stop": "STOP",
     "length": "MAX_TOKENS",
@@ -48,8 +44,11 @@ _ERRORS: Final = {429: "RESOURCE_EXHAUSTED", 401: "UNAUTHENTICATED", 403: "PERMI
 class Gemini(QuestionProtocol):
     """`/v1beta/models/MODEL:generateContent` and `:batchEmbedContents`."""
 
-    name = "gemini"
+    name = family = "gemini"
     host = "https://generativelanguage.googleapis.com"
+    pattern = re.compile(r"/(?P<model>(?:models|tunedModels|endpoints)/[^/:]+):(?P<operation>\w+)$")
+    turns = "contents"
+    ignored = NAMES_THE_CALLER | {"labels"}
     model_in_path = True
     expects = "a JSON object with a list of `contents`"
     chat_operations = frozenset({"generateContent", "streamGenerateContent"})
@@ -58,15 +57,6 @@ class Gemini(QuestionProtocol):
     def path(self, model: str, *, is_stream: bool) -> str:
         method = "streamGenerateContent?alt=sse" if is_stream else "generateContent"
         return f"/v1beta/models/{quote(model, safe='')}:{method}"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        found = _PATH.search(path)
-        if found is None:
-            return None
-        model, fields = found[1].removeprefix("models/"), fields_of(body, _IGNORED)
-        return ParsedRequest(
-            protocol="gemini", operation=found[2], wire=self, model=model, body=fields, turns="contents"
-        )
 
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("contents")

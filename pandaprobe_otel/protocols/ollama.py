@@ -12,36 +12,23 @@ from typing import Any, Final
 
 from pandaprobe_otel.protocols.conversation import ModelAnswer, pieces
 from pandaprobe_otel.protocols.encoding import LINES, json_bytes
-from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, fields_of, model_of
-
-_PATH: Final = re.compile(r"/api/(chat|generate|embed|embeddings)$")
-_IGNORED: Final = NAMES_THE_CALLER | {"keep_alive", "stream"}
+from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, Protocol
 
 
 class Ollama(Protocol):
     """`/api/chat`, which streams as JSON lines."""
 
-    name = "ollama"
+    name = family = "ollama"
     host = "http://localhost:11434"
+    chat_path = "/api/chat"
+    pattern = re.compile(r"/api/(?P<operation>chat|generate|embed|embeddings)$")
+    ignored = NAMES_THE_CALLER | {"keep_alive"}
     chat_operations = frozenset({"chat"})
     member = "done"
     streamed_as = LINES
 
-    def path(self, model: str, *, is_stream: bool) -> str:
-        return "/api/chat"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        found = _PATH.search(path)
-        if found is None:
-            return None
-        fields = fields_of(body, _IGNORED)
-        if body.get("stream") is not False and found[1] in ("chat", "generate"):
-            fields["stream"] = True
-        if "tools" in fields and not fields["tools"]:
-            del fields["tools"]
-        return ParsedRequest(
-            protocol="ollama", operation=found[1], wire=self, model=model_of(body), body=fields, turns="messages"
-        )
+    def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().fields(body), **({} if body.get("stream") is False else {"stream": True})}
 
     def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
         choice = answer.first

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, cast
+from urllib.parse import unquote
 
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols.conversation import Message, ModelAnswer
@@ -53,10 +56,22 @@ class Protocol(ABC):
     """
 
     name: ClassVar[str]
+    family: ClassVar[str]
+    """The service, of which several protocols may be a part."""
     host: ClassVar[str]
     """The service, for requests whose host is not known."""
     base_path: ClassVar[str] = ""
     """The beginning of all paths, which clients expect in the address of the service."""
+    chat_path: ClassVar[str]
+    """The path of a chat request below `base_path`."""
+    pattern: ClassVar[re.Pattern[str]]
+    """The end of a path of the service, with the groups `operation` and, if the path names it, `model`."""
+    operations: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Names of operations, if they differ from those in paths."""
+    turns: ClassVar[str] = "messages"
+    """The field with the messages of a conversation."""
+    ignored: ClassVar[frozenset[str]] = NAMES_THE_CALLER
+    """Fields that do not affect the answer."""
     model_in_path: ClassVar[bool] = False
     expects: ClassVar[str] = "a JSON object with `model` and a list of `messages`"
     """Description of a valid body."""
@@ -72,17 +87,40 @@ class Protocol(ABC):
     names_events: ClassVar[bool] = False
     end_of_stream: ClassVar[bytes] = b""
 
-    @abstractmethod
     def path(self, model: str, *, is_stream: bool) -> str:
         """Return the path of a chat request below `base_path`."""
+        return self.chat_path
 
-    @abstractmethod
     def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
         """Return a POST to the service; None if it has another protocol."""
+        found = self.pattern.search(path)
+        if found is None:
+            return None
+        operation, named = found["operation"], found.groupdict().get("model")
+        return ParsedRequest(
+            protocol=self.family,
+            operation=self.operations.get(operation, operation),
+            wire=self,
+            model=model_of(body, None if named is None else unquote(named).removeprefix("models/")),
+            body=self.fields(body),
+            turns=self.turns,
+        )
+
+    def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a body that affect its answer, without those that only repeat a default, with its tools
+        by name.
+        """
+        fields = {
+            name: by_name(value) if name in ("tools", "functions") else value
+            for name, value in body.items()
+            if name not in self.ignored and name != "model" and value is not None
+        }
+        defaults: Any = (("stream", False), ("tools", {}), ("functions", {}))
+        return {name: value for name, value in fields.items() if (name, value) not in defaults}
 
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         """Return the messages of a request in the form of chat completions; None if it has none."""
-        messages: Any = body.get("messages")
+        messages: Any = body.get(self.turns)
         return cast("list[Message]", messages) if isinstance(messages, list) else None
 
     @abstractmethod
@@ -157,20 +195,6 @@ class QuestionProtocol(Protocol):
 def user_message(text: str) -> list[Message]:
     """Return a conversation of one question."""
     return [{"role": "user", "content": text}]
-
-
-def fields_of(body: Mapping[str, Any], ignored: frozenset[str] = NAMES_THE_CALLER) -> dict[str, Any]:
-    """Return the fields of a body that affect its answer, without those that only repeat a default, with its tools by
-    name.
-    """
-    fields = {
-        name: value
-        for name, value in body.items()
-        if name not in ignored and name != "model" and value is not None and not (name == "stream" and value is False)
-    }
-    if "tools" in fields:
-        fields["tools"] = by_name(fields["tools"])
-    return fields
 
 
 def model_of(body: Mapping[str, Any], otherwise: str | None = None) -> str | None:

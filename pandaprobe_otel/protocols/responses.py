@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.protocols.chat import openai_refusal, parsed_by_openai
+from pandaprobe_otel.protocols.chat import openai_refusal
 from pandaprobe_otel.protocols.conversation import (
     Message,
     ModelAnswer,
@@ -18,9 +18,8 @@ from pandaprobe_otel.protocols.conversation import (
     pieces,
     read_messages,
 )
-from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol, user_message
+from pandaprobe_otel.protocols.protocol import Protocol, user_message
 
-_PATH: Final = re.compile(r"/responses$")
 _INCOMPLETE: Final = {
     "length": "max_output_tokens",
     "max_output_tokens": "max_output_tokens",
@@ -33,23 +32,21 @@ class Responses(Protocol):
     """`/responses`."""
 
     name = "responses"
+    family = "openai"
     host = "https://api.openai.com"
     base_path = "/v1"
+    chat_path = "/responses"
+    pattern = re.compile(r"(?:/deployments/(?P<model>[^/]+))?/(?P<operation>responses)$")
+    turns = "input"
     expects = "a JSON object with `model` and `input`, a text or a list of items"
     chat_operations = frozenset({"responses"})
     member = "output"
     response_prefix = "resp_"
     names_events = True
 
-    def path(self, model: str, *, is_stream: bool) -> str:
-        return "/responses"
-
-    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
-        if not _PATH.search(path):
-            return None
-        if isinstance(body.get("input"), str):
-            body = {**body, "input": user_message(body["input"])}
-        return parsed_by_openai(self, path, body, "responses", turns="input")
+    def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        fields = super().fields(body)
+        return {**fields, "input": user_message(fields["input"])} if isinstance(fields.get("input"), str) else fields
 
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("input")
