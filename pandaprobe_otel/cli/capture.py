@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from pandaprobe_otel.cli.value_types import NAMES
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.api.models import Trace
     from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured
 
@@ -89,34 +89,47 @@ def _traces(
 
     Raises UsageError if no trace is named.
     """
-    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace, traces_in
-
-    if trace is not None and Path(trace).is_file():
-        try:
-            found = traces_in(Path(trace))
-        except (OSError, ValueError) as error:
-            raise click.UsageError(str(error)) from None
-        return _of_one_session(found) if is_session else found
     if trace is None and monitor is None and not given:
         raise click.UsageError("no trace is named: pass an id, a file, filters such as --status ERROR, or --monitor")
+    names = [] if trace is None else [trace]
+    if is_session and trace is not None and not Path(trace).is_file():
+        return _session(connect, trace)
+    if not names and monitor is not None:
+        scores.update(_scored_low(connect, monitor))
+        names, given = list(scores), {}
+    found = stored_traces(connect, names, given)
+    return _of_one_session(found) if is_session and trace is not None else found
+
+
+def stored_traces(
+    connect: Callable[[], Client], names: Sequence[str], given: Mapping[str, Any], limit: int | None = None
+) -> list[StoredTrace]:
+    """Return the traces of files and ids, or else those of the server that match filters."""
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace, traces_in
+
+    found: list[StoredTrace] = []
+    ids: list[str] = []
+    try:
+        for name in names:
+            found += traces_in(Path(name)) if Path(name).is_file() else ()
+            ids += () if Path(name).is_file() else (name,)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    if ids or given:
+        with connect() as client:
+            wanted = ids or [str(row.trace_id) for row in islice(client.traces.iter(**given), limit)]
+            found += [StoredTrace(client.traces.get(one).model_dump(mode="json")) for one in wanted]
+    return found
+
+
+def _session(connect: Callable[[], Client], trace: str) -> list[StoredTrace]:
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+
     with connect() as client:
-        if trace is not None:
-            wanted = _one(client, trace, is_session=is_session)
-        elif monitor is not None:
-            scores.update(_scored_low(client, monitor))
-            wanted = [client.traces.get(one) for one in scores]
-        else:
-            wanted = [client.traces.get(row.trace_id) for row in client.traces.iter(**given)]
-    return [StoredTrace(one.model_dump(mode="json")) for one in wanted]
-
-
-def _one(client: Client, trace: str, *, is_session: bool) -> list[Trace]:
-    found = client.traces.get(trace)
-    if not is_session:
-        return [found]
-    if found.session_id is None:
-        raise click.UsageError(f"trace {trace} has no session: leave out --session")
-    return list(client.sessions.get(found.session_id).traces)
+        session = client.traces.get(trace).session_id
+        if session is None:
+            raise click.UsageError(f"trace {trace} has no session: leave out --session")
+        return [StoredTrace(one.model_dump(mode="json")) for one in client.sessions.get(session).traces]
 
 
 def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
@@ -126,15 +139,16 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
     return found
 
 
-def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
+def _scored_low(connect: Callable[[], Client], monitor: str) -> dict[str, list[Any]]:
     """Return the low scores of a monitor by trace, with the latest score of each name."""
     from pandaprobe_otel.failures.find import is_low
 
     found: dict[str, dict[str, Any]] = {}
-    for run in client.monitors.iter_runs(monitor):
-        for score in client.evaluations.trace_runs.scores(run.id):
-            if is_low(score.value):
-                found.setdefault(str(score.trace_id), {}).setdefault(score.name, score.model_dump(mode="json"))
+    with connect() as client:
+        for run in client.monitors.iter_runs(monitor):
+            for score in client.evaluations.trace_runs.scores(run.id):
+                if is_low(score.value):
+                    found.setdefault(str(score.trace_id), {}).setdefault(score.name, score.model_dump(mode="json"))
     return {trace_id: list(scores.values()) for trace_id, scores in found.items()}
 
 

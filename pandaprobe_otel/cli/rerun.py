@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pandaprobe_otel.api.traces import TraceFilters
+from pandaprobe_otel.cli.capture import stored_traces
 from pandaprobe_otel.cli.evaluate import judge_of, judge_options, metric_options, names_of, scorer_option, thresholds_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import COUNT, FILE, NEW_FILE, option, print_json, with_connection
@@ -91,7 +91,9 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
         "judge": judge,
         "say": _say,
     }
-    traces = None if _is_cassette(recorded) else _traces(recorded, given, options["limit"], connect)
+    traces = None if _is_cassette(recorded) else stored_traces(connect, recorded, given, options["limit"])
+    if traces == []:
+        raise click.UsageError("no trace matches the filters")
     runs: Forks | Reruns
     if traces is None or len(traces) == 1:
         one = _of_cassette(Path(recorded[0]), options) if traces is None else _of_trace(traces[0], options)
@@ -151,35 +153,6 @@ def _of_trace(trace: StoredTrace, options: Mapping[str, Any]) -> RecordedRun:
         entry=entry,
         arguments=arguments_in(trace, entry) if given is None else given,
     )
-
-
-def _traces(
-    recorded: Sequence[str], given: Mapping[str, Any], limit: int, connect: Callable[[], Client]
-) -> list[StoredTrace]:
-    """Return the traces of files and of the server."""
-    from pandaprobe_otel.replay.capture.stored_trace import traces_in
-
-    found: list[StoredTrace] = []
-    ids: list[str] = []
-    try:
-        for name in recorded:
-            found += traces_in(Path(name)) if Path(name).is_file() else ()
-            ids += () if Path(name).is_file() else (name,)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
-    if ids or given:
-        with connect() as client:
-            found += _fetched(client, ids, given, limit)
-    if not found:
-        raise click.UsageError("no trace matches the filters")
-    return found
-
-
-def _fetched(client: Client, ids: Sequence[str], given: Mapping[str, Any], limit: int) -> Iterator[StoredTrace]:
-    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
-
-    for trace_id in ids or (str(row.trace_id) for row in islice(client.traces.iter(**given), limit)):
-        yield StoredTrace(client.traces.get(trace_id).model_dump(mode="json"))
 
 
 def _as_json(forks: Forks) -> dict[str, Any]:
