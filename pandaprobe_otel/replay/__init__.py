@@ -4,7 +4,8 @@
 - `cassette`: the file, in vcrpy's format with one additional key
 - `shared_parts`: references to parts of earlier requests, and the digests that replace images, sound and files
 - `exchange`: a request and its answer during the transfer, for every HTTP library
-- `request_keys`, `cassette_script`, `divergence`: the recorded call for a request, and the first request without one
+- `compared_requests`, `request_keys`: requests by their meaning
+- `cassette_script`, `divergence`: the recorded call for a request, and the first request without one
 - `hooks`: the places where HTTP libraries of the clients ask a recording before they send
 - `recording`: `with recording("file"):`, and its use in pytest
 - `capture`: from a stored trace to a cassette and a test

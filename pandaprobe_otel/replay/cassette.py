@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import yaml
 
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols import aws_frames
 from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.replay.exchange import UnreadableError, decompress
@@ -43,53 +44,33 @@ _OF_THE_WIRE: Final = frozenset({"content-length", "transfer-encoding", "connect
 # -- values that are read ----------------------------------------------------------------------------------------------
 
 
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in cast("Mapping[Any, Any]", value)):
-        raise ValueError(f"{what} must be a mapping")
-    return cast("Mapping[str, Any]", value)
+_KINDS: Final[Mapping[Any, str]] = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
+_PLACE: Final = {"at": str, "after": list, "task": int, "follows": int, "waited_for": list}
+_TOOL: Final = {"at": str, "call_id": str, "task": int, "follows": int}
+_HEAD: Final = {"client": str, "made_from": str, "started_at": str}
+"""Optional members of an interaction, a tool call and a cassette, with their types. Lists have numbers."""
 
 
-def _list(value: Any, what: str) -> Sequence[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{what} must be a list")
-    return cast("Sequence[Any]", value)
+def _read(value: Any, kind: type, what: str) -> Any:
+    """Return a value of this type. Raises TypeError for any other one."""
+    if type_of(value) is not kind or (kind is int and value < 0) or (kind is dict and not all(map(_is_text, value))):
+        hint = ": put it in quotes" if kind is str else ""
+        raise TypeError(f"{what} must be {_KINDS[kind]}, but is {type_of(value).__name__}{hint}")
+    return tuple(_read(number, int, f"a number in {what}") for number in value) if kind is list else value
 
 
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a text, but is {type(value).__name__}: put it in quotes")
-    return value
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _whole(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{what} must be a whole number")
-    return value
-
-
-def _numbers(value: Any, what: str) -> tuple[int, ...]:
-    return tuple(_whole(number, f"a number in {what}") for number in _list(value, what))
-
-
-Kind = Callable[[Any, str], Any]
-_PLACE: Final[Mapping[str, Kind]] = {
-    "at": _text,
-    "after": _numbers,
-    "task": _whole,
-    "follows": _whole,
-    "waited_for": _numbers,
-}
-_TOOL: Final[Mapping[str, Kind]] = {"at": _text, "call_id": _text, "task": _whole, "follows": _whole}
-_HEAD: Final[Mapping[str, Kind]] = {"client": _text, "made_from": _text, "started_at": _text}
-"""Optional members of an interaction, a tool call and a cassette, with the functions that read them."""
-
-
-def _given(entry: Mapping[str, Any], members: Mapping[str, Kind]) -> dict[str, Any]:
+def _given(entry: Mapping[str, Any], members: Mapping[str, type]) -> dict[str, Any]:
     """Return the optional members that an entry has."""
-    return {name: read(entry[name], f"`{name}`") for name, read in members.items() if entry.get(name) is not None}
+    return {
+        name: _read(entry[name], kind, f"`{name}`") for name, kind in members.items() if entry.get(name) is not None
+    }
 
 
-def _kept(value: object, members: Mapping[str, Kind]) -> Flow:
+def _kept(value: object, members: Mapping[str, type]) -> Flow:
     """Return the optional members of a value that are not empty."""
     found: dict[str, Any] = {name: getattr(value, name) for name in members}
     return Flow({name: [*one] if one.__class__ is tuple else one for name, one in found.items() if one})
@@ -115,24 +96,23 @@ class _Writer(_DUMPER):
         """Return True, since a cassette has no references of YAML."""
         return True
 
-    def represent_text(self, text: Text) -> Any:
-        """Return a text in the form that is easy to read."""
-        style = "|" if "\n" in text or len(text) > _LONG else None
-        return self.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
 
-    def represent_values(self, values: list[Any]) -> Any:
-        """Return a list, on few lines unless it has objects."""
-        is_flow = not any(isinstance(value, dict) for value in values)
-        return self.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=is_flow)
-
-    def represent_flow(self, value: Flow) -> Any:
-        """Return an object on few lines."""
-        return self.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=True)
+def _represented(writer: Any, text: Text) -> Any:
+    style = "|" if "\n" in text or len(text) > _LONG else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
 
 
-_Writer.add_representer(list, _Writer.represent_values)
-_Writer.add_representer(Text, _Writer.represent_text)
-_Writer.add_representer(Flow, _Writer.represent_flow)
+def _on_few_lines(writer: Any, value: Any) -> Any:
+    """Return an object, or a list without objects, on few lines."""
+    if isinstance(value, Flow):
+        return writer.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=True)
+    is_flow = not any(isinstance(item, dict) for item in value)
+    return writer.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=is_flow)
+
+
+_Writer.add_representer(list, _on_few_lines)
+_Writer.add_representer(Flow, _on_few_lines)
+_Writer.add_representer(Text, _represented)
 
 
 def _text_of(body: bytes) -> Text | bytes:
@@ -276,7 +256,7 @@ def load(path: Path) -> Cassette:
     head: Mapping[str, Any] = {}
     if "pandaprobe" in parts:
         with _at(path, _line(parts["pandaprobe"])):
-            head = _mapping(_plain(parts["pandaprobe"]), "`pandaprobe`")
+            head = _read(_plain(parts["pandaprobe"]), dict, "`pandaprobe`")
             if head.get("format", FORMAT) != FORMAT:
                 raise ValueError(
                     f"has the format {head.get('format')!r}, but this version reads {FORMAT}: update pandaprobe-otel"
@@ -348,44 +328,44 @@ class _Reader:
 
     def interaction(self, node: Any) -> Interaction:
         with _at(self._path, _line(node)):
-            entry = _mapping(_plain(node), "an entry of `interactions`")
+            entry = _read(_plain(node), dict, "an entry of `interactions`")
             line = next((_line(key) for key, _ in node.value if key.value == "request"), _line(node))
-            head = _mapping(entry.get("pandaprobe") or {}, "`pandaprobe`")
-            call = _whole(head.get("call", len(self._calls) + 1), "`call`")
+            head = _read(entry.get("pandaprobe") or {}, dict, "`pandaprobe`")
+            call = _read(head.get("call", len(self._calls) + 1), int, "`call`")
             if call in self._calls or len(self._calls) >= MAX_CALLS:
                 raise ValueError(f"call {call} occurs twice, or there are too many calls")
             self._calls.add(call)
             with _at(self._path, line):
-                request = self._request(_mapping(entry["request"], "`request`"), call, head)
-            answer = _answer(_mapping(entry["response"], "`response`"), head)
+                request = self._request(_read(entry["request"], dict, "`request`"), call, head)
+            answer = _answer(_read(entry["response"], dict, "`response`"), head)
             return Interaction(call, request, answer, **_given(head, _PLACE), source=f"{self._path}:{line}")
 
     def _request(self, entry: Mapping[str, Any], call: int, head: Mapping[str, Any]) -> RecordedRequest:
         body: Any = entry.get("body") or b""
         if not isinstance(body, bytes):
-            text = _text(body, "`request.body`")
+            text = _read(body, str, "`request.body`")
             body = text.encode() if head.get("plain") else self._expansion.whole(call, text)
-        method, uri = (_text(entry[name], f"`{name}`") for name in ("method", "uri"))
+        method, uri = (_read(entry[name], str, f"`{name}`") for name in ("method", "uri"))
         return RecordedRequest(method, uri, _headers(entry.get("headers")), body)
 
     def tool(self, node: Any) -> ToolCall:
         with _at(self._path, _line(node)):
-            entry = _mapping(_plain(node), "an entry of `tools`")
+            entry = _read(_plain(node), dict, "an entry of `tools`")
             if ("result" in entry) == ("error" in entry):
                 raise ValueError("a tool call must have either `result` or `error`")
             return ToolCall(
-                _text(entry["name"], "`name`"),
-                _mapping(entry.get("arguments") or {}, "`arguments`"),
+                _read(entry["name"], str, "`name`"),
+                _read(entry.get("arguments") or {}, dict, "`arguments`"),
                 result=entry.get("result"),
-                **_given(entry, {**_TOOL, "error": _text, "error_type": _text}),
+                **_given(entry, {**_TOOL, "error": str, "error_type": str}),
             )
 
 
 def _answer(entry: Mapping[str, Any], head: Mapping[str, Any]) -> RecordedAnswer:
-    status = _mapping(entry["status"], "`status`")
-    body: Any = _mapping(entry.get("body") or {}, "`response.body`").get("string") or b""
+    status = _read(entry["status"], dict, "`status`")
+    body: Any = _read(entry.get("body") or {}, dict, "`response.body`").get("string") or b""
     if not isinstance(body, bytes):
-        body = _text(body, "`body.string`").encode()
+        body = _read(body, str, "`body.string`").encode()
     if head.get("framed") == _AWS:
         body = _framed(body)
     headers = {name: value for name, value in _headers(entry.get("headers")).items() if name not in _OF_THE_WIRE}
@@ -397,8 +377,11 @@ def _answer(entry: Mapping[str, Any], head: Mapping[str, Any]) -> RecordedAnswer
     end: Any = head.get("end", "read")
     if end not in _ENDS:
         raise ValueError(f"`end` is {end!r}, not one of {', '.join(_ENDS)}")
-    code, reason = _whole(status["code"], "`status.code`"), _text(status.get("message") or "", "`status.message`")
-    return RecordedAnswer(code, reason, headers, body, end, **_given(head, {"error": _text}))
+    code, reason = (
+        _read(status["code"], int, "`status.code`"),
+        _read(status.get("message") or "", str, "`status.message`"),
+    )
+    return RecordedAnswer(code, reason, headers, body, end, **_given(head, {"error": str}))
 
 
 def _framed(text: bytes) -> bytes:
@@ -411,9 +394,9 @@ def _framed(text: bytes) -> bytes:
 
 def _headers(headers: Any) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in _mapping(headers or {}, "`headers`").items():
+    for name, value in _read(headers or {}, dict, "`headers`").items():
         values = cast("Sequence[Any]", value) if isinstance(value, list) else [value]
         # vcrpy keeps the headers of botocore as bytes.
         texts = (one.decode("latin-1") if isinstance(one, bytes) else one for one in values)
-        found[name.lower()] = ", ".join(_text(one, f"the header {name}") for one in texts)
+        found[name.lower()] = ", ".join(_read(one, str, f"the header {name}") for one in texts)
     return found

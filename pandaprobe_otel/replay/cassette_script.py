@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.replay.call_order import Caller, ordinal, strangeness
-from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.divergence import (
     Divergence,
     EndOfRecording,
@@ -153,7 +152,6 @@ class Script:
     ) -> None:
         self._lock = threading.Lock()
         self._reader = RequestReader(ignore, only_traced=cassette.made_from is not None)
-        self._ignored = Ignored.of(ignore)
         pairing = Pairing()
         self._models = _Answers(
             sorted(cassette.interactions, key=lambda one: one.call), lambda one: self._reader.read(one.request), pairing
@@ -175,63 +173,50 @@ class Script:
 
     def take(
         self,
-        request: RecordedRequest,
+        made: RecordedRequest | ToolCall,
         *,
         at: str,
         caller: Caller | None = None,
         instead: Callable[[Interaction], Interaction | None] = lambda _: None,
-    ) -> Interaction:
-        """Return the recorded call that answers a request, and mark it as used.
+    ) -> Any:
+        """Return the recorded call that answers a request or is a tool call, and mark it as used.
 
         If `instead` returns another answer to the recorded call, that is returned, and the recorded one stays unused.
+
+        Args:
+            made: The request, or the tool call, whose arguments are without secrets, as in the cassette.
+            at: Its path.
+            caller: The task that makes the call.
+            instead: Returns another answer to a recorded model call.
+
+        Returns:
+            The recorded call; None if the cassette has no call of that tool.
 
         Raises:
             Divergence: No call answers this request, or an earlier one had no answer.
             EndOfRecording: No call answers, and all calls up to `ends_at` were made.
         """
         with self._lock:
-            self._raise_first()
-            asked = self._reader.read(request)
-            entry = self._models.fitting(asked, at, caller)
-            if entry is None and (failed := self._failed_before(asked)) is not None:
+            known, asked, call_id = self._read(made)
+            if known is None:
+                return None
+            if self._first is not None:
+                raise self._first.again()
+            entry = known.fitting(asked, at, caller, call_id)
+            if entry is not None:
+                other = instead(entry.call) if known is self._models else None
+                return other or self._taken(known, entry, asked)
+            if (failed := self._failed_before(asked)) is not None:
                 return failed
-            if entry is None:
-                raise self._kept(self._refusal(self._models, asked, at, caller))
-            return instead(entry.call) or self._taken(entry, asked)
+            self._first = self._refusal(known, asked, at, caller)
+            raise self._first.again()
 
-    def take_known(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction | None:
-        """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
+    def take_known(self, made: RecordedRequest | ToolCall, *, at: str, caller: Caller | None = None) -> Any:
+        """Return the recorded call, as `take` does, but None instead of an error."""
         with self._lock:
-            asked = self._reader.read(request)
-            entry = self._models.fitting(asked, at, caller)
-            return None if entry is None else self._taken(entry, asked)
-
-    def take_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
-        """Return the recorded tool call with these arguments; None if the cassette has no call of that tool.
-
-        Args:
-            made: The call that the program makes. Its arguments are without secrets, as in the cassette.
-            caller: The task that makes the call.
-
-        Raises:
-            Divergence: The tool was recorded with other arguments, or less often.
-            EndOfRecording: As for `Divergence`, but after all model calls up to `ends_at` were made.
-        """
-        if made.name not in self._tools:
-            return None
-        with self._lock:
-            self._raise_first()
-        if (found := self.take_known_tool(made, caller=caller)) is not None:
-            return found
-        with self._lock:
-            raise self._kept(self._refusal(self._tools[made.name], self._tool_request(made), made.at, caller))
-
-    def take_known_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
-        """Return the recorded tool call, as `take_tool` does, but None instead of an error."""
-        with self._lock:
-            known, asked = self._tools.get(made.name), self._tool_request(made)
-            entry = None if known is None else known.fitting(asked, made.at, caller, made.call_id)
-            return None if known is None or entry is None else known.taken(entry, asked)
+            known, asked, call_id = self._read(made)
+            entry = None if known is None else known.fitting(asked, at, caller, call_id)
+            return None if known is None or entry is None else self._taken(known, entry, asked)
 
     def were_made(self, numbers: Collection[int]) -> bool:
         """Return whether all recorded calls with these numbers were made."""
@@ -260,7 +245,7 @@ class Script:
             entry = self._models.fitting(asked, at, None) or self._models.nearest(asked, at, None)
             if entry is None:
                 return None
-            found = self._taken(entry, asked) if instead is None else instead(entry.call)
+            found = self._taken(self._models, entry, asked) if instead is None else instead(entry.call)
             self._first = self._first if found is None else None
             return found
 
@@ -289,11 +274,14 @@ class Script:
             ]
             return never_made(left, what=left[0].what, are_tools=True) if left else None
 
+    def _read(self, made: RecordedRequest | ToolCall) -> tuple[_Answers[Any] | None, ModelRequest, str | None]:
+        """Return the recorded calls that may answer, the request in the form that is compared, and the model's id."""
+        if isinstance(made, ToolCall):
+            return self._tools.get(made.name), self._tool_request(made), made.call_id
+        return self._models, self._reader.read(made), None
+
     def _tool_request(self, call: ToolCall) -> ModelRequest:
-        value = meaning_of(clean(dict(call.arguments)), data=True, patterns=self._ignored.patterns)
-        value = self._ignored.applied(value, at=("arguments",), gone=dict)
-        piece = Piece("arguments", None, value, *digest_of(value))
-        return ModelRequest(_TOOL, call.name, None, {"arguments": value}, (piece,))
+        return ModelRequest(_TOOL, call.name, None, (self._reader.arguments(clean(dict(call.arguments))),))
 
     def _failed_before(self, asked: ModelRequest) -> Interaction | None:
         """Return the call that failed, for its retry: a trace has one span for all attempts of a client."""
@@ -303,17 +291,10 @@ class Script:
                 return entry.call
         return None
 
-    def _taken(self, entry: _Entry[Interaction], asked: ModelRequest) -> Interaction:
-        self._last_asked = entry.call.call
-        return self._models.taken(entry, asked)
-
-    def _raise_first(self) -> None:
-        if self._first is not None:
-            raise self._first.again()
-
-    def _kept(self, divergence: Divergence) -> Divergence:
-        self._first = divergence
-        return divergence.again()
+    def _taken(self, known: _Answers[_Call], entry: _Entry[_Call], asked: ModelRequest) -> _Call:
+        if isinstance(entry.call, Interaction):
+            self._last_asked = entry.call.call
+        return known.taken(entry, asked)
 
     def _is_due(self, entry: _Entry[Interaction]) -> bool:
         return not entry.asked and (self._ends_at is None or entry.call.call <= self._ends_at)

@@ -20,9 +20,23 @@ from pandaprobe_otel.protocols import known
 from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
 from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
-from pandaprobe_otel.replay.canonical import DATA, IDS
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.shared_parts import digest_of_bytes
+
+IDS: Final = frozenset(
+    {
+        *("id", "tool_call_id", "call_id", "tool_use_id", "toolUseId", "toolCallId", "item_id", "response_id"),
+        *("previous_response_id", "approval_request_id", "conversation", "container", "cachedContent"),
+    }
+)
+"""Names of generated values, except inside data of the app."""
+DATA: Final = frozenset(
+    {
+        *("arguments", "args", "input", "output", "response", "json", "parameters", "parametersJsonSchema", "schema"),
+        *("input_schema", "inputSchema", "parameter_definitions", "responseSchema", "responseJsonSchema", "data"),
+    }
+)
+"""Names of fields that the app or the model fills. An `id` inside them is ordinary data."""
 
 
 def parsed(request: RecordedRequest) -> ParsedRequest:

@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.call_order import ordinal
-from pandaprobe_otel.replay.canonical import Id, Piece, digest_of, made_up, segments_of, step
-from pandaprobe_otel.replay.request_keys import ModelRequest
+from pandaprobe_otel.replay.request_keys import Id, ModelRequest, Piece, digest_of, made_up, segments_of, step
 from pandaprobe_otel.traces.comparison import diff_payloads
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
 

@@ -484,8 +484,9 @@ class Recording:
         """Return the recorded tool call; None if the tool must run. Raises Divergence or EndOfRecording."""
         if self._script is None or self._is_live:
             return None
+        made = self._made_call(name, arguments, call_id)
         try:
-            found = self._script.take_tool(self._made_call(name, arguments, call_id), caller=self._order.caller())
+            found: ToolCall | None = self._script.take(made, at=made.at, caller=self._order.caller())
             if found is None and self._options.live_tools is not None and name not in self._options.live_tools:
                 self.fail(RecordingError(f"the tool {name} was not recorded, and --live-tools does not name it."))
             return found

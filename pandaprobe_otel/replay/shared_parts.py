@@ -52,7 +52,7 @@ class Sharing:
     """Writer of the bodies of requests, in sequence."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[int, Document]] = deque(maxlen=_LOOKED_AT)
+        self._seen: deque[tuple[int, dict[str, Sequence[bytes]]]] = deque(maxlen=_LOOKED_AT)
 
     def shorten(self, call: int, body: bytes) -> str | None:
         """Return the text of a JSON body; None for a body that is not an object, or that contains `$same` itself."""
@@ -62,35 +62,32 @@ class Sharing:
             return None
         if document is None:
             return None
-        short = {key: self._field(key, value, document) for key, value in document.items()}
-        self._seen.append((call, document))
+        texts = {key: _texts(value) for key, value in document.items()}
+        short = {key: self._field(key, value, texts[key]) for key, value in document.items()}
+        self._seen.append((call, texts))
         return _in_lines(short)
 
-    def _field(self, key: str, value: Any, document: Document) -> Any:
-        """Return a field with references. Its document gets the objects that it shares with an earlier one."""
+    def _field(self, key: str, value: Any, texts: Sequence[bytes]) -> Any:
+        """Return a field with references. Its JSON is compared, since Python also takes 1, 1.0 and True for equal."""
         best, length = 0, 0
-        shared: Any = None
-        for call, earlier in reversed(self._seen) if list_in(value) or object_in(value) else ():
-            other = earlier.get(key)
-            if _is_same(other, value):
-                document[key] = other
-                return {SAME: call} if len(dump_bytes(other)) >= _WORTH else value
-            if (items := list_in(value)) is not None:
-                pairs = zip(items, list_in(other) or (), strict=False)
-                common = sum(1 for _ in takewhile(lambda pair: _is_same(*pair), pairs))
-                if common > length:
-                    best, length, shared = call, common, other
-                if length and length >= len(items) - _FEW:
-                    break  # No other call is likely to share more.
-        if not length or len(dump_bytes(value[:length])) < _WORTH:
+        for call, earlier in reversed(self._seen) if isinstance(value, (list, dict)) else ():
+            other = earlier.get(key, ())
+            if other == texts:
+                return {SAME: call} if sum(map(len, texts)) >= _WORTH else value
+            pairs = zip(texts, other, strict=False) if isinstance(value, list) else ()
+            common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            if common > length:
+                best, length = call, common
+            if length and length >= len(texts) - _FEW:
+                break  # No other call is likely to share more.
+        if sum(map(len, texts[:length])) < _WORTH:
             return value
-        value[:length] = shared[:length]
         return [{SAME: [best, length]}, *value[length:]]
 
 
-def _is_same(one: Any, two: Any) -> bool:
-    """Return whether two values have the same JSON. Python also takes 1, 1.0 and True for equal."""
-    return one is two or (one == two and dump_bytes(one) == dump_bytes(two))
+def _texts(value: Any) -> Sequence[bytes]:
+    """Return the JSON of each item of a list, or that of another value."""
+    return [*map(dump_bytes, cast("Sequence[Any]", value))] if isinstance(value, list) else (dump_bytes(value),)
 
 
 def _without_media(value: Any, key: str = "") -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -22,7 +24,6 @@ Outcome = Literal["survived", "failed", "undecided"]
 recording has no answer to the calls that the program made after the fault.
 """
 KINDS: Final = get_args(Kind)
-_STATUSES: Final = (429, 500)
 _OK: Final = range(200, 300)
 
 
@@ -75,22 +76,26 @@ class Program:
             raise AssertionError("the check returned False")
 
 
+_OF_MODELS: Final = (
+    ("timeout", fault.timeout),
+    ("http", partial(fault.http, 429)),
+    ("http", partial(fault.http, 500)),
+    ("truncated", fault.truncated),
+    ("empty", fault.empty),
+)
+_OF_TOOLS: Final = (("timeout", fault.timeout), ("error", fault.error), ("empty", fault.empty))
+
+
 def faults_in(cassette: Cassette, *, kinds: Collection[str] = KINDS, times: int = 1) -> Iterator[Fault]:
     """Yield each kind of fault at each model call that had an answer, and at each tool call, in their order."""
     for one in cassette.interactions:
         if one.answer.status in _OK:
-            at: dict[str, Any] = {"call": one.call, "times": times}
-            yield from (fault.timeout(**at),) if "timeout" in kinds else ()
-            yield from (fault.http(status, **at) for status in _STATUSES if "http" in kinds)
-            yield from (fault.truncated(**at),) if "truncated" in kinds else ()
-            yield from (fault.empty(**at),) if "empty" in kinds else ()
-    numbers: dict[str, int] = {}
+            yield from (make(call=one.call, times=times) for kind, make in _OF_MODELS if kind in kinds)
+    numbers: Counter[str] = Counter()
     for call in cassette.tools:
-        numbers[call.name] = numbers.get(call.name, 0) + 1
-        at = {"tool": call.name, "call": numbers[call.name], "times": times}
-        yield from (fault.timeout(**at),) if "timeout" in kinds else ()
-        yield from (fault.error(**at),) if "error" in kinds else ()
-        yield from (fault.empty(**at),) if "empty" in kinds else ()
+        numbers[call.name] += 1
+        at: dict[str, Any] = {"tool": call.name, "call": numbers[call.name], "times": times}
+        yield from (make(**at) for kind, make in _OF_TOOLS if kind in kinds)
 
 
 def trials_of(program: Program, *, kinds: Collection[str] = KINDS, times: int = 1) -> Iterator[Trial]:

@@ -122,26 +122,19 @@ def test_a_conversation_is_written_once(server: ProviderServer, folder: Path) ->
     assert re.search(r'\[\{"\$same": \[39, \d+\]\},', text)
 
 
-@pytest.mark.parametrize("values", [(1, True), (0, False), (1, 1.0), (0.0, -0.0)], ids=str)
-@pytest.mark.parametrize("place", ["a field", "an item", "inside"])
+@pytest.mark.parametrize("values", [(1, True), (0, False), (1.0, 1), (-0.0, 0.0)], ids=str)
 def test_equal_values_of_other_types_are_not_shared(
-    values: tuple[Any, Any], place: str, server: ProviderServer, tmp_path: Path
+    values: tuple[Any, Any], server: ProviderServer, tmp_path: Path
 ) -> None:
     """Python takes 1, 1.0 and true for equal, but a request that changes from one to the other is saved as sent."""
-    path, filler = tmp_path / "one.yaml", "long enough to be worth a reference " * 3
-    for sent in (values, values[::-1]):
-        server.replies(Reply(chunks=(b"{}",)))
-        bodies = [
-            {"messages": [{"text": filler}, {"flag": one}, {"text": "end"}], "same": filler}
-            if place == "an item"
-            else {"options": {"text": filler, "flag": one if place == "a field" else [{"deep": one}]}}
-            for one in sent
-        ]
-        with pandaprobe_otel.recording(path, mode="all"), httpx.Client() as client:
-            for body in bodies:
-                client.post(server.url, json=body)
-        calls = cassettes.load(path).interactions
-        assert [json.dumps(json.loads(call.request.body)) for call in calls] == list(map(json.dumps, bodies))
+    filler: dict[str, Any] = {"text": "long enough to be worth a reference " * 3}
+    server.replies(Reply(chunks=(b"{}",)))
+    bodies = [{"messages": [filler, {"flag": one}, filler], "options": {**filler, "deep": [one]}} for one in values]
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"), httpx.Client() as client:
+        for body in bodies:
+            client.post(server.url, json=body)
+    calls = cassettes.load(tmp_path / "one.yaml").interactions
+    assert [json.dumps(json.loads(call.request.body)) for call in calls] == list(map(json.dumps, bodies))
 
 
 def test_a_file_that_people_read(server: ProviderServer, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from like_openai import CLIENTS
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
 from span_recorder import SpanRecorder
-from streamed_forms import ENDINGS, Sighting, finished
+from streamed_forms import ENDINGS, Sighting
 
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
@@ -46,9 +46,10 @@ class Run:
     name: str
     streamed: bool
     case: Case
+    asynchronous: bool
 
     def __str__(self) -> str:
-        return f"{self.adapter.title} {self.name}/{self.case.name}"
+        return f"{self.adapter.title} {'async ' if self.asynchronous else ''}{self.name}/{self.case.name}"
 
 
 def runs(*, asynchronous: bool) -> Iterator[Any]:
@@ -64,7 +65,7 @@ def runs(*, asynchronous: bool) -> Iterator[Any]:
                 marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
                 is_sampled = (name, case.name) in INNER and adapter.title not in LIKE_OPENAI
                 marks += (pytest.mark.outer,) if is_sampled else IN_FULL
-                run = Run(adapter=adapter, name=name, streamed=streamed, case=case)
+                run = Run(adapter=adapter, name=name, streamed=streamed, case=case, asynchronous=asynchronous)
                 yield pytest.param(run, id=str(run), marks=marks)
 
 
@@ -113,42 +114,13 @@ def _compare(live: Sighting, replayed: Sighting, run: Run) -> None:
         assert replayed == live
 
 
-@pytest.mark.parametrize("run", [*runs(asynchronous=False)])
-def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path) -> None:
-    """The app and the trace see the same in the replay as in the recording, and nothing is sent."""
-    client = clients(run.adapter)
-    _prepare(run, client, server)
-
-    def look() -> Sighting:
-        recorder.clear()
-        with recorded(run.adapter, recorder), pandaprobe_otel.recording(tmp_path / "cassette.yaml") as recording:
-            if run.streamed:
-                seen = finished(streamed_forms.look(ENDINGS[run.case.ending], run.adapter.forms[run.name], client))
-            else:
-                seen = finished(look_at_call(run.adapter.calls[run.name], client))
-        if recording.calls:
-            await_span(recorder)
-        return seen
-
-    live = look()
-    spans = recorder.spans
-    asked = len(server.received)
-    _is_gone(server)
-    replayed = look()
-    _compare(live, replayed, run)
-    assert server.received == []
-    assert bool(asked) == ("- pandaprobe:" in (tmp_path / "cassette.yaml").read_text())
-    if run.case.outcome != "cut":
-        assert _told(recorder.spans) == _told(spans)
-
-
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("run", [*runs(asynchronous=True)])
-async def test_asynchronous(
-    run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
+@pytest.mark.parametrize("run", [*runs(asynchronous=False), *runs(asynchronous=True)])
+async def test_the_replay_of_a_client(
+    run: Run, clients: Any, async_clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
 ) -> None:
-    """The app and the trace see the same in the replay of an asynchronous client, and nothing is sent."""
-    client = await async_clients(run.adapter)
+    """The app and the trace see the same in the replay as in the recording, and nothing is sent."""
+    client = await async_clients(run.adapter) if run.asynchronous else clients(run.adapter)
     _prepare(run, client, server)
 
     async def look() -> Sighting:
@@ -165,9 +137,11 @@ async def test_asynchronous(
 
     live = await look()
     spans = recorder.spans
+    asked = len(server.received)
     _is_gone(server)
     replayed = await look()
     _compare(live, replayed, run)
     assert server.received == []
+    assert bool(asked) == ("- pandaprobe:" in (tmp_path / "cassette.yaml").read_text())
     if run.case.outcome != "cut":
         assert _told(recorder.spans) == _told(spans)

@@ -117,20 +117,6 @@ def test_ci_does_not_record(model: ProviderServer, tmp_path: Path, monkeypatch: 
     assert ask(model) == {"echo": {"q": "one"}}
 
 
-def test_new_adds_what_is_unknown(model: ProviderServer, tmp_path: Path) -> None:
-    """In mode `new`, known calls are replayed, also after an unknown one, and the file has both afterwards."""
-    path = record(model, tmp_path, "one")
-    with pandaprobe_otel.recording(path, mode="new") as recording:
-        ask(model, "two")
-        ask(model, "one")
-    assert [(call.number, call.played) for call in recording.calls] == [(2, False), (1, True)]
-    assert [call["call"] for call in calls_in(path)] == [1, 2]
-    with pandaprobe_otel.recording(path, mode="none"):
-        ask(model, "one")
-        ask(model, "two")
-    assert len(model.received) == 2
-
-
 @pytest.mark.parametrize("options", [{"mode": "sometimes"}, {"diverge": "no"}, {"tools": "look_up"}])
 def test_invalid_options_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     """Invalid options are refused when the recording is created."""
@@ -194,38 +180,35 @@ def test_an_error_that_comes_of_a_divergence_shows_it(model: ProviderServer, tmp
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_a_change_is_accepted(model: ProviderServer, tmp_path: Path) -> None:
-    """With `diverge="accept"`, the nearest answer belongs to the new request from then on."""
-    path = record(model, tmp_path, "one")
-    with pandaprobe_otel.recording(path, diverge="accept"):
-        assert ask(model, "changed") == {"echo": {"q": "one"}}
-    with pandaprobe_otel.recording(path):
-        assert ask(model, "changed") == {"echo": {"q": "one"}}
-    assert len(model.received) == 1
-
-
-def test_a_call_is_recorded_anew(model: ProviderServer, tmp_path: Path) -> None:
-    """With `diverge="rerecord"`, the new call replaces the nearest one, and the others stay."""
+@pytest.mark.parametrize(
+    ("options", "asked", "played", "kept"),
+    [
+        ({"mode": "new"}, ["three", "one", "two"], [False, True, True], ["one", "two", "three"]),
+        ({"diverge": "accept"}, ["changed", "two"], [True, True], ["changed", "two"]),
+        ({"diverge": "rerecord"}, ["changed", "two"], [False, True], ["changed", "two"]),
+        ({"diverge": "live"}, ["one", "changed", "two"], [True, False, False], ["one", "two"]),
+    ],
+    ids=["new", "accept", "rerecord", "live"],
+)
+def test_an_unknown_request_may_be_allowed(
+    options: dict[str, Any],
+    asked: list[str],
+    played: list[bool],
+    kept: list[str],
+    model: ProviderServer,
+    tmp_path: Path,
+) -> None:
+    """It is added, gets the nearest answer from then on, replaces the nearest call, or is sent and not kept."""
     path = record(model, tmp_path, "one", "two")
-    with pandaprobe_otel.recording(path, diverge="rerecord"):
-        ask(model, "changed")
-        ask(model, "two")
-    assert len(model.received) == 3
-    with pandaprobe_otel.recording(path):
-        assert ask(model, "changed") == {"echo": {"q": "changed"}}
-        ask(model, "two")
-
-
-def test_a_run_goes_live(model: ProviderServer, tmp_path: Path) -> None:
-    """With `diverge="live"`, everything from the first difference on is sent, and the file stays unchanged."""
-    path = record(model, tmp_path, "one", "two")
-    before = path.read_bytes()
-    with pandaprobe_otel.recording(path, diverge="live") as recording:
-        ask(model)
-        ask(model, "changed")
-        ask(model, "two")
-    assert [call.played for call in recording.calls] == [True, False, False]
-    assert path.read_bytes() == before
+    with pandaprobe_otel.recording(path, **options) as recording:
+        answers = [ask(model, question)["echo"]["q"] for question in asked]
+    assert [call.played for call in recording.calls] == played
+    assert answers == (["one", "two"] if "accept" in options.values() else asked)
+    model.received.clear()
+    with pandaprobe_otel.recording(path, mode="none"):
+        for question in kept:
+            ask(model, question)
+    assert model.received == []
 
 
 def test_the_end_of_a_recording(model: ProviderServer, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def saved(server: ProviderServer, tmp_path: Path) -> Callable[..., Any]:
 def test_a_secret_across_events_leaves_the_rest(
     size: int, together: bool, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a secret spans several events of a stream, the first gets the text without it, and each chunk stays one event."""
+    """If a secret spans several events, the first gets the text without it, and each chunk stays one event."""
     monkeypatch.setenv("A_TOKEN", PLANTED)
     sent = stream(f"before {PLANTED} after", size)
     server.replies(Reply(chunks=[b"".join(sent)] if together else sent, content_type="text/event-stream"))

@@ -65,8 +65,8 @@ class StoredTrace(TraceRecord):
         return any(one.kind == TOOLS and one.id not in self._ask_models for one in span.above)
 
     def place_of(self, span: SpanRecord) -> str:
-        """Return the names of a span's ancestors, outermost first, with ordinals."""
-        return " > ".join(self._names[one.id] for one in reversed(list(span.above)))
+        """Return the names of a span and its ancestors, outermost first, with ordinals."""
+        return " > ".join(self._names[one.id] for one in (*reversed(list(span.above)), span))
 
     @cached_property
     def _names(self) -> Mapping[str, str]:

@@ -195,17 +195,17 @@ class ForkedRecording(Recording):
         """Return the recorded tool call; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
         made, caller = self._made_call(name, arguments, call_id), self._order.caller()
-        known = self._script.take_known_tool(made, caller=caller)
+        known: ToolCall | None = self._script.take_known(made, at=made.at, caller=caller)
         if known is not None or name in self._fork.live_tools:
             return known
         if not self._is_past_the_cut(self._script):
-            self._script.take_tool(made, caller=caller)
+            self._script.take(made, at=made.at, caller=caller)
         why = "was not recorded with these arguments, and running it could change something"
         return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
 
     def _answer(self, request: RecordedRequest, at: str, caller: Caller) -> tuple[Interaction | None, int]:
         assert self._script is not None
-        known = self._script.take_known(request, at=at, caller=caller)
+        known: Interaction | None = self._script.take_known(request, at=at, caller=caller)
         if known is None and not self._is_past_the_cut(self._script):
             return self._script.take(request, at=at, caller=caller), 0  # It shows the difference.
         return known, 0

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.call_order import ordinal
 from pandaprobe_otel.replay.capture.requirements import check
 from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
 from pandaprobe_otel.replay.capture.test_entry import entry_of
 from pandaprobe_otel.replay.capture.trace_cassette import cassette_of, scrubbed
-from pandaprobe_otel.replay.interactions import Cassette, Interaction
+from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.traces.json_shapes import object_in
 
@@ -22,10 +20,9 @@ def recorded_in(trace: StoredTrace) -> Cassette:
     """Return the recording of a trace. Raises RecordingError, which names the missing part."""
     try:
         check(trace)
-        cassette = scrubbed(cassette_of(trace), Scrubber())
+        return scrubbed(cassette_of(trace), Scrubber())
     except CannotCapture as error:
         raise RecordingError(f"the trace {trace.trace_id} cannot be run again: {error}.") from error
-    return replace(cassette, interactions=tuple(_with_own_places(trace, cassette)))
 
 
 def entry_in(trace: StoredTrace) -> str | None:
@@ -51,12 +48,3 @@ def _takes(entry: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _with_own_places(trace: StoredTrace, cassette: Cassette) -> Iterator[Interaction]:
-    """Yield the calls with their own spans at the end of their paths, as in a recording."""
-    times: dict[tuple[str, str], int] = {}
-    for one, span in zip(cassette.interactions, trace.model_calls, strict=True):
-        number = times[one.at, span.name] = times.get((one.at, span.name), 0) + 1
-        own = span.name if number == 1 else f"{span.name} ({ordinal(number)})"
-        yield replace(one, at=f"{one.at} > {own}" if one.at else own)

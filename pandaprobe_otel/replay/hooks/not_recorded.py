@@ -5,6 +5,7 @@ Connections to models that have no single answer cannot be recorded, so they rai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,13 +23,13 @@ def install(module: Any) -> list[Patch]:
         case "opentelemetry.sdk.trace":
             return [patch(module.Tracer, "start_span", _start_span)]
         case "websockets.asyncio.client":
-            return [patch(module.connect, "__init__", _connect_later)]
+            return [patch(module.connect, "__init__", _guarded("A websocket", 1))]
         case "websockets.sync.client":
-            return [patch(module, "connect", _connect)]
+            return [patch(module, "connect", _guarded("A websocket", 0))]
         case "claude_agent_sdk._internal.transport.subprocess_cli":
             return [patch(module.SubprocessCLITransport, "connect", _start)]
         case _:  # grpc, grpc.aio
-            return [patch(module, "secure_channel", _open_channel)]
+            return [patch(module, "secure_channel", _guarded("gRPC", 0))]
 
 
 def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **options: Any) -> Any:
@@ -42,19 +43,15 @@ def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **option
     return span
 
 
-def _connect_later(original: Any, connection: Any, uri: str, *arguments: Any, **options: Any) -> Any:
-    _check("A websocket", uri)
-    return original(connection, uri, *arguments, **options)
+def _guarded(what: str, at: int) -> Callable[..., Any]:
+    """Return a wrapper that refuses a connection to a model, whose address is the argument at this index."""
 
+    def connect(original: Any, *arguments: Any, **options: Any) -> Any:
+        address = str(arguments[at] if len(arguments) > at else options.get("uri") or options.get("target"))
+        _check(what, address if "://" in address else f"grpc://{address.rpartition('/')[2]}")
+        return original(*arguments, **options)
 
-def _connect(original: Any, uri: str, *arguments: Any, **options: Any) -> Any:
-    _check("A websocket", uri)
-    return original(uri, *arguments, **options)
-
-
-def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -> Any:
-    _check("gRPC", f"grpc://{target.rpartition('/')[2]}")
-    return original(target, *arguments, **options)
+    return connect
 
 
 async def _start(original: Any, transport: Any, *arguments: Any, **options: Any) -> Any:
