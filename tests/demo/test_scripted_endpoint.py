@@ -16,8 +16,7 @@ from google import genai
 from google.genai import errors, types
 
 from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ScriptedEndpoint, ToolCall
-from pandaprobe_otel.protocols.known import PROTOCOLS
-from pandaprobe_otel.protocols.protocol import Protocol
+from recorded_conversations import PROTOCOLS, Protocol, shop_talk
 
 CALL = ToolCall(name="weather", arguments={"city": "Łódź"})
 
@@ -120,30 +119,21 @@ def test_each_vendors_client_reads_the_same_answer_whole_and_streamed(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
 def test_a_script_reads_the_conversation_in_one_form(endpoint: ScriptedEndpoint, protocol: Protocol) -> None:
-    """The instructions, a tool call and its result come to the script as messages of chat completions."""
-    function = {"name": "weather", "arguments": json.dumps(CALL.arguments)}
-    calls = [{"id": "c1", "type": "function", "function": function}]
-    asked: list[Message] = [
-        {"role": "system", "content": "You know the weather."},
-        {"role": "user", "content": "Weather?"},
-        {"role": "assistant", "content": "I look it up.", "tool_calls": calls},
-        {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "sunny"},
-    ]
-    url = endpoint.url + protocol.base_path + protocol.path("m", is_stream=False)
-    answer = httpx.post(url, json=protocol.write_request("m", asked, ()), timeout=60)
+    """The instructions, tool calls and their results come to the script as messages of chat completions."""
+    talk = shop_talk(1)
+    answer = httpx.post(endpoint.url + protocol.path("m"), json=protocol.body(talk, 1), timeout=60)
     (exchange,) = endpoint.exchanges
-    system, user, assistant, tool = exchange.conversation
-    (call,) = assistant["tool_calls"]
+    system, user, assistant, *results = exchange.conversation
+    calls = [call["function"] for call in assistant["tool_calls"]]
 
-    assert "It is sunny today." in answer.text
-    assert (system, user) == (asked[0], asked[1])
-    assert (assistant["role"], assistant["content"], call["function"]["name"]) == (
-        "assistant",
-        "I look it up.",
-        "weather",
-    )
-    assert (json.loads(call["function"]["arguments"]), tool["content"]) == (CALL.arguments, "sunny")
-    assert protocol.name == "ollama" or call["id"] == tool["tool_call_id"] == "c1"
+    assert "today." in answer.text
+    assert (system, user) == tuple(talk.messages(0))
+    assert [call["name"] for call in calls] == ["look_up_order", "refund"]
+    assert [json.loads(call["arguments"]) for call in calls] == [{"number": "A-0"}, {"number": "A-1", "amount": 5}]
+    contents = [json.loads(one["content"]) for one in results]
+    assert [one.get("result", one) for one in contents] == [{"status": "on its way 0"}, {"ok": True, "nr": 0}]
+    if protocol.name != "ollama":
+        assert [one["tool_call_id"] for one in results] == [call["id"] for call in assistant["tool_calls"]]
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
