@@ -26,7 +26,7 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
         options.setdefault("project_name", "cassettes")
         client = request.param(endpoint=endpoint, **options)
         made.append(client)
-        return Watched(client)
+        return Watched(client, blocks=request.param is Client)
 
     yield make
     for client in made:

@@ -128,7 +128,7 @@ async def test_a_request_whose_answer_was_lost_is_looked_up(
         api.serve(f"GET {listed}", page(*wrong[:1], right, *wrong[1:]), page(*wrong))
         client = connect(api.url)
         error = await lost(lambda: call(client))
-        found = [await settled(client.look_up(error)) for _ in range(2)]
+        found = [await client.look_up(error) for _ in range(2)]
         assert len(api.requests(f"POST {route}")) == 1
 
     assert [[str(each.id) for each in rows] for rows in found] == [[right["id"]], []]
@@ -141,9 +141,9 @@ async def test_an_operation_that_cannot_be_looked_up_raises(connect: Connect) ->
         api.serve("POST /organizations", RESET)
         error = await lost(lambda: client.organizations.create("o"))
         with pytest.raises(InvalidRequest, match="cannot be looked up"):
-            await settled(client.look_up(error))
+            await client.look_up(error)
         with pytest.raises(InvalidRequest, match="does not describe the request"):
-            await settled(client.look_up(OutcomeUnknown("Somebody else's.")))
+            await client.look_up(OutcomeUnknown("Somebody else's."))
 
 
 async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
@@ -161,6 +161,6 @@ async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
             api.serve("POST /evaluations/trace-scores", FAILED, json_reply(given, status=201))
             api.serve(f"GET /traces/{TRACE}", trace)
             api.serve("GET /evaluations/trace-scores", stored)
-            made = await settled(connect(api.url).score(TRACE, "good", 0.5))
+            made = await connect(api.url).score(TRACE, "good", 0.5)
             assert str(made.id) == given["id"]
             assert len(api.requests("POST /evaluations/trace-scores")) == posts

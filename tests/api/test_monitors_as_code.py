@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from both_clients import Connect, settled
+from both_clients import Connect
 from pandaprobe_otel.api.models import Monitor
 from pandaprobe_otel.api.monitors import plan_changes, read_declarations
 from pandaprobe_otel.errors import ConfigError, InvalidRequest
@@ -50,16 +50,16 @@ async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path
     file.write_text(FILE, encoding="utf-8")
     monitors = connect(server.url, project_name=f"p-{uuid4()}").monitors
 
-    planned = await settled(monitors.plan(file))
-    made = await settled(monitors.apply(str(file)))
-    again = await settled(monitors.apply(file))
-    there = {each.name: each for each in (await settled(monitors.list())).items}
+    planned = await monitors.plan(file)
+    made = await monitors.apply(str(file))
+    again = await monitors.apply(file)
+    there = {each.name: each for each in (await monitors.list()).items}
     file.write_text(FILE.replace('"daily"', '"weekly"').replace("paused = true", ""), encoding="utf-8")
-    changed = await settled(monitors.apply(file))
-    later = {each.name: each for each in (await settled(monitors.list())).items}
+    changed = await monitors.apply(file)
+    later = {each.name: each for each in (await monitors.list()).items}
     file.write_text(FILE.partition('[[monitor]]\nname = "sessions"')[0], encoding="utf-8")
-    pruned = await settled(monitors.apply(file, prune=True))
-    left = (await settled(monitors.list())).items
+    pruned = await monitors.apply(file, prune=True)
+    left = (await monitors.list()).items
 
     assert planned == made
     assert [str(change) for change in made.changes] == ["create nightly", "create sessions (paused)"]

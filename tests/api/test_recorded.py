@@ -110,7 +110,7 @@ async def test_traces_are_filtered_and_sorted(connect: Connect) -> None:
     client = connect(RECORDED_AT)
     with recorded("traces_list_filters"):
         found = [
-            await settled(client.traces.list(**filters))
+            await client.traces.list(**filters)
             for filters in (
                 {"session_id": "chat-1"},
                 {"user_id": "u1"},
@@ -130,7 +130,7 @@ async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failur
     """Without a wait, a score for a missing trace raises the server's 500, with an explanation."""
     client = connect(RECORDED_AT)
     with recorded("scores_errors", all_played=False), pytest.raises(ServerError, match="not visible yet") as failed:
-        await settled(client.score(trace_id(98), "q", 0.5, wait=0))
+        await client.score(trace_id(98), "q", 0.5, wait=0)
 
     assert failed.value.status == 500
 
@@ -139,11 +139,11 @@ async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) 
     """The `wait` of the official SDK raises unless every pair of trace and metric has a number."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry", all_played=False):
-        run = await settled(client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None))
+        run = await client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None)
         with pytest.raises(InsufficientEvidence, match=r"no number for 2 of 2 pairs .* confidence of ca55e77e"):
-            await settled(client.evaluations.wait(run.id, trace_ids=[trace_id(1), trace_id(2)], metrics=["confidence"]))
+            await client.evaluations.wait(run.id, trace_ids=[trace_id(1), trace_id(2)], metrics=["confidence"])
         with pytest.raises(InvalidRequest, match="needs the traces and the metrics"):
-            await settled(client.evaluations.wait(run.id, trace_ids=[], metrics=["confidence"]))
+            await client.evaluations.wait(run.id, trace_ids=[], metrics=["confidence"])
 
 
 async def test_a_failed_metric_of_a_run_is_tried_again(connect: Connect) -> None:
@@ -153,9 +153,9 @@ async def test_a_failed_metric_of_a_run_is_tried_again(connect: Connect) -> None
         first_state = await settled(
             client.evaluations.trace_runs.create_batch(trace_ids=[trace_id(1)], metrics=["confidence"], name="r1")
         )
-        first = await settled(client.evaluations.get(first_state.id))
+        first = await client.evaluations.get(first_state.id)
         result = await settled(first.wait())
-        await settled(client.traces.update(trace_id(1), input="fine"))
+        await client.traces.update(trace_id(1), input="fine")
         second = await settled(first.retry_failed())
         repeated = await settled(second.wait())
         with pytest.raises(InvalidRequest, match="No failed scores to retry"):
@@ -179,8 +179,8 @@ async def test_a_poisoned_project_recovers(connect: Connect) -> None:
                 )
             )
         with pytest.raises(ServerError) as failed:
-            await settled(client.traces.list())
-        await settled(client.traces.delete(trace_id(8)))
+            await client.traces.list()
+        await client.traces.delete(trace_id(8))
 
     assert (failed.value.status, failed.value.detail) == (500, "Internal Server Error")
     assert "token counts that are not integers" in str(failed.value)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from both_clients import Connect, settled
+from both_clients import Connect
 from pandaprobe_otel.api import Pair, RunResult, vacuous_reason
 from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, RunFailed
@@ -138,7 +138,7 @@ async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, 
         api.serve("GET /evaluations/trace-metrics", METRICS)
         api.serve("GET /evaluations/session-metrics", SESSION_METRICS)
         with pytest.raises(InvalidRequest) as refused:
-            await settled(connect(api.url).evaluations.run(**arguments))
+            await connect(api.url).evaluations.run(**arguments)
 
     assert words in str(refused.value)
     assert not [one for one in api.received if one.method == "POST"]
@@ -182,7 +182,7 @@ async def test_each_choice_of_targets_has_its_own_request(
         api.serve("GET /evaluations/trace-metrics", METRICS)
         api.serve("GET /evaluations/session-metrics", SESSION_METRICS)
         api.serve(f"POST /evaluations/{route}", run_in("PENDING"))
-        await settled(connect(api.url).evaluations.run(**arguments))
+        await connect(api.url).evaluations.run(**arguments)
         (posted,) = api.requests(f"POST /evaluations/{route}")
 
     assert posted.json == body
@@ -198,8 +198,8 @@ async def test_metrics_are_requested_once_and_runs_of_newer_servers_are_read(con
         api.serve(f"GET /evaluations/trace-runs/{RUN['id']}", newer, run_in("RUNNING"))
         evaluations, trace = connect(api.url).evaluations, uuid4()
         for _ in range(3):
-            await settled(evaluations.run("coherence", traces=[trace, trace]))
-        unknown, known = [await settled(evaluations.trace_runs.get(RUN["id"])) for _ in range(2)]
+            await evaluations.run("coherence", traces=[trace, trace])
+        unknown, known = [await evaluations.trace_runs.get(RUN["id"]) for _ in range(2)]
         posts = api.requests("POST /evaluations/trace-runs/batch")
 
     assert len(api.requests("GET /evaluations/trace-metrics")) == 1

@@ -15,13 +15,6 @@ async def settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-async def unblocked(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Return the result of a method of either client without blocking the event loop."""
-    if inspect.iscoroutinefunction(method):
-        return await method(*args, **kwargs)
-    return await asyncio.to_thread(method, *args, **kwargs)
-
-
 async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int | None = None) -> list[Any]:
     """Return the rows of an iterator of either client."""
     rows: list[Any] = []
@@ -39,20 +32,32 @@ async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int 
 
 
 class Watched:
-    """A client, or a part of a client, that records the dotted names of its called operations."""
+    """A client, or a part of a client, whose methods are awaited, and that records the names of its operations.
 
-    def __init__(self, part: Any, called: set[str] | None = None, prefix: str = "") -> None:
+    Those of a blocking client run in a thread; iterations are left as they are.
+    """
+
+    def __init__(self, part: Any, *, blocks: bool, called: set[str] | None = None, prefix: str = "") -> None:
         self._part = part
+        self._blocks = blocks
         self._prefix = prefix
         self.called: set[str] = set() if called is None else called
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
         if isinstance(value, Resource):
-            return Watched(value, self.called, f"{self._prefix}{name}.")
+            return Watched(value, blocks=self._blocks, called=self.called, prefix=f"{self._prefix}{name}.")
         if _is_operation(self._part, name):
             self.called.add(f"{self._prefix}{name}")
-        return value
+        if name.startswith("iter") or not callable(value):
+            return value
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self._blocks:
+                return await asyncio.to_thread(value, *args, **kwargs)
+            return await settled(value(*args, **kwargs))
+
+        return call
 
 
 def operations_of(part: Resource[Any], prefix: str = "") -> dict[str, Any]:
