@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pandaprobe_otel.mapping.attributes import PARTIAL
-from pandaprobe_otel.mapping.dialects.events import with_details
-from pandaprobe_otel.mapping.dialects.pydantic_ai import with_conventions
+from pandaprobe_otel.mapping.dialects.frameworks import with_conventions
+from pandaprobe_otel.mapping.dialects.otel_genai import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers
 from pandaprobe_otel.mapping.ids import LOW_64, rfc3339, span_prefix, start_and_end, trace_uuid

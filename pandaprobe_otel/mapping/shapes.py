@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 
@@ -36,6 +35,7 @@ from pandaprobe_otel.mapping.dialect_table import (
     Row,
     other_kind,
 )
+from pandaprobe_otel.mapping.dialects import frameworks, instrumentors, otel_genai, pandaprobe, plain, platforms
 from pandaprobe_otel.mapping.dialects.otel_genai import (
     finish_reasons,
     milliseconds,
@@ -67,26 +67,22 @@ from pandaprobe_otel.mapping.values import (
     usable,
 )
 
-ORDER: Final = (
-    "pandaprobe",
-    "langfuse",
-    "otel_genai",
-    "openinference",
-    "langsmith",
-    "pydantic_ai",
-    "traceloop",
-    "events",
-    "vercel_ai",
-    "google_adk",
-    "mlflow",
-    "haystack",
-    "plain",
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    pandaprobe.DIALECT,
+    platforms.LANGFUSE,
+    otel_genai.OTEL_GENAI,
+    instrumentors.OPENINFERENCE,
+    platforms.LANGSMITH,
+    frameworks.PYDANTIC_AI,
+    instrumentors.TRACELOOP,
+    otel_genai.EVENTS,
+    instrumentors.VERCEL_AI,
+    frameworks.GOOGLE_ADK,
+    platforms.MLFLOW,
+    frameworks.HAYSTACK,
+    plain.DIALECT,
 )
-"""Modules of all dialects. If two dialects can fill a field, the earlier one wins. A new dialect needs a line here."""
-
-DIALECTS: Final[tuple[Dialect, ...]] = tuple(
-    import_module(f"pandaprobe_otel.mapping.dialects.{name}").DIALECT for name in ORDER
-)
+"""All dialects. If two of them can fill a field, the earlier one wins. A new dialect needs a line here."""
 
 
 Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]

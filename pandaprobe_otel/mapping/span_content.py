@@ -30,7 +30,7 @@ from pandaprobe_otel.mapping.content import (
     unwrap_envelope,
     without_vectors,
 )
-from pandaprobe_otel.mapping.dialects.events import DETAILS
+from pandaprobe_otel.mapping.dialects.otel_genai import DETAILS
 from pandaprobe_otel.mapping.exact_json import parser
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts

@@ -171,6 +171,18 @@ def structure(value: Any) -> Any:
     return value if type_of(value) in _CONTAINERS and value else None
 
 
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; empty for any other value."""
+    return [item for item in value if type_of(item) is dict] if type_of(value) is list else []
+
+
+def inside(value: Any, *keys: str) -> dict[str, Any]:
+    """Return the object at this place in objects or their JSON text; empty if there is none."""
+    for key in keys:
+        value = (mapping(value) or {}).get(key)
+    return mapping(value) or {}
+
+
 def first_of(source: dict[str, Any], *keys: str) -> Any:
     """Return the first value under these keys that is not None; None if there is none."""
     for key in keys:
@@ -183,12 +195,12 @@ def first_of(source: dict[str, Any], *keys: str) -> Any:
 # -- families of attributes, as trees of dicts (such as `llm.input_messages.3.message.role`) --------------------------
 
 
-def items(tree: Any) -> list[Any]:
-    """Return the members of an indexed tree in numeric order; gaps and a start at 1 are allowed."""
-    if type_of(tree) is not dict:
-        return []
-    numbered = [(int(key), item) for key, item in tree.items() if key.isascii() and key.isdigit() and len(key) < 10]
-    return [item for _, item in sorted(numbered, key=lambda pair: pair[0])]
+def items(tree: Any) -> list[dict[str, Any]]:
+    """Return the objects in an indexed tree in numeric order; gaps and a start at 1 are allowed."""
+    numbers = (
+        [key for key in tree if key.isascii() and key.isdigit() and len(key) < 10] if type_of(tree) is dict else []
+    )
+    return dicts([tree[key] for key in sorted(numbers, key=int)])
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pydantic AI (1.0 to 2.68, instrumentation versions 1 to 6) and Logfire (5.4)."""
+"""Vocabularies of frameworks: Pydantic AI with Logfire, Google ADK, Haystack."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
-from pandaprobe_otel.mapping.dialects.events import from_events
+from pandaprobe_otel.mapping.dialects.otel_genai import from_events
+from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.parts import to_json
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from, total
-from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, type_of, usable
+from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from, provider_counts, total
+from pandaprobe_otel.mapping.values import count, decoded, dicts, inside, mapping, text, texts, type_of, usable
+
+# -- Pydantic AI (1.0 to 2.68, instrumentation versions 1 to 6) and Logfire (5.4) --------------------------------------
 
 _MESSAGES: Final = ("pydantic_ai.all_messages", "all_messages_events")
 _DETAIL_NAMES: Final = {
@@ -60,17 +64,19 @@ def _final_result(value: Any) -> list[Any] | None:
     return [{"role": "assistant", "content": value if type_of(value) is str else to_json(value)}]
 
 
-def _tools(value: Any) -> list[Any] | None:
+def _pydantic_ai_tools(value: Any) -> list[Any] | None:
     """Return the tool definitions in `model_request_parameters`, for versions without `gen_ai.tool.definitions`."""
-    parameters = mapping(value) or {}
-    tools: list[Any] = []
-    for key in ("function_tools", "output_tools"):
-        listed: Any = parameters.get(key)
-        for tool in listed if type_of(listed) is list else ():
-            if type_of(tool) is dict and text(tool.get("name")) is not None:
-                about = {"name": tool["name"], "description": tool.get("description")}
-                tools.append({"type": "function", **about, "parameters": tool.get("parameters_json_schema")})
-    return tools or None
+    asked = inside(value)
+    return [
+        {
+            "type": "function",
+            "name": tool["name"],
+            "description": tool.get("description"),
+            "parameters": tool.get("parameters_json_schema"),
+        }
+        for tool in (*dicts(asked.get("function_tools")), *dicts(asked.get("output_tools")))
+        if text(tool.get("name")) is not None
+    ] or None
 
 
 def _is_agent(_: Any, view: SpanView) -> str | None:
@@ -152,7 +158,7 @@ def with_conventions(view: SpanView) -> SpanView:
         return view
     own = dict(view.attributes)
     told, places = _AGENT_SPANS.get(str(own.get("logfire.msg_template")).partition(" ")[0], ({}, {}))
-    found = {**told, **{name: _at(own, place) for name, place in places.items()}}
+    found = {**told, **{name: _at(own, *place.split(".")) for name, place in places.items()}}
     if str(found.get("logfire.msg")) not in str(own.get("logfire.msg")):
         found["logfire.msg"] = None
     if "to_agent" in own:
@@ -170,10 +176,8 @@ def with_conventions(view: SpanView) -> SpanView:
     return dataclasses.replace(view, attributes=own, status_code="ERROR", status_description=error["message"])
 
 
-def _at(value: Any, place: str) -> Any:
-    for key in place.split("."):
-        value = (mapping(value) or {}).get(key)
-    return value
+def _at(value: Any, *place: str) -> Any:
+    return inside(value, *place[:-1]).get(place[-1])
 
 
 _DEFAULTS: Final = {
@@ -182,7 +186,7 @@ _DEFAULTS: Final = {
 }  # fmt: skip
 
 
-DIALECT: Final = Dialect(
+PYDANTIC_AI: Final = Dialect(
     name="pydantic_ai",
     title="Pydantic AI and Logfire",
     namespaces=("pydantic_ai.", "all_messages_events", "model_request_parameters", f"{_AGENTS}."),
@@ -202,7 +206,7 @@ DIALECT: Final = Dialect(
         Row("cost", "operation.cost", total, "US dollars"),
         Row("rendered_name", "logfire.msg", text, "the span's name is a template; with content only"),
         Row("aggregated.bag", "gen_ai.aggregated_usage.details.*", details),
-        Row("metadata.tools", "model_request_parameters", _tools),
+        Row("metadata.tools", "model_request_parameters", _pydantic_ai_tools),
         Row("tags", "logfire.tags", texts),
         Row("metadata.log_level", "logfire.level_num", count),
         *named(
@@ -222,4 +226,151 @@ DIALECT: Final = Dialect(
     ),
     defaults={"model_request_parameters": _DEFAULTS},
     note="Spans whose `logfire.span_type` is `pending_span` are left out.",
+)
+
+
+# -- Google ADK: version 1 stores Gemini's requests and responses as JSON text; version 2 uses the GenAI conventions ---
+
+_NAMES: Final = (
+    ("call_llm", "LLM"), ("generate_content", "LLM"), ("agent_run", "AGENT"), ("invoke_agent", "AGENT"),
+    ("execute_tool", "TOOL"), ("invocation", "CHAIN"), ("invoke_workflow", "CHAIN"),
+)  # fmt: skip
+_COUNTS: Final = {
+    "prompt_token_count": "prompt", "candidates_token_count": "completion_without_reasoning",
+    "cached_content_token_count": "cache_read", "thoughts_token_count": "reasoning", "total_token_count": "total",
+}  # fmt: skip
+
+
+def _google_adk_kind(_: Any, view: SpanView) -> str | None:
+    if view.scope_name != "gcp.vertex.agent":
+        return None
+    return next((kind for name, kind in _NAMES if view.name.startswith(name)), None)
+
+
+def _request(value: Any) -> list[Any] | None:
+    request = inside(value)
+    asked = {key: request[key] for key in ("contents", "messages", "config") if key in request}
+    found = whole_content(asked, "input", is_call=True)
+    return None if found is None else messages_in(found.value)
+
+
+def _response(value: Any) -> list[Any] | None:
+    content = inside(value, "content")
+    return [content] if content else None
+
+
+def _google_adk_usage(value: Any) -> dict[str, int] | None:
+    """Return Gemini's own counts, where the candidates do not include the thoughts."""
+    return counts_from(inside(value, "usage_metadata"), _COUNTS) or None
+
+
+def _tool_response(value: Any) -> Any:
+    value = decoded(usable(value))
+    return None if value == {"result": "<not specified>"} else value
+
+
+def _google_adk_tools(value: Any) -> list[Any] | None:
+    return [
+        {"type": "function", "function": one}
+        for tool in dicts(inside(value, "config").get("tools"))
+        for one in dicts(tool.get("function_declarations"))
+    ] or None
+
+
+GOOGLE_ADK: Final = Dialect(
+    name="google_adk",
+    title="Google ADK",
+    namespaces=("gcp.vertex.agent.",),
+    scopes=("gcp.vertex.agent",),
+    kinds=(KindRule(decide=_google_adk_kind, note="scope `gcp.vertex.agent` and the beginning of the name"),),
+    rows=(
+        Row("input", "gcp.vertex.agent.llm_request", _request, form="messages"),
+        Row("output", "gcp.vertex.agent.llm_response", _response, form="messages"),
+        Row(
+            "usage.bag",
+            "gcp.vertex.agent.llm_response",
+            _google_adk_usage,
+            "thoughts are added where they are left out",
+        ),
+        Row("tool.input", "gcp.vertex.agent.tool_call_args"),
+        Row("tool.output", "gcp.vertex.agent.tool_response", _tool_response),
+        Row("metadata.tools", "gcp.vertex.agent.llm_request", _google_adk_tools),
+        *named(
+            text,
+            {
+                "session_id": "gcp.vertex.agent.session_id",
+                "metadata.invocation_id": "gcp.vertex.agent.invocation_id",
+                "metadata.event_id": "gcp.vertex.agent.event_id",
+            },
+        ),
+    ),
+)
+
+
+# -- Haystack (3.4) without an instrumentor; it has content only if HAYSTACK_CONTENT_TRACING_ENABLED is set ------------
+
+_SUFFIXES: Final = (
+    ("Generator", "LLM"), ("Retriever", "RETRIEVER"), ("Ranker", "RETRIEVER"), ("Embedder", "EMBEDDING"),
+    ("ToolInvoker", "TOOL"), ("Agent", "AGENT"),
+)  # fmt: skip
+
+
+def _haystack_kind(value: Any, _: SpanView) -> str | None:
+    name = text(value)
+    if name is None:
+        return None
+    return next((kind for suffix, kind in _SUFFIXES if name.endswith(suffix)), "CHAIN")
+
+
+def _pipeline(_: Any, view: SpanView) -> str | None:
+    return "CHAIN" if view.name.startswith("haystack.") and "pipeline" in view.name else None
+
+
+def _reply_meta(value: Any) -> Any:
+    output = inside(value)
+    if replies := dicts(output.get("replies")):
+        return inside(replies[0], "meta")
+    return next(iter(dicts(output.get("meta"))), inside(output, "meta"))
+
+
+def _model(value: Any) -> str | None:
+    return text(_reply_meta(value).get("model"))
+
+
+def _haystack_usage(value: Any) -> dict[str, int] | None:
+    return provider_counts(_reply_meta(value).get("usage"))
+
+
+HAYSTACK: Final = Dialect(
+    name="haystack",
+    title="Haystack",
+    namespaces=("haystack.",),
+    scopes=("haystack",),
+    kinds=(
+        KindRule(
+            "haystack.component.type",
+            decide=_haystack_kind,
+            note="by suffix: Generator LLM, Retriever and Ranker RETRIEVER, ...",
+        ),
+        KindRule(decide=_pipeline, note="names `haystack.pipeline.*`: CHAIN"),
+    ),
+    rows=(
+        *named(
+            None,
+            {
+                "input": ("haystack.component.input", "haystack.pipeline.input_data"),
+                "output": ("haystack.component.output", "haystack.pipeline.output_data"),
+            },
+            late=True,
+        ),
+        Row("model", "haystack.component.output", _model, "of the first reply"),
+        Row("usage.bag", "haystack.component.output", _haystack_usage, "of the first reply"),
+        *named(
+            text,
+            {
+                "display_name": "haystack.component.name",
+                "metadata.component_type": "haystack.component.type",
+            },
+        ),
+    ),
 )

@@ -1,4 +1,4 @@
-"""Langfuse's SDK (5.0): each of its values is JSON text or plain text, and its usage buckets do not overlap."""
+"""Vocabularies of the SDKs of platforms: Langfuse, LangSmith, MLflow."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named, other_kind
+from pandaprobe_otel.mapping.dialects.otel_genai import provider
+from pandaprobe_otel.mapping.parameters import simple
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.usage import amounts, counts_from
-from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, type_of, unquoted, usable
+from pandaprobe_otel.mapping.usage import amounts, counts_from, encoded_counts
+from pandaprobe_otel.mapping.values import (
+    comma_separated,
+    decoded,
+    flat,
+    inside,
+    mapping,
+    scalar,
+    structure,
+    text,
+    texts,
+    type_of,
+    unquoted,
+    usable,
+)
 
-_TYPES: Final = {
+# -- Langfuse's SDK (5.0): each of its values is JSON text or plain text, and its usage buckets do not overlap ---------
+
+_LANGFUSE_TYPES: Final = {
     "generation": "LLM", "embedding": "EMBEDDING", "agent": "AGENT", "tool": "TOOL", "retriever": "RETRIEVER",
     "chain": "CHAIN", "evaluator": "OTHER", "guardrail": "OTHER", "event": "OTHER",
 }  # fmt: skip
@@ -27,7 +44,7 @@ _BUCKETS: Final = {
 }  # fmt: skip
 
 
-def _kind(value: Any, view: SpanView) -> str | None:
+def _langfuse_kind(value: Any, view: SpanView) -> str | None:
     name = unquoted(value)
     if name is None:
         return None
@@ -36,7 +53,7 @@ def _kind(value: Any, view: SpanView) -> str | None:
             key.startswith(("langfuse.observation.model", "langfuse.observation.usage")) for key in view.attributes
         )
         return "LLM" if asked else None
-    return _TYPES.get(name.lower())
+    return _LANGFUSE_TYPES.get(name.lower())
 
 
 def usage_details(value: Any) -> dict[str, int] | None:
@@ -98,15 +115,15 @@ def _is_definition(message: Any) -> bool:
     return type_of(content) is dict and content.get("type") == "function" and type_of(content.get("function")) is dict
 
 
-DIALECT: Final = Dialect(
+LANGFUSE: Final = Dialect(
     name="langfuse",
     title="Langfuse SDK",
     namespaces=("langfuse.observation.", "langfuse.trace.input", "langfuse.trace.output"),
     kinds=(
         KindRule(
             "langfuse.observation.type",
-            _TYPES,
-            decide=_kind,
+            _LANGFUSE_TYPES,
+            decide=_langfuse_kind,
             states=True,
             note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` has no kind",
         ),
@@ -153,6 +170,113 @@ DIALECT: Final = Dialect(
             {
                 "trace.input": "langfuse.trace.input",
                 "trace.output": "langfuse.trace.output",
+            },
+        ),
+    ),
+)
+
+
+# -- LangSmith: unindexed `gen_ai.prompt` and `gen_ai.completion` with one document each ------------------------------
+
+_KINDS: Final = {
+    "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",
+    "prompt": "CHAIN", "parser": "CHAIN",
+}  # fmt: skip
+_ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
+
+
+def _document(value: Any) -> Any:
+    """Return the document, or the plain result that LangSmith wraps as `{"output": ...}`."""
+    document = decoded(value)
+    if type_of(document) is dict and len(document) == 1 and "output" in document:
+        return document["output"]
+    return value
+
+
+def _cached(value: Any) -> bool | None:
+    """Return whether LangChain's cache gave the answer; it then sets the cost to 0, which it never computes itself."""
+    cost = inside(value).get("total_cost")
+    return True if type_of(cost) in (int, float) and cost == 0 else None
+
+
+def _metadata(tree: Any) -> dict[str, Any]:
+    """Return the run's metadata without the environment variables that LangSmith copies into it."""
+    return {
+        key: item
+        for key, item in flat(tree).items()
+        if not key.isupper() and not key.startswith(_ENVIRONMENT) and key != "usage_metadata"
+    }
+
+
+LANGSMITH: Final = Dialect(
+    name="langsmith",
+    title="LangSmith",
+    namespaces=("langsmith.span.", "langsmith.trace."),
+    scopes=("langsmith",),
+    kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
+    rows=(
+        Row("metadata.span_kind", "langsmith.span.kind", other_kind, "only if PandaProbe has no such kind"),
+        Row("input", "gen_ai.prompt", None, late=True),
+        Row("output", "gen_ai.completion", _document, late=True),
+        Row("usage.bag", "langsmith.metadata.usage_metadata", encoded_counts),
+        Row("cached", "langsmith.metadata.usage_metadata", _cached, "a cost of 0: LangChain's cache"),
+        Row("session_id", "langsmith.metadata.session_id", text),
+        Row("session_id", "langsmith.metadata.thread_id", text, late=True),
+        Row("root_tags", "langsmith.span.tags", comma_separated, "of the root only"),
+        Row("metadata", "langsmith.metadata.*", _metadata, "without environment variables"),
+        Row("metadata.cached", "langsmith.metadata.usage_metadata", _cached),
+        Row("parameters.stop_sequences", "langsmith.metadata.ls_stop", decoded),
+        Row("user_id", "langsmith.metadata.user_id", text),
+        Row("metadata.tags", "langsmith.span.tags", comma_separated),
+        *named(
+            simple,
+            {
+                "parameters.temperature": "langsmith.metadata.ls_temperature",
+                "parameters.max_tokens": "langsmith.metadata.ls_max_tokens",
+            },
+        ),
+    ),
+    note="`langsmith.trace.session_name` is not read: it is the project, not a session.",
+)
+
+
+# -- MLflow (3.17): every value is JSON text, even scalars -------------------------------------------------------------
+
+_MLFLOW_TYPES: Final = {
+    "LLM": "LLM", "CHAT_MODEL": "LLM", "AGENT": "AGENT", "TOOL": "TOOL", "RETRIEVER": "RETRIEVER",
+    "RERANKER": "RETRIEVER", "EMBEDDING": "EMBEDDING", "CHAIN": "CHAIN", "WORKFLOW": "CHAIN", "TASK": "CHAIN",
+}  # fmt: skip
+
+
+def _mlflow_kind(value: Any, _: SpanView) -> str | None:
+    name = unquoted(value)
+    return None if name is None else _MLFLOW_TYPES.get(name.upper(), "OTHER")
+
+
+def _provider(value: Any) -> str | None:
+    return provider(unquoted(value))
+
+
+MLFLOW: Final = Dialect(
+    name="mlflow",
+    title="MLflow",
+    namespaces=("mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs", "mlflow.chat.", "mlflow.llm."),
+    scopes=("mlflow.tracing",),
+    kinds=(KindRule("mlflow.spanType", _MLFLOW_TYPES, decide=_mlflow_kind, note="others are OTHER"),),
+    rows=(
+        Row("metadata.span_kind", "mlflow.spanType", other_kind, "only if PandaProbe has no such kind"),
+        *named(scalar, {"input": "mlflow.spanInputs", "output": "mlflow.spanOutputs"}, late=True),
+        Row("cost", "mlflow.llm.cost", amounts, "the suffix `_cost` is cut"),
+        Row("metadata.provider", "mlflow.llm.provider", _provider),
+        Row("usage.bag", "mlflow.chat.tokenUsage", encoded_counts),
+        Row("metadata.tools", "mlflow.chat.tools", structure),
+        *named(
+            unquoted,
+            {
+                "model": "mlflow.llm.model",
+                "session_id": "mlflow.trace.session",
+                "user_id": "mlflow.trace.user",
+                "metadata.mlflow_request_id": "mlflow.traceRequestId",
             },
         ),
     ),
