@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
 from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
-from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, number, type_of
+from pandaprobe_otel.mapping.values import decoded, dicts, first_of, inside, is_absent, listed, number, type_of
 
 DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
 
@@ -97,8 +97,7 @@ def _updates(commands: list[Any]) -> Any:
     """Return the messages in LangGraph's commands (`{"update": {"messages": [...]}}`); None if there are none."""
     messages: list[Any] = []
     for command in commands:
-        update: Any = command.get("update") if type_of(command) is dict else None
-        added: Any = update.get("messages") if type_of(update) is dict else None
+        added: Any = inside(command, "update").get("messages")
         if type_of(added) is not list:
             return None
         messages.extend(added)
@@ -106,9 +105,9 @@ def _updates(commands: list[Any]) -> Any:
 
 
 def _in_response(value: Any) -> Any:
-    for key, reader in _ANSWERS.items():
+    for key in _ANSWERS:
         if type_of(answers := value.get(key)) is list and answers:
-            return [*map(reader, _first_list(answers))]
+            return [first_of(one, *_SAID) if type_of(one) is dict else one for one in _first_list(answers)]
     for key in ("replies", "output"):  # Haystack, and the items of OpenAI's responses
         if type_of(items := value.get(key)) is list and items and _are_messages(items):
             return items
@@ -120,19 +119,9 @@ def _in_response(value: Any) -> Any:
     return _in_response(output) if type_of(output) is dict and "message" in output else None
 
 
-def _answer(item: Any) -> Any:
-    """Return the message or the text of a choice or a generation, in which a message stands under this name."""
-    if type_of(item) is not dict:
-        return item
-    message = item.get("message")
-    return message if type_of(message) is dict else item.get("text")
-
-
-def _candidate(item: Any) -> Any:
-    return item.get("content") if type_of(item) is dict else None
-
-
-_ANSWERS: Final = {"choices": _answer, "generations": _answer, "candidates": _candidate}
+_ANSWERS: Final = ("choices", "generations", "candidates")
+_SAID: Final = ("message", "content", "text")
+"""Keys of the message or text in one of several answers."""
 
 
 def _first_list(items: list[Any]) -> list[Any]:
@@ -238,12 +227,10 @@ RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 def of_the_only_part(messages: Any, kind: str, key: str) -> Any:
     """Return the value under a key of a message's only part, if it has this type; return other values unchanged."""
-    message: Any = messages[0] if type_of(messages) is list and len(messages) == 1 else None
-    parts: Any = message.get("parts") if type_of(message) is dict else None
-    part: Any = parts[0] if type_of(parts) is list and len(parts) == 1 else None
-    if type_of(part) is not dict or part.get("type") != kind or key not in part:
+    parts = [part for message in dicts(messages) for part in listed(message.get("parts"))]
+    if len(parts) != 1 or type_of(parts[0]) is not dict or parts[0].get("type") != kind:
         return messages
-    return part[key]
+    return parts[0].get(key, messages)
 
 
 def tool_result(value: Any) -> Any:
@@ -291,25 +278,19 @@ def _document(item: Any) -> Any:
     if type_of(item) is not dict:
         return item
     outer, item = item, _inner(item)
-    result: dict[str, Any] = {}
     text = next((item[key] for key in _TEXT_KEYS if not is_absent(item.get(key))), None)
-    if text is not None:
-        result["page_content"] = text
     metadata = decoded(item.get("metadata", item.get("meta")))
     beside = {key: found for key, found in item.items() if key not in _DOCUMENT_KEYS and found is not None}
     if metadata is None and text is not None:
         metadata, beside = beside, {}  # Haystack flattens a document's metadata into the document
-    if not is_absent(metadata):
-        result["metadata"] = metadata
-    identity = first_of(item, "id", "id_", "node_id", "doc_id")
-    if identity is not None:
-        result["id"] = identity
-    score = number(outer.get("score", item.get("score")))
-    if score is not None:
-        result["score"] = score
-    if outer is item:  # in a wrapper, `beside` may contain the store's own records
-        result |= {key: value for key, value in beside.items() if key not in result}
-    return result
+    known = {
+        "page_content": text,
+        "metadata": None if is_absent(metadata) else metadata,
+        "id": first_of(item, "id", "id_", "node_id", "doc_id"),
+        "score": number(outer.get("score", item.get("score"))),
+    }
+    result = {key: found for key, found in known.items() if found is not None}
+    return {**result, **beside} if outer is item else result  # in a wrapper, others may be the store's own records
 
 
 def _inner(item: Any) -> Any:

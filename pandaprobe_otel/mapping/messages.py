@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.parts import Draft, result_text
-from pandaprobe_otel.mapping.values import decoded, is_absent, type_of, word
+from pandaprobe_otel.mapping.values import decoded, dicts, inside, is_absent, listed, type_of, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {
@@ -71,8 +71,7 @@ def _only_finished(item: Any) -> bool:
 
 def messages_in(value: Any) -> list[dict[str, Any]]:
     """Return the messages of a body's input or output; empty for a value in another form."""
-    messages: Any = value.get("messages") if type_of(value) is dict else None
-    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
+    return dicts(value.get("messages")) if type_of(value) is dict else []
 
 
 class Conversation:
@@ -113,13 +112,10 @@ class Conversation:
         if any(message["role"] in ("system", "developer") for message in self.messages[:1]):
             return
         draft = Draft("system")
-        raw = decoded(instructions)
-        for part in raw if type_of(raw) is list else [raw]:
-            if type_of(part) is dict and type_of(part.get("parts")) is list:
-                for inner in part["parts"]:
-                    draft.add(inner)
-            else:
-                draft.add(part)
+        for part in listed(decoded(instructions)):
+            inner = part.get("parts") if type_of(part) is dict else None
+            for one in inner if type_of(inner) is list else [part]:
+                draft.add(one)
         content = draft.body()
         if content is not None:
             self.messages.insert(0, {"role": "system", "content": content})
@@ -141,7 +137,7 @@ class Conversation:
         if role == "tool" and not _holds_result(raw):
             self._add_tool_message(item, raw)
             return
-        for part in raw if type_of(raw) is list else [raw]:
+        for part in listed(raw):
             draft.add(part)
         reason = item.get("finish_reason")
         if type_of(reason) is str and reason and reason != "unknown":
@@ -241,27 +237,17 @@ _RESULT_TYPES: Final = frozenset(
 
 
 def _holds_result(raw: Any) -> bool:
-    if type_of(raw) is not list:
-        return False
-    for part in raw:
-        if type_of(part) is not dict:
-            continue
-        if word(part.get("type")) in _RESULT_TYPES or part.keys() & _RESULT_KEYS:
-            return True
-    return False
+    return any(word(part.get("type")) in _RESULT_TYPES or part.keys() & _RESULT_KEYS for part in dicts(raw))
 
 
 def _add_fields(draft: Draft, item: Any) -> None:
     """Read the fields next to the content: tool calls, refusals, reasoning."""
     calls = item.get("tool_calls")
-    extra = item.get("additional_kwargs")
-    if is_absent(calls) and type_of(extra) is dict:
-        calls = extra.get("tool_calls")
-    for listed in (decoded(calls), item.get("invalid_tool_calls")):
-        for call in listed if type_of(listed) is list else ():
+    if is_absent(calls):
+        calls = inside(item, "additional_kwargs").get("tool_calls")
+    for given in (decoded(calls), item.get("invalid_tool_calls"), [item.get("function_call")]):
+        for call in dicts(given):
             draft.add_call(call)
-    if type_of(item.get("function_call")) is dict:
-        draft.add_call(item["function_call"])
     if not draft.content:
         draft.add_text(item.get("refusal"))
     for key in ("reasoning", "reasoning_content", "thinking"):

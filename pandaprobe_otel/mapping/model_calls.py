@@ -20,7 +20,7 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
 from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.span_content import Said, unsaid
 from pandaprobe_otel.mapping.usage import Price
-from pandaprobe_otel.mapping.values import decoded, type_of
+from pandaprobe_otel.mapping.values import decoded, dicts, inside, listed, type_of
 
 _CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _PASSING: Final = frozenset({"CHAIN", "OTHER"})
@@ -189,13 +189,10 @@ def _question(span: MappedSpan) -> str:
 
 def _text_of(message: Mapping[str, Any]) -> str:
     """Return the texts of a message and its tool calls, without the ids of the calls, which emitters make up."""
-    content = message.get("content")
-    parts: Any = content if type_of(content) is list else [content]
-    texts = [part.get("text") if type_of(part) is dict else part for part in parts]
-    for call in message.get("tool_calls") or ():
-        function: Any = call.get("function") if type_of(call) is dict else None
-        if type_of(function) is dict:
-            texts += [function.get("name"), function.get("arguments")]
+    texts = [part.get("text") if type_of(part) is dict else part for part in listed(message.get("content"))]
+    for call in dicts(message.get("tool_calls")):
+        function = inside(call, "function")
+        texts += [function.get("name"), function.get("arguments")]
     return "".join(text for text in texts if type_of(text) is str)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, small_media
-from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, type_of, word
+from pandaprobe_otel.mapping.values import decoded, first_of, inside, is_absent, listed, type_of, word
 
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -28,15 +28,9 @@ def result_text(value: Any) -> str:
     """Return a tool's result as text: text unchanged, blocks of text joined, anything else as JSON."""
     if type_of(value) is dict and "value" in value and type_of(value.get("type")) is str and len(value) <= 3:
         value = value["value"]
-    kind = type_of(value)
-    if kind is str:
+    if type_of(value) is str:
         return str(value)
-    if kind is dict:
-        texts = _texts_of([value])
-    elif kind is list:
-        texts = _texts_of(value)
-    else:
-        texts = None
+    texts = _texts_of(listed(value))
     return "\n".join(texts) if texts is not None else to_json(value)
 
 
@@ -52,12 +46,10 @@ def _texts_of(blocks: list[Any]) -> list[str] | None:
     """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`); None for other lists."""
     texts: list[str] = []
     for block in blocks:
-        if type_of(block) is not dict:
+        if type_of(block) is not dict or not block.keys() <= _TEXT_BLOCK_KEYS:
             return None
         found = block.get("text", block.get("content") if block.get("type") == "text" else None)
-        if type_of(found) is not str or not block.keys() <= _TEXT_BLOCK_KEYS:
-            return None
-        if word(block.get("type", "text")) not in _TEXT_TYPES:
+        if type_of(found) is not str or word(block.get("type", "text")) not in _TEXT_TYPES:
             return None
         texts.append(found)
     return texts or None
@@ -100,10 +92,7 @@ class Draft:
 
     def add_call(self, call: Any) -> None:
         """Add a tool call in any shape, once per id."""
-        if type_of(call) is not dict:
-            return
-        function = call.get("function")
-        inner: dict[str, Any] = function if type_of(function) is dict else call
+        inner: dict[str, Any] = inside(call, "function") or call
         identity = first_of(call, "call_id", "id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
         name = first_of(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
@@ -132,8 +121,6 @@ class Draft:
         content = self.content
         if not content:
             return None
-        if len(content) == 1 and type_of(content[0]) is dict and content[0].get("type") == "text":
-            return content[0].get("text") if len(content[0]) == 2 else content
         if all(type_of(part) is dict and part.get("type") == "text" and len(part) == 2 for part in content):
             return "\n".join(part["text"] for part in content)
         return content
@@ -174,7 +161,7 @@ def _reasoning(draft: Draft, part: Any) -> None:
     found = first_of(part, "content", "text", "thinking", "reasoning", "summary")
     if type_of(found) is str and found.lstrip()[:1] == "[":
         found = decoded(found)
-    for item in found if type_of(found) is list else [found]:
+    for item in listed(found):
         words = first_of(item, "text", "content") if type_of(item) is dict else item
         if type_of(words) is str and words.strip():
             draft.reasoning.append(words)
@@ -237,8 +224,7 @@ def _refusal(draft: Draft, part: Any) -> None:
 
 
 def _nested_message(draft: Draft, part: Any) -> None:
-    content = part.get("content")
-    for inner in content if type_of(content) is list else [content]:
+    for inner in listed(part.get("content")):
         draft.add(inner)
 
 

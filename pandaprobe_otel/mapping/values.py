@@ -176,6 +176,11 @@ def dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if type_of(item) is dict] if type_of(value) is list else []
 
 
+def listed(value: Any) -> list[Any]:
+    """Return a list unchanged, and any other value as the only item of one."""
+    return value if type_of(value) is list else [value]
+
+
 def inside(value: Any, *keys: str) -> dict[str, Any]:
     """Return the object at this place in objects or their JSON text; empty if there is none."""
     for key in keys:

@@ -14,6 +14,7 @@ from pandaprobe_otel.mapping.usage import amounts
 from pandaprobe_otel.mapping.values import (
     count,
     decoded,
+    dicts,
     flat,
     inside,
     is_absent,
@@ -354,8 +355,7 @@ def _response(tree: Any) -> list[Any] | None:
         if not is_absent(tree.get(key)):
             parts.append(tree[key])
             break
-    calls = decoded(tree.get("toolCalls"))
-    message = {"role": "assistant", "content": parts, "tool_calls": calls if type_of(calls) is list else []}
+    message = {"role": "assistant", "content": parts, "tool_calls": dicts(decoded(tree.get("toolCalls")))}
     return [message] if parts or message["tool_calls"] else None
 
 

@@ -14,7 +14,9 @@ from pandaprobe_otel.mapping.usage import amounts, total
 from pandaprobe_otel.mapping.values import (
     count,
     decoded,
+    dicts,
     is_absent,
+    listed,
     number,
     one_of,
     structure,
@@ -280,8 +282,8 @@ _CHOICE: Final = "gen_ai.choice"
 def from_events(entries: Any, side: str) -> list[Any] | None:
     """Return the messages of one side from event bodies that carry their name as `event.name`."""
     found: list[Any] = []
-    for entry in entries if type_of(entries) is list else ():
-        name = entry.get("event.name") if type_of(entry) is dict else None
+    for entry in dicts(entries):
+        name = entry.get("event.name")
         if side == "input" and name in _INPUTS:
             found.append(message(entry, _INPUTS[name]))
         elif side == "output" and name == _CHOICE:
@@ -353,7 +355,7 @@ def _joined(attribute: str) -> Callable[[list[EventView], SpanView], list[Any] |
         joined: list[Any] = []
         for event in events:
             value = decoded(event.attributes.get(attribute))
-            joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
+            joined.extend([] if is_absent(value) else listed(value))
         return joined or None
 
     return convert
