@@ -165,7 +165,7 @@ class Scrubber:
     def _forget(self) -> None:
         """Forget earlier results. Called after the secrets or the mask have changed, never before."""
         self._strings = lru_cache(_REMEMBERED)(self._string)
-        self._texts = lru_cache(_REMEMBERED)(self.text)
+        self._texts = lru_cache(_REMEMBERED)(self._clean)
         self._uris = lru_cache(_REMEMBERED)(self._uri)
 
     def interaction(self, call: Interaction) -> Interaction:
@@ -183,29 +183,38 @@ class Scrubber:
 
     def request(self, sent: RecordedRequest) -> RecordedRequest:
         """Return a request as it is saved and compared."""
+        self._refresh()
         self.learn(of_headers(sent.headers))
         headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
-        self._current_masks()
         uri = self._uris(sent.uri)
         body = self._body(sent.body, sent.headers.get("content-type", ""))
         return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
         """Return a decompressed answer as it is saved."""
+        self._refresh()
         self.learn(of_headers(answer.headers))
         names = [one for one in answer.headers if one in _ANSWER_HEADERS or one.startswith(_ANSWER_BEGINNINGS)]
         headers = self._headers(answer.headers, names)
         body = self._body(answer.body, answer.headers.get("content-type", ""))
-        error = None if answer.error is None else self.text(answer.error)
+        error = None if answer.error is None else self._clean(answer.error)
         return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, answer.end, error)
 
     def value(self, value: Any) -> Any:
         """Return the JSON of a tool's arguments or result as it is saved."""
-        return self._tree(value if self._scrub is None else self._by_app(value))
+        self._refresh()
+        return self._value(value)
 
     def text(self, text: str) -> str:
         """Return a text as it may be shown."""
+        self._refresh()
+        return self._clean(text)
+
+    def _clean(self, text: str) -> str:
         return self._masked(self._without_secrets(text))
+
+    def _value(self, value: Any) -> Any:
+        return self._tree(value if self._scrub is None else self._by_app(value))
 
     def _headers(self, headers: Mapping[str, str], kept: Sequence[str]) -> dict[str, str]:
         self._taken.update(headers.keys() & _KEY_HEADERS)
@@ -213,8 +222,7 @@ class Scrubber:
 
     def _known(self, text: str) -> str:
         """Return a text as it is saved, from memory if it was scrubbed before."""
-        self._current_masks()
-        return self._texts(text) if len(text) <= _LONGEST_REMEMBERED else self.text(text)
+        return self._texts(text) if len(text) <= _LONGEST_REMEMBERED else self._clean(text)
 
     def _uri(self, uri: str) -> str:
         url = urlsplit(uri)
@@ -227,7 +235,7 @@ class Scrubber:
                 self.learn(value for name, value in pairs if is_secret_parameter(name, value))
                 query = urlencode(kept)
         place = url.netloc.rpartition("@")[2]
-        return self.text(urlunsplit(url._replace(netloc=place, query=query)))
+        return self._clean(urlunsplit(url._replace(netloc=place, query=query)))
 
     def _body(self, body: bytes, content_type: str) -> bytes:
         if not body:
@@ -239,8 +247,11 @@ class Scrubber:
     def _unit(self, unit: Unit) -> Unit:
         if unit.content is NO_JSON:
             return self._plain(unit)
-        content = self.value(unit.content)
-        return unit if content == unit.content else unit.with_content(content)
+        try:
+            content = self._value(unit.content)
+            return unit if content == unit.content else unit.with_content(content)
+        except RecursionError:  # Deeper than any client sends.
+            return self._plain(unit)
 
     def _plain(self, unit: Unit) -> Unit:
         """Scrub a unit without JSON. If it is not UTF-8, such as a form with a file, its lines of text are scrubbed."""
@@ -254,7 +265,7 @@ class Scrubber:
             text = self._by_app(text)
             if not isinstance(text, str):
                 raise RecordingError("scrub= must return a text if it gets a text.")
-        return unit.with_text(self.text(text).encode())
+        return unit.with_text(self._clean(text).encode())
 
     def _by_app(self, value: Any) -> Any:
         assert self._scrub is not None
@@ -265,7 +276,6 @@ class Scrubber:
 
     def _tree(self, value: Any) -> Any:
         if isinstance(value, str):
-            self._current_masks()
             return self._strings(value) if len(value) <= _LONGEST_REMEMBERED else self._string(value)
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
@@ -275,7 +285,7 @@ class Scrubber:
         return value
 
     def _string(self, text: str) -> str:
-        return self.text(self._inside(text))
+        return self._clean(self._inside(text))
 
     def _inside(self, text: str) -> str:
         """Scrub JSON inside a text of other JSON, such as the arguments of tools."""
@@ -283,10 +293,10 @@ class Scrubber:
             return text
         try:
             value = json.loads(text)
+            kept = self._tree(value)
+            return text if kept == value else dump(kept, spaces=True)
         except (ValueError, RecursionError):
             return text
-        kept = self._tree(value)
-        return text if kept == value else dump(kept, spaces=True)
 
     def _field(self, name: str, value: Any, siblings: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and is_secret_field(name, value, siblings):
@@ -302,7 +312,7 @@ class Scrubber:
                 texts.setdefault(shared, []).append((index, path))
         for places in texts.values():
             whole = "".join(_at(units[index].content, path) for index, path in places)
-            if (kept := self.text(whole)) != whole:
+            if (kept := self._clean(whole)) != whole:
                 for index, path in places:
                     units[index] = units[index].with_content(_with(units[index].content, path, kept))
                     kept = ""
@@ -319,22 +329,22 @@ class Scrubber:
         return found
 
     def _masked(self, text: str) -> str:
-        kept = masked_text(text, self._current_masks())
+        kept = masked_text(text, self._masks[1])
         if kept != text:
             self._taken.add("mask")
         return kept
 
-    def _current_masks(self) -> tuple[Mask, ...]:
+    def _refresh(self) -> None:
+        """Use the mask that is configured now."""
         mask = self._mask()
-        if mask is None:
-            return ()
-        if self._masks[0] is not mask:
-            try:
-                self._masks = (mask, compile_masks(mask))
-            except (TypeError, ValueError):  # reported at its configuration; fails closed
-                self._masks = (mask, (mask_everything,))
-            self._forget()
-        return self._masks[1]
+        if mask is self._masks[0]:
+            return
+        try:
+            masks = () if mask is None else compile_masks(mask)
+        except (TypeError, ValueError):  # reported at its configuration; fails closed
+            masks = (mask_everything,)
+        self._masks = (mask, masks)
+        self._forget()
 
 
 def _at(content: Any, path: Path) -> Any:
