@@ -127,7 +127,8 @@ def test_a_script_reads_the_conversation_in_one_form(endpoint: ScriptedEndpoint,
     calls = [call["function"] for call in assistant["tool_calls"]]
 
     assert "today." in answer.text
-    assert (system, user) == tuple(talk.messages(0))
+    assert [system["content"], user["content"]] == [talk.system, talk.question]
+    assert [system["role"], user["role"]] == ["system", "user"]
     assert [call["name"] for call in calls] == ["look_up_order", "refund"]
     assert [json.loads(call["arguments"]) for call in calls] == [{"number": "A-0"}, {"number": "A-1", "amount": 5}]
     contents = [json.loads(one["content"]) for one in results]

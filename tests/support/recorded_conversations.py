@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-
-from pandaprobe_otel.protocols import protocol as wires
-from pandaprobe_otel.protocols.anthropic import ANTHROPIC
-from pandaprobe_otel.protocols.bedrock import BEDROCK
-from pandaprobe_otel.protocols.chat import CHAT
-from pandaprobe_otel.protocols.cohere import COHERE
-from pandaprobe_otel.protocols.gemini import GEMINI
-from pandaprobe_otel.protocols.ollama import OLLAMA
-from pandaprobe_otel.protocols.responses import RESPONSES
 
 Body = dict[str, Any]
 
@@ -30,106 +22,41 @@ class Conversation:
     system: str = "You work in a shop."
     model: str = "model-1"
 
-    def messages(self, rounds: int) -> list[Body]:
-        """Return the messages of so many rounds, each of which looks up one order and refunds another."""
-        messages: list[Body] = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": self.question},
-        ]
-        for place in range(rounds):
-            used = (
-                (f"call_{place}a", "look_up_order", {"number": f"A-{2 * place}"}, {"status": f"on its way {place}"}),
-                (f"call_{place}b", "refund", {"number": f"A-{2 * place + 1}", "amount": 5}, {"ok": True, "nr": place}),
-            )
-            calls = [
-                {"id": one, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-                for one, name, arguments, _ in used
-            ]
-            messages.append({"role": "assistant", "content": None, "tool_calls": calls})
-            messages += [
-                {"role": "tool", "tool_call_id": one, "name": name, "content": json.dumps(result)}
-                for one, name, _, result in used
-            ]
-        return messages
-
 
 _TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
 _TOOLS = {"look_up_order": {"number": _TEXT}, "refund": {"number": _TEXT, "amount": _NUMBER}}
 
 
-def _turns(
-    messages: list[Body], text: Callable[[str], Any], call: Callable[..., Body], result: Callable[..., Body]
-) -> list[Body]:
-    """Return messages as turns of blocks, in which results are the user's and calls the model's."""
-    turns: list[Body] = []
-    for one in messages:
-        if one["role"] == "tool":
-            block = result(one["tool_call_id"], one["name"], one["content"])
-            if turns[-1]["role"] == "user":
-                turns[-1]["content"].append(block)
-            else:
-                turns.append({"role": "user", "content": [block]})
-        elif one["role"] == "user":
-            turns.append({"role": "user", "content": text(one["content"])})
-        else:
-            calls = [(call["id"], *call["function"].values()) for call in one["tool_calls"]]
-            blocks = [call(number, name, json.loads(arguments)) for number, name, arguments in calls]
-            turns.append({"role": "assistant", "content": blocks})
-    return turns
+def _used(place: int) -> Iterator[Body]:
+    """Yield the two calls of a round, which looks up one order and refunds another, with their results."""
+    status, refunded = {"status": f"on its way {place}"}, {"ok": True, "nr": place}
+    first, second = {"number": f"A-{2 * place}"}, {"number": f"A-{2 * place + 1}", "amount": 5}
+    for letter, name, given, result in (("a", "look_up_order", first, status), ("b", "refund", second, refunded)):
+        texts = {"TEXT": json.dumps(result), "ARGUMENTS": json.dumps(given)}
+        yield {"ID": f"call_{place}{letter}", "NAME": name, "INPUT": given, "RESULT": result, **texts}
 
 
-def _text(text: str) -> list[Body]:
-    return [{"text": text}]
+def _filled(template: str, values: Mapping[str, Any]) -> Any:
+    """Return the JSON of a template, in which words in capitals name values."""
+    return json.loads(re.sub("[A-Z]{2,}", lambda found: json.dumps(values[found[0]]), template))
 
 
-def _use(number: str, name: str, arguments: Body) -> Body:
-    return {"type": "tool_use", "id": number, "name": name, "input": arguments}
-
-
-def _result(number: str, name: str, content: str) -> Body:
-    return {"type": "tool_result", "tool_use_id": number, "content": content}
-
-
-def _function_call(number: str, name: str, arguments: Body) -> Body:
-    return {"functionCall": {"id": number, "name": name, "args": arguments}}
-
-
-def _function_response(number: str, name: str, content: str) -> Body:
-    return {"functionResponse": {"id": number, "name": name, "response": {"result": json.loads(content)}}}
-
-
-def _tool_use(number: str, name: str, arguments: Body) -> Body:
-    return {"toolUse": {"toolUseId": number, "name": name, "input": arguments}}
-
-
-def _tool_result(number: str, name: str, content: str) -> Body:
-    return {"toolResult": {"toolUseId": number, "content": [{"json": {"result": json.loads(content)}}]}}
-
-
-def _items(messages: list[Body]) -> list[Body]:
-    """Return messages as items of the Responses API, in which each call is an item."""
-    items: list[Body] = []
-    for one in messages:
-        if one["role"] == "tool":
-            items.append({"type": "function_call_output", "call_id": one["tool_call_id"], "output": one["content"]})
-        elif one["role"] == "user":
-            items.append(one)
-        items += [
-            {"type": "function_call", "call_id": call["id"], **call["function"]} for call in one.get("tool_calls", ())
-        ]
-    return items
-
-
-def _without_type(tool: Body) -> Body:
-    return {name: tool[name] for name in ("name", "description")}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """The form of a client's requests, and the fields that tests change."""
+    """The form of a client's requests, as templates, and the fields that tests change."""
 
     name: str
-    wire: wires.Protocol
+    url: str
+    request: str
+    tool: str
+    system: str = ""
+    """The message with the system prompt, if it is one."""
+    user: str = '{"role": "user", "content": TEXT}'
+    calls: str = '{"role": "assistant", "content": null, "tool_calls": BLOCKS}'
+    results: str = ""
+    """The message with all results of a round. Without one, each result is a message; the same holds for calls."""
+    call: str
+    result: str
     turns: str = "messages"
     tools_path: str = "tools"
     schema: str = "parameters"
@@ -138,49 +65,24 @@ class Protocol:
 
     def path(self, model: str) -> str:
         """Return the path of a request."""
-        return self.wire.base_path + self.wire.path(model, is_stream=False)
+        return self.url.format(model)
 
     def body(self, spoken: Conversation, rounds: int) -> Body:
         """Return the request after so many rounds."""
+        turns = [_filled(self.system, {"TEXT": spoken.system})] if self.system else []
+        turns.append(_filled(self.user, {"TEXT": spoken.question}))
+        for place in range(rounds):
+            for whole, template in ((self.calls, self.call), (self.results, self.result)):
+                blocks = [_filled(template, one) for one in _used(place)]
+                turns += [_filled(whole, {"BLOCKS": blocks})] if whole else blocks
         tools = [
-            {
-                "type": "function",
-                "name": name,
-                "description": f"Use {name}.",
-                "parameters": {"type": "object", "properties": dict(fields)},
-            }
+            _filled(
+                self.tool, {"NAME": name, "TEXT": f"Use {name}.", "SCHEMA": {"type": "object", "properties": fields}}
+            )
             for name, fields in _TOOLS.items()
         ]
-        model, messages = spoken.model, spoken.messages(rounds)
-        match self.name:
-            case "responses":
-                return {"model": model, "instructions": spoken.system, "input": _items(messages[1:]), "tools": tools}
-            case "anthropic":
-                turns = _turns(messages[1:], str, _use, _result)
-                named = [{**_without_type(tool), "input_schema": tool["parameters"]} for tool in tools]
-                return {"model": model, "max_tokens": 200, "system": spoken.system, "messages": turns, "tools": named}
-            case "gemini":
-                turns = _turns(messages[1:], _text, _function_call, _function_response)
-                contents = [
-                    {"role": "model" if turn["role"] == "assistant" else "user", "parts": turn["content"]}
-                    for turn in turns
-                ]
-                declared = [_without_type(tool) | {"parameters": tool["parameters"]} for tool in tools]
-                return {
-                    "contents": contents,
-                    "systemInstruction": {"parts": [{"text": spoken.system}]},
-                    "tools": [{"functionDeclarations": declared}],
-                }
-            case "converse":
-                turns = _turns(messages[1:], _text, _tool_use, _tool_result)
-                specs = [
-                    {"toolSpec": {**_without_type(tool), "inputSchema": {"json": tool["parameters"]}}} for tool in tools
-                ]
-                return {"messages": turns, "system": [{"text": spoken.system}], "toolConfig": {"tools": specs}}
-            case name:
-                functions = [{"type": "function", "function": tool} for tool in tools]
-                more = {"stream": False} if name == "ollama" else {"temperature": 0.5}
-                return {"model": model, "messages": messages, "tools": functions, **more}
+        values = {"MODEL": spoken.model, "SYSTEM": spoken.system, "TURNS": turns, "TOOLS": tools}
+        return _filled(self.request, values)  # type: ignore[no-any-return]
 
     def tools(self, body: Body) -> list[Body]:
         """Return the list of tools in a body."""
@@ -194,14 +96,74 @@ class Protocol:
         return tool[self.member] if self.member else tool
 
 
+_LIKE_CHAT: Body = {
+    "request": '{"model": MODEL, "messages": TURNS, "tools": TOOLS, "temperature": 0.5}',
+    "tool": '{"type": "function", "function": {"name": NAME, "description": TEXT, "parameters": SCHEMA}}',
+    "system": '{"role": "system", "content": TEXT}',
+    "call": '{"id": ID, "type": "function", "function": {"name": NAME, "arguments": ARGUMENTS}}',
+    "result": '{"role": "tool", "tool_call_id": ID, "content": TEXT}',
+    "member": "function",
+}
+_BLOCKS: Body = {
+    "user": '{"role": "user", "content": [{"text": TEXT}]}',
+    "calls": '{"role": "assistant", "content": BLOCKS}',
+    "results": '{"role": "user", "content": BLOCKS}',
+}
 PROTOCOLS = (
-    Protocol("chat", CHAT, member="function"),
-    Protocol("responses", RESPONSES, turns="input"),
-    Protocol("anthropic", ANTHROPIC, schema="input_schema"),
-    Protocol("gemini", GEMINI, turns="contents"),
-    Protocol("converse", BEDROCK, tools_path="toolConfig.tools", schema="inputSchema.json", member="toolSpec"),
-    Protocol("ollama", OLLAMA, member="function"),
-    Protocol("cohere", COHERE, member="function"),
+    Protocol(name="chat", url="/v1/chat/completions", **_LIKE_CHAT),
+    Protocol(
+        name="responses",
+        url="/v1/responses",
+        request='{"model": MODEL, "instructions": SYSTEM, "input": TURNS, "tools": TOOLS}',
+        tool='{"type": "function", "name": NAME, "description": TEXT, "parameters": SCHEMA, "strict": false}',
+        calls="",
+        call='{"type": "function_call", "call_id": ID, "name": NAME, "arguments": ARGUMENTS}',
+        result='{"type": "function_call_output", "call_id": ID, "output": TEXT}',
+        turns="input",
+    ),
+    Protocol(
+        name="anthropic",
+        url="/v1/messages",
+        request='{"model": MODEL, "max_tokens": 200, "system": SYSTEM, "messages": TURNS, "tools": TOOLS}',
+        tool='{"name": NAME, "description": TEXT, "input_schema": SCHEMA}',
+        call='{"type": "tool_use", "id": ID, "name": NAME, "input": INPUT}',
+        result='{"type": "tool_result", "tool_use_id": ID, "content": TEXT}',
+        schema="input_schema",
+        **{**_BLOCKS, "user": '{"role": "user", "content": TEXT}'},
+    ),
+    Protocol(
+        name="gemini",
+        url="/v1beta/models/{}:generateContent",
+        request=(
+            '{"contents": TURNS, "systemInstruction": {"parts": [{"text": SYSTEM}]}, '
+            '"tools": [{"functionDeclarations": TOOLS}]}'
+        ),
+        tool='{"name": NAME, "description": TEXT, "parameters": SCHEMA}',
+        user='{"role": "user", "parts": [{"text": TEXT}]}',
+        calls='{"role": "model", "parts": BLOCKS}',
+        results='{"role": "user", "parts": BLOCKS}',
+        call='{"functionCall": {"id": ID, "name": NAME, "args": INPUT}}',
+        result='{"functionResponse": {"id": ID, "name": NAME, "response": {"result": RESULT}}}',
+        turns="contents",
+    ),
+    Protocol(
+        name="converse",
+        url="/model/{}%3A0/converse",
+        request='{"messages": TURNS, "system": [{"text": SYSTEM}], "toolConfig": {"tools": TOOLS}}',
+        tool='{"toolSpec": {"name": NAME, "description": TEXT, "inputSchema": {"json": SCHEMA}}}',
+        call='{"toolUse": {"toolUseId": ID, "name": NAME, "input": INPUT}}',
+        result='{"toolResult": {"toolUseId": ID, "content": [{"json": {"result": RESULT}}]}}',
+        tools_path="toolConfig.tools",
+        schema="inputSchema.json",
+        member="toolSpec",
+        **_BLOCKS,
+    ),
+    Protocol(
+        name="ollama",
+        url="/api/chat",
+        **{**_LIKE_CHAT, "request": '{"model": MODEL, "messages": TURNS, "tools": TOOLS, "stream": false}'},
+    ),
+    Protocol(name="cohere", url="/v2/chat", **_LIKE_CHAT),
 )
 BY_NAME = {protocol.name: protocol for protocol in PROTOCOLS}
 
