@@ -9,18 +9,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from fleet_runs import UnixConnection
 from redis_server import RedisServer, require_redis
 from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import SET_UP, environment
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, answer_over, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -115,7 +114,7 @@ def serve_and_stop(folder: Path, name: str, endpoint: str, stop: Callable[[subpr
     with running(folder, environment(endpoint, PYTHONPATH=str(folder), **spool), *command, "web:app") as server:
         wait_until(lambda: listens.exists() or server.poll() is not None, what=f"{name} listens")
         with ThreadPoolExecutor(4) as pool:
-            statuses = list(pool.map(lambda number: ask(listens, number), range(REQUESTS)))
+            statuses = list(pool.map(lambda number: answer_over(listens, f"/{number}"), range(REQUESTS)))
         stop(server)
         log, _ = server.communicate(timeout=PATIENCE_S)
 
@@ -174,21 +173,6 @@ def test_no_trace_is_missing_in_twenty_rounds(name: str, tmp_path: Path) -> None
                 missing[number] = lost
 
     assert not missing
-
-
-def ask(path: Path, number: int) -> int:
-    """Send one request; repeat the request if its worker is being replaced."""
-    statuses: list[int] = []
-
-    def is_answered() -> bool:
-        connection = UnixConnection(path)
-        with closing(connection), suppress(OSError):
-            connection.request("GET", f"/{number}")
-            statuses.append(connection.getresponse().status)
-        return bool(statuses)
-
-    wait_until(is_answered, what=f"an answer to request {number}")
-    return statuses[0]
 
 
 @pytest.mark.outer
