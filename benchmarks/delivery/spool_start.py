@@ -1,15 +1,14 @@
 """Start of a process with a full spool: time of the first request, and memory.
 
-    python benchmarks/delivery/spool_start.py [--items 26000] [--bytes 19800]
+    python benchmarks/delivery/spool_start.py
 
-Fills a directory with that many traces of that many bytes, as a killed process would leave them. Then starts a process
-with this directory and watches the strict server. Marks: first request within 3 s of the start of the process, and less
+Fills a directory with 26,000 traces of 19,800 bytes, as a killed process would leave them. Then starts a process with
+this directory and watches the strict server. Marks: first request within 3 s of the start of the process, and less
 than 100 MB growth of resident memory.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from spools import Run, create
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 
+TRACES, SIZE = 26_000, 19_800
 START = """
 import resource, sys, time
 import pandaprobe_otel
@@ -48,15 +48,11 @@ import os; os._exit(0)
 
 def main() -> int:
     """Run the benchmark; exit code 0 if every mark is met."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=26_000)
-    parser.add_argument("--bytes", type=int, default=19_800)
-    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, StrictPandaProbe() as server:
         folder = Path(scratch) / "spool"
-        took = fill(folder, server.url, options.items, options.bytes)
+        took = fill(folder, server.url)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-        print(f"{options.items} traces written in {took:.1f} s, {size:.0f} MiB on disk")
+        print(f"{TRACES} traces written in {took:.1f} s, {size:.0f} MiB on disk")
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
         done = subprocess.run([sys.executable, "-c", START], env=env, capture_output=True, text=True, check=True)
         print(done.stderr, end="")
@@ -71,12 +67,12 @@ def main() -> int:
     return 0 if ok else 1
 
 
-def fill(folder: Path, url: str, items: int, size: int) -> float:
-    """Store `items` traces in a directory; return the seconds that this took."""
+def fill(folder: Path, url: str) -> float:
+    """Store the traces in a directory; return the seconds that this took."""
     begun = time.monotonic()
     run = Run(folder, destination=Destination(endpoint=url, project="shop", api_key="sk_pp_1"))
-    for start in range(0, items, 1000):
-        run.put(*(create(number, size=size) for number in range(start, min(start + 1000, items))))
+    for start in range(0, TRACES, 1000):
+        run.put(*(create(number, size=SIZE) for number in range(start, start + 1000)))
     run.die()
     return time.monotonic() - begun
 
