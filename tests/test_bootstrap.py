@@ -14,7 +14,7 @@ import pytest
 from pandaprobe_otel import Client, connections
 from pandaprobe_otel.local import LocalServer
 from strict_pandaprobe import Logged, StrictPandaProbe
-from subprocesses import environment, run_python
+from subprocesses import environment, run_python, run_quietly
 
 CHAT = '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}'
 REFUSED = "Overriding of current TracerProvider is not allowed\n"
@@ -213,9 +213,7 @@ def test_after_a_shutdown_init_starts_anew() -> None:
         with pp.agent("at the end"): pass
         print(len(provider._active_span_processor._span_processors))
         """
-        result = run_python(code, environment(first.url), set_up=False)
-
-        assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+        assert run_quietly(code, environment(first.url), set_up=False) == "1\n"
         assert [post.body["name"] for post in first.posts()] == ["before"]
         posts = [(post.body["name"], post.body["environment"]) for post in second.posts()]
         assert posts == [("after", "production"), ("at the end", "production")]
@@ -280,8 +278,7 @@ def test_a_suite_that_switches_off_first_stays_off_in_silence() -> None:
     assert not pandaprobe_otel.init(project_name="shop").enabled
     """
     for settings in ({}, {"PANDAPROBE_API_KEY": "sk_pp_1"}):
-        result = run_python(code, environment(**settings), set_up=False)
-        assert (result.returncode, result.stdout, result.stderr) == (0, "<PandaProbe: not sending>\n", "")
+        assert run_quietly(code, environment(**settings), set_up=False) == "<PandaProbe: not sending>\n"
 
 
 def test_warnings_of_opentelemetrys_events_api_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

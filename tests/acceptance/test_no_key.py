@@ -20,12 +20,16 @@ from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
 TRACED = """
+import time
 import pandaprobe_otel
 from opentelemetry import trace
 handle = pandaprobe_otel.init(instrument=False)
 with trace.get_tracer("app").start_as_current_span("answer", attributes={"gen_ai.operation.name": "chat"}):
     pass
-print(handle.flush(4))
+handle.flush(0.0)
+while not handle.status().answers:
+    time.sleep(0.01)
+print(handle.flush(0.5))
 """
 
 

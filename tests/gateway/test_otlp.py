@@ -110,7 +110,7 @@ def test_a_service_whose_spans_come_first_has_a_parent(gateway: Gateway, shared_
                 pass
     assert gateway.pipeline is not None
     assert post(gateway.url, body_of(called.get_finished_spans())).status_code == 200
-    assert not gateway.pipeline.flush(1)  # the spans wait for the root, which another process may post
+    assert not gateway.pipeline.flush(0.1)  # the spans wait for the root, which another process may post
     assert post(gateway.url, body_of(caller.get_finished_spans())).status_code == 200
     flush(gateway)
     trace = arrived(shared_server, caller.get_finished_spans())

@@ -11,7 +11,7 @@ import pytest
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
-from subprocesses import environment, run_python, timed_exit
+from subprocesses import environment, run_python, run_quietly, timed_exit
 
 WAITING: Final = 50
 """Traces that are not yet sent when the program ends."""
@@ -59,9 +59,7 @@ def test_a_first_span_at_exit_is_delivered_without_a_new_thread() -> None:
         assert threading.active_count() == 1
         atexit.register(one, "last")
         """
-        result = run_python(code, environment(server.url))
-
-        assert (result.returncode, result.stderr) == (0, "")
+        run_quietly(code, environment(server.url))
         assert [post.body["name"] for post in server.posts()] == ["last"]
 
 
@@ -219,9 +217,7 @@ def test_signals_to_others_and_handled_signals_are_sent_at_once() -> None:
     assert seen[2:] == ["TypeError"] * 3 and handle.status().spans_delivered == 0
     """
     with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url))
-
-    assert (result.returncode, result.stderr) == (0, "")
+        run_quietly(code, environment(server.url))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from subprocesses import environment, run_python
+from subprocesses import environment, run_python, run_quietly
 
 START = """
 import logging, sys
@@ -90,8 +90,7 @@ for point in entry_points(group="opentelemetry_instrumentor"):
 
 def run_forked(programs: Mapping[str, tuple[str, dict[str, str]]], before: str = "") -> None:
     """Run each program with its variables in a fork of one process."""
-    result = run_python(before + START + f"PROGRAMS = {dict(programs)!r}" + FORKED, environment(), set_up=False)
-    assert (result.returncode, result.stderr) == (0, "")
+    run_quietly(before + START + f"PROGRAMS = {dict(programs)!r}" + FORKED, environment(), set_up=False)
 
 
 BY_LAUNCHER = ["environment", "as by a file", pytest.param("file", marks=pytest.mark.outer)]
@@ -156,9 +155,7 @@ def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     there = tmp_path / "there.jsonl"
     line = f"provider().add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor(local={str(there)!r}))"
-    result = run_python(START + f"{line}\n{WAYS['init']}" + END, env, set_up=False)
-
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert run_quietly(START + f"{line}\n{WAYS['init']}" + END, env, set_up=False) == ""
     assert delivered(tmp_path / "traces.jsonl") == delivered(there) == ["one", "two"]
 
 
@@ -172,10 +169,8 @@ handle = pandaprobe_otel.init(instrument=False, sample_rate=0.0)
 {END}
 print(handle.status().spans_delivered, handle.config.sample_rate)
 """
-    result = run_python(START + code, env, set_up=False)
-
-    assert (result.returncode, result.stderr) == (0, "")
-    of_init, of_exporter, counts = result.stdout.splitlines()
+    printed = run_quietly(START + code, env, set_up=False)
+    of_init, of_exporter, counts = printed.splitlines()
     line = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect: sample_rate."
     assert of_init.endswith(line)
     assert of_exporter.endswith(

@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from forks import Forks
 from waiting import PATIENCE_S
@@ -53,6 +54,13 @@ def run_python(
         timeout=timeout_s,
         check=False,
     )
+
+
+def run_quietly(code: str, env: Mapping[str, str], **options: Any) -> str:
+    """Run code that must succeed without a word on standard error, and return its output."""
+    done = run_python(code, env, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 @cache
