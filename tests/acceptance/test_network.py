@@ -16,7 +16,7 @@ import trustme
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.transport.outcome import NoAnswer
-from simulated_world import Fate, Process, Server, World, trace_request
+from simulated_world import Fate, simulation, trace_request
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 from traced_app import TracedApp, traced_app
@@ -69,9 +69,7 @@ def test_answers_that_never_end_hold_up_nothing_but_themselves() -> None:
 
 def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_count_it() -> None:
     """After a hundred requests without an answer, the next one is sent 65 s after the client gave them up."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server, senders=100)
+    world, server, process = simulation(senders=100)
     process.fate = lambda request, now: Fate.NO_ANSWER if now < 1 else Fate.PASSES
     for number in range(101):
         process.put(trace_request(number))

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
-from simulated_world import Fate, Process, Response, Server, Way, World, simulated, trace_request
+from simulated_world import Fate, Process, Response, Server, Way, World, simulated, simulation, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -41,9 +41,7 @@ def test_ten_minutes_without_a_server_cost_few_connections_and_no_trace(takes_no
 
 def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
     """After an outage of an hour, memory is within its bound, and the ledger and the next trace report the drops."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server, max_bytes=1 << 20, look_every_s=0.5)
+    world, server, process = simulation(max_bytes=1 << 20, look_every_s=0.5)
     process.fate = lambda request, now: Fate.REFUSED if now < HOUR else Fate.PASSES
     numbers = iter(range(100_000))
     most = 0
@@ -70,9 +68,7 @@ def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
     """Half a minute of server errors in every minute, for an hour, loses no trace."""
-    world = World(status)
-    server = Server(world)
-    process = Process(world, server)
+    world, server, process = simulation(seed=status)
 
     def bursts(request: Request, now: float) -> Outcome | None:
         return Answer(status=status, body=b"oops") if int(now / 30) % 2 and now < HOUR else None
@@ -145,9 +141,7 @@ def evenness(values: list[float]) -> float:
 
 def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
     """A trace that always gets 500 is dropped after five tries, and the p95 of the others stays below 2 s."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server)
+    world, server, process = simulation()
     poison = trace_request(30).trace_id.encode()
 
     def poisoned(request: Request, now: float) -> Outcome | None:

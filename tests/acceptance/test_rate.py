@@ -8,20 +8,13 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
 from pandaprobe_otel.transport.outcome import Outcome, Request
 from pandaprobe_rules import QUOTA_BODY, Window
-from simulated_world import (
-    Process,
-    Response,
-    Server,
-    Way,
-    World,
-    most_in_a_window,
-    trace_request,
-)
+from simulated_world import Process, Response, Server, Way, World, most_in_a_window, simulation, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -41,9 +34,7 @@ def saturate(process: Process, traces: int) -> None:
 @pytest.mark.parametrize("window", list(Window))
 def test_one_saturated_process_uses_the_limit_and_is_never_refused(window: Window) -> None:
     """In an hour with 5 to 500 ms each way, 98.5 requests a minute go out without a 429, for every kind of window."""
-    world = World()
-    server = Server(world, window=window)
-    process = Process(world, server)
+    world, server, process = simulation(window=window)
     saturate(process, 6_200)
     world.run(HOUR)
 
@@ -55,9 +46,7 @@ def test_one_saturated_process_uses_the_limit_and_is_never_refused(window: Windo
 
 def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
     """If another client uses 50 requests a minute, this process is refused at most once a minute and loses nothing."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server)
+    world, server, process = simulation()
     theirs = iter(range(1_000_000, 2_000_000))
 
     def other_client() -> None:
@@ -137,12 +126,10 @@ def in_a_while(now: float) -> Mapping[str, str]:
     ids=["none", "7", "date", "-1", "abc", "1e9"],
 )
 def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
-    headers: object, most_requests: float, longest_pause: float, caplog: pytest.LogCaptureFixture
+    headers: Any, most_requests: float, longest_pause: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ten minutes of 429 cause few requests, one at a time, and one log line; every trace arrives soon after."""
-    world = World()
-    server = Server(world, rate_headers=headers)  # type: ignore[arg-type]
-    process = Process(world, server)
+    world, server, process = simulation(rate_headers=headers)
     storm_ends = 10 * MINUTE
 
     def storm(request: Request, now: float) -> Outcome | None:
@@ -167,9 +154,7 @@ def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
 
 def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
     """An hour of 429 with `detail` causes at most four POST /traces and one ERROR, and every trace is sent later."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server)
+    world, server, process = simulation()
     numbers = iter(range(10_000))
     world.every(MINUTE / 6, lambda: process.put(trace_request(next(numbers))), until=80 * MINUTE)
     world.run(10 * MINUTE)
@@ -199,9 +184,7 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
 @pytest.mark.parametrize("rate", [0.9995, 1.0, 1.0005])
 def test_a_clock_that_is_off_by_500_ppm_costs_neither_a_429_nor_time(rate: float) -> None:
     """With a clock 500 ppm off, no request is refused, no wait exceeds a window, and no loop spins."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server, way=Way(shortest_s=0.001, longest_s=0.01), clock_rate=rate)
+    world, server, process = simulation(way=Way(shortest_s=0.001, longest_s=0.01), clock_rate=rate)
     saturate(process, 3_100)
     world.run(30 * MINUTE)
 

@@ -395,9 +395,22 @@ def trace_request(
     )
 
 
-def simulated(script: Script = no_script, *, seed: int = 1, persist_lag_s: float = 0.2, **options: Any) -> Process:
-    """Return a process in a world of its own, whose server has this script; `options` are those of `Process`."""
+def simulation(
+    *,
+    seed: int = 1,
+    window: Window = Window.FIXED,
+    persist_lag_s: float = 0.2,
+    rate_headers: Callable[[float], Mapping[str, str]] = lambda now: {},
+    **options: Any,
+) -> tuple[World, Server, Process]:
+    """Return a world, its server, and a process; `options` are those of `Process`."""
     world = World(seed)
-    server = Server(world, persist_lag_s=persist_lag_s)
-    server.script = script
-    return Process(world, server, **options)
+    server = Server(world, window=window, persist_lag_s=persist_lag_s, rate_headers=rate_headers)
+    return world, server, Process(world, server, **options)
+
+
+def simulated(script: Script = no_script, **options: Any) -> Process:
+    """Return a process in a world of its own, whose server has this script."""
+    *_, process = simulation(**options)
+    process.server.script = script
+    return process
