@@ -22,7 +22,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 CAPACITY: Final = 100
 """Limit of POST /traces per minute and key (measured: a fixed window of 60 s, opened by the first request)."""
@@ -68,36 +68,18 @@ class Lease:
         return self.asked_at + REQUEST_TIMEOUT_S - self.clock()
 
 
-class Tokens(Protocol):
-    """Storage of the tokens, in this process or shared by several processes.
+class Tokens:
+    """Tokens of this process alone, and the base of those that processes share, each of which counts its own too.
 
     `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
     """
-
-    def take(self, most: int, now: float) -> int | None:
-        """Lend a token and return its number; None if `most` or more are lent or have not returned yet."""
-        ...
-
-    def put_back(self, token: int, wait_s: float, now: float) -> None:
-        """Return a token, which may be lent again in `wait_s` seconds."""
-
-    def next_free(self, most: int, now: float) -> float:
-        """Return the time at which `take` may succeed, at least `now`.
-
-        It is `math.inf` if that depends on requests under way.
-        """
-        ...
-
-
-class MemoryTokens(Tokens):
-    """Tokens of this process alone."""
 
     def __init__(self) -> None:
         self._out = 0
         self._returning: list[float] = []
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token. All tokens are alike, so each has the number 0."""
+        """Lend a token and return its number; None if `most` or more are lent or have not returned yet."""
         if self._out + len(self._returning) >= most and self._taken(now) >= most:
             return None
         self._out += 1
@@ -109,7 +91,7 @@ class MemoryTokens(Tokens):
         heapq.heappush(self._returning, now + wait_s)
 
     def next_free(self, most: int, now: float) -> float:
-        """Return the time at which `take` may succeed."""
+        """Return the time at which `take` may succeed; `math.inf` if that depends on requests under way."""
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
@@ -142,7 +124,7 @@ class LeasedBucket:
         self._clock = clock
         self._hold_s = window_s + margin_s
         self._uniform = uniform
-        self.tokens = MemoryTokens() if tokens is None else tokens
+        self.tokens = Tokens() if tokens is None else tokens
         self.is_shared = tokens is not None
         """True if other processes take from the same tokens."""
         self._failed_at, self._failed_since = capacity, -math.inf

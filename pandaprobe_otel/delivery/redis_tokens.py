@@ -36,7 +36,7 @@ from pandaprobe_otel.delivery.budget import (
     REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
     WINDOW_S,
-    MemoryTokens,
+    Tokens,
 )
 from pandaprobe_otel.delivery.notices import Notices
 
@@ -190,7 +190,7 @@ def _ms(seconds: float) -> int:
     return max(round(seconds * 1000), 1)
 
 
-class RedisTokens(MemoryTokens):
+class RedisTokens(Tokens):
     """The `Tokens` of a `LeasedBucket`, shared through Redis; the module describes when each process has its own.
 
     This process also counts its tokens by itself, and never lends more than the limit.

@@ -10,14 +10,15 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from pandaprobe_otel.process.background import start_thread
 from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
     PROJECT_HEADER,
@@ -97,15 +98,17 @@ class HttpTransport:
                     self._endpoint + request.path,
                     content=request.body,
                     headers=self._headers | ({PROJECT_HEADER: request.project} if request.project else {}),
-                    timeout=_timeout(request),
+                    timeout=httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s)),
                     extensions={"trace": step},
                 )
                 with exchange as response:
-                    return _answer(response, _read(response, request, deadline))
+                    body = _read(response, request, deadline)
+                    return Answer(status=response.status_code, body=body, headers=dict(response.headers))
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except _failures as error:
-            return _no_answer(error)
+            arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _never_arrived)
+            return NoAnswer(reason=describe(error), may_have_arrived=arrived)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -126,57 +129,42 @@ class HttpTransport:
         """Return the client. Before version 0.28, httpx logs that it loads certificates: call this under `_Quiet`."""
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(follow_redirects=False, limits=_limits())
+                limits = httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
+                self._client = httpx.Client(follow_redirects=False, limits=limits)
             return self._client
 
 
 class AsyncHttpTransport:
-    """Transport for asyncio, below one endpoint with fixed headers. Never raises or follows a redirect.
+    """The same transport for asyncio: a thread of its own waits for the answer to each request.
 
-    Connections belong to the event loop and the process that opened them. Another loop (a second `asyncio.run`) or a
-    forked child opens new ones and leaves the old ones alone.
+    A cancelled caller leaves its thread, which ends with the answer or the timeout. A forked child opens connections of
+    its own.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = {**headers, "Content-Type": "application/json"}
-        self._redaction = Redaction()
-        self._redaction.learn(headers)
-        self._client: httpx.AsyncClient | None = None
-        self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
+        self._inner = HttpTransport(endpoint, headers)
+        self._process = os.getpid()
 
     async def send(self, request: Request) -> Outcome:
         """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
-        return _missing or self._redaction.applied_to(await self._send(request))
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._inner.reset_after_fork()
+        outcome = Future[Outcome]()
 
-    async def _send(self, request: Request) -> Outcome:
-        try:
-            with _Quiet():
-                response = await self._connected().request(
-                    request.method,
-                    self._endpoint + request.path,
-                    content=request.body,
-                    timeout=_timeout(request),
-                )
-        except _failures as error:
-            return _no_answer(error)
-        return _answer(response, response.content)
+        def run() -> None:
+            if outcome.set_running_or_notify_cancel():
+                try:
+                    outcome.set_result(self._inner.send(request))
+                except BaseException as error:  # noqa: BLE001 - raised in the caller
+                    outcome.set_exception(error)
+
+        start_thread(run, "pandaprobe-request")
+        return await asyncio.wrap_future(outcome)
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None and self._is_at_home():
-            with _Quiet():
-                await client.aclose()
-
-    def _connected(self) -> httpx.AsyncClient:
-        if self._client is None or not self._is_at_home():
-            self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
-            self._client = httpx.AsyncClient(headers=self._headers, follow_redirects=False, limits=_limits())
-        return self._client
-
-    def _is_at_home(self) -> bool:
-        return self._home is not None and self._home[0]() is asyncio.get_running_loop() and self._home[1] == os.getpid()
+        self._inner.close()
 
 
 class _TooLateError(Exception):
@@ -197,23 +185,6 @@ def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
     return bytes(body)
 
 
-def _timeout(request: Request) -> httpx.Timeout:
-    return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
-
-
-def _limits() -> httpx.Limits:
-    return httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
-
-
-def _answer(response: httpx.Response, body: bytes) -> Answer:
-    return Answer(status=response.status_code, body=body, headers=dict(response.headers))
-
-
-def _no_answer(error: Exception) -> NoAnswer:
-    arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _never_arrived)
-    return NoAnswer(reason=describe(error), may_have_arrived=arrived)
-
-
 class _Quiet:
     """Context that suppresses spans and log lines of our own requests, even if the app instruments or logs httpx."""
 
@@ -229,7 +200,6 @@ class _Quiet:
         _ours.reset(self._token)
 
 
-# A context variable, not a thread-local: while one task of a loop waits for its answer, other tasks share its thread.
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, cast
@@ -149,29 +149,23 @@ def _parsed(text: bytes) -> Any:
 
 
 def _entry(line: int, found: Any) -> Entry:
-    fields: Mapping[str, Any] = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
-    project: Any = fields.get("project")
-    if not isinstance(project, str) or not project:
-        return _entry_of(line, found)
-    if not is_project_name(project):
-        return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=f"project {project[:80]!r} {PROJECT_RULE}")
-    return replace(
-        _entry_of(line, {name: value for name, value in fields.items() if name != "project"}), project=project
-    )
-
-
-def _entry_of(line: int, found: Any) -> Entry:
+    fields: dict[str, Any] = {**cast("dict[str, Any]", found)} if isinstance(found, dict) else {}
+    project, trace_id, score = fields.pop("project", None) or "", fields.get("trace_id"), fields.get("score")
     if isinstance(found, Exception):
-        return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=f"no JSON: {found}")
-    fields: Mapping[str, Any] = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
-    if isinstance(score := fields.get("score"), dict):
+        fault = f"no JSON: {found}"
+    elif not isinstance(project, str) or (project and not is_project_name(project)):
+        fault = f"project {str(project)[:80]!r} {PROJECT_RULE}"
+    elif isinstance(score, dict):
         given = str(cast("dict[str, Any]", score).get("trace_id", ""))
-        return Entry(line=line, kind=EntryKind.SCORE, trace_id=given, content=score)
-    trace_id = fields.get("trace_id")
-    if isinstance(trace_id, str):
-        if "name" in fields and "started_at" in fields:
-            return Entry(line=line, kind=EntryKind.TRACE, trace_id=trace_id, content=fields)
-        for kind, form in ((EntryKind.SPANS, list), (EntryKind.UPDATE, dict)):
-            if isinstance(fields.get(kind.value), form):
-                return Entry(line=line, kind=kind, trace_id=trace_id, content=fields[kind.value])
-    return Entry(line=line, kind=EntryKind.BAD, trace_id="", content="a trace needs trace_id, name and started_at")
+        return Entry(line=line, kind=EntryKind.SCORE, trace_id=given, content=score, project=project)
+    else:
+        fault = "a trace needs trace_id, name and started_at"
+        is_trace = "name" in fields and "started_at" in fields
+        for kind, content, form in (
+            (EntryKind.TRACE, fields if is_trace else None, dict),
+            (EntryKind.SPANS, fields.get("spans"), list),
+            (EntryKind.UPDATE, fields.get("update"), dict),
+        ):
+            if isinstance(trace_id, str) and isinstance(content, form):
+                return Entry(line=line, kind=kind, trace_id=trace_id, content=content, project=project)
+    return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=fault)

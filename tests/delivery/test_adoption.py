@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.budget import MemoryTokens
+from pandaprobe_otel.delivery.budget import Tokens
 from pandaprobe_otel.delivery.parcel import Parcel
 from simulated_world import Process, Server, Way, World, simulated, trace_request
 
@@ -20,7 +20,7 @@ def orphan(number: int, *, batch: int = 1, is_error: bool = False) -> Parcel:
     return trace_request(number, step="append", is_remote=True, batch=batch, is_error=is_error)
 
 
-class UsedTokens(MemoryTokens):
+class UsedTokens(Tokens):
     """Shared tokens, of which other processes use all until a time."""
 
     def __init__(self, until: float) -> None:
@@ -43,7 +43,7 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
     """
     world = World()
     server = Server(world)
-    tokens = MemoryTokens()
+    tokens = Tokens()
     way = Way(shortest_s=0.005, longest_s=0.05)
     front = Process(world, server, name="front", tokens=tokens, way=way, max_bytes=200_000)
     back = Process(world, server, name="back", tokens=tokens, way=way)

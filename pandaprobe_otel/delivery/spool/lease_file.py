@@ -18,7 +18,7 @@ from pandaprobe_otel.delivery.budget import (
     REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
     WINDOW_S,
-    MemoryTokens,
+    Tokens,
     boot_clock,
 )
 from pandaprobe_otel.delivery.spool.lock_file import locked, open_plain
@@ -30,7 +30,7 @@ _RETRY_S: Final = 0.02
 """Wait if the lock was not free or another process was faster."""
 
 
-class FileTokens(MemoryTokens):
+class FileTokens(Tokens):
     """The `Tokens` of a `LeasedBucket`, shared through a file.
 
     No method waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
