@@ -26,7 +26,7 @@ from pandaprobe_otel.process.guard import pass_on
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import captures_content
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._patching import Patch, Undoable, when_imported
+from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, when_imported
 from pandaprobe_otel_integrations._patching import replace as patched
 from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch, known_rivals
 
@@ -230,8 +230,8 @@ class Integration(BaseInstrumentor):
         with self._lock:
             self._open, self.values = False, None
             self._leave_out_repeats()
-            for patch in reversed(self._patches):
-                patch.undo()
+            for each in reversed(self._patches):
+                each.undo()
             self._patches = []
 
     def _leave_out_repeats(self) -> None:
@@ -246,6 +246,30 @@ class Integration(BaseInstrumentor):
             return guarded(begin, self._recorder, args, kwargs) if self._lets_through(args[0]) else None
 
         return patched(owner, name, wrap(owner.__dict__[name], opened))
+
+    def _is_on(self) -> bool:
+        """Return whether to add to the library's own spans."""
+        return self._open
+
+    def _after(self, owner: Any, name: str, read: Callable[[Any, OriginalCall], Any]) -> Undoable:
+        """While on, give each result of a function to `read`, with the call; what that returns replaces the result."""
+
+        def around(original: OriginalCall) -> Any:
+            result = original()
+            found = guarded(read, result, original) if self._is_on() else None
+            return result if found is None else found
+
+        return patch(owner, name, around)
+
+    def _before(self, owner: Any, name: str, tell: Callable[..., object]) -> Undoable:
+        """While on, call `tell` with the arguments of each call of a function, before the call."""
+
+        def around(original: OriginalCall) -> Any:
+            if self._is_on():
+                guarded(tell, *original.args, **original.kwargs)
+            return original()
+
+        return patch(owner, name, around)
 
     def _lets_through(self, client: Any) -> bool:
         """Return whether to record a call. Wrappers that outlive `uninstrument` ask this too."""

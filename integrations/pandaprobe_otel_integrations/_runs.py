@@ -9,10 +9,10 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import wrapt
 from opentelemetry.context import Context, attach, get_current, set_value
@@ -387,6 +387,44 @@ def read_json(text: Any) -> Mapping[str, Any]:
     except ValueError:
         found = None
     return obj(found) if isinstance(found, Mapping) else {"input": text}
+
+
+# -- values that the steps of a run pass on ----------------------------------------------------------------------------
+
+Own = Callable[[Any, Callable[[Any], Any]], Any]
+"""Returns the form of a framework's own object, made with a function for the values inside it; others unchanged."""
+
+_LEAVES: Final = (str, int, float, bool, bytes)
+_DEEPEST: Final = 12
+"""Depth below which values are shown as text."""
+
+
+def plain(value: Any, own: Own, depth: int = 0) -> Any:
+    """Return any value in a JSON form: containers item by item, data classes and models by their fields."""
+    if value is None or isinstance(value, _LEAVES):
+        return value
+    if depth > _DEEPEST:
+        return _text(value)
+
+    def inside(item: Any) -> Any:
+        return plain(item, own, depth + 1)
+
+    if type(value) is not dict and (found := own(value, inside)) is not value:
+        return found
+    if isinstance(value, Mapping):
+        return {str(key): inside(item) for key, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [inside(item) for item in cast("Iterable[Any]", value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: inside(getattr(value, each.name, None)) for each in fields(value)}
+    members = obj(value)
+    return inside(members) if members else _text(value)
+
+
+def _text(value: Any) -> str:
+    # The address in the default `repr` is useless, and makes equal runs differ.
+    text = str(value)
+    return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
 # -- conversation ids for objects that remember their messages, in libraries that give them no id ----------------------

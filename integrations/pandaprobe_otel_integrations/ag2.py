@@ -167,7 +167,7 @@ class AG2Instrumentor(Integration):
             original.kwargs = {**original.kwargs, "additional_middleware": (*given, tools)}
             return self._turn(original(), original.owner, original.args[0], original.kwargs.get("context"))
 
-        yield adopt(_SCOPE, is_on=lambda: self._open)
+        yield adopt(_SCOPE, is_on=self._is_on)
         yield patch(module.Agent, "_drive_scope", opening)
 
     @asynccontextmanager

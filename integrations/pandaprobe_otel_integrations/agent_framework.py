@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from types import ModuleType
 from typing import Any, Final, Self
@@ -20,10 +20,11 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import Object, encoded, items, obj
+from pandaprobe_otel_integrations._json import encoded, items, obj
 from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._spans import adopt
 
 __all__ = ["AgentFrameworkInstrumentor"]
@@ -75,6 +76,10 @@ _STREAMED: Final[ContextVar[Any]] = ContextVar("pandaprobe_agent_framework_strea
 """The span of the stream that is being opened."""
 
 
+def _stream_begins(span: Any, _: OriginalCall) -> None:
+    _STREAMED.set(span)
+
+
 def marked_when_left(original: OriginalCall) -> Any:
     """Return what the call returns. If that is a stream which the app forgets, its span is marked as partial.
 
@@ -96,68 +101,17 @@ def _left(span: Any) -> None:
         span.set_attribute(ours.OUTCOME, ours.PARTIAL)
 
 
-class ModelCalls:
-    """Wrappers of functions. While `is_on` is False, they only pass calls on.
-
-    `with_content` is the framework's switch.
-    """
-
-    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
-        self._is_on = is_on
-        self._with_content = with_content
-
-    def chat(self, original: OriginalCall) -> Any:
-        """Wrap a model call, which opens its span before it returns something to await or read."""
-        if not self._is_on():
-            return original()
-        token = _CALL.set({"options": original.kwargs.get("options")})
-        try:
-            return marked_when_left(original)
-        finally:
-            _CALL.reset(token)
-
-    def stream_begins(self, original: OriginalCall) -> Any:
-        """Wrap the start of a stream's span."""
-        span = original()
-        if self._is_on():
-            _STREAMED.set(span)
-        return span
-
-    def embedding(self, original: OriginalCall) -> Any:
-        """Wrap an embedding of texts."""
-        if not self._is_on():
-            return original()
-        return _embedded(original)
-
-    def attributes(self, original: OriginalCall) -> Any:
-        """Wrap the function that describes a span."""
-        call = _CALL.get() if self._is_on() else None
-        if call is None or original.kwargs.get("operation_name") not in ("chat", "embeddings"):
-            return original()
-        _CALL.set(None)  # they belong to this span alone
-        options = obj(call.get("options"))
-        named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
-        found: dict[str, Any] = original.replacing(all_options=named)
-        if self._with_content():
-            found |= encoded(guarded(_content, options, call.get("values")) or {})
-        return found
-
-    def message(self, original: OriginalCall) -> Any:
-        """Wrap the conversion of a message to the conventions' form."""
-        return self._with_rest(original, _rest_of_message)
-
-    def part(self, original: OriginalCall) -> Any:
-        """Wrap the conversion of a part of a message."""
-        return self._with_rest(original, _rest_of_part)
-
-    def _with_rest(self, original: OriginalCall, beside: Callable[[Any], Mapping[str, Any]]) -> Any:
-        found: Any = original()
-        if not self._is_on() or not original.args or not obj(found):
-            return found
-        return {**(guarded(beside, original.args[0]) or {}), **obj(found)}
+def _asked(original: OriginalCall) -> Any:
+    """Make a model call, which opens its span before it returns something to await or read."""
+    token = _CALL.set({"options": original.kwargs.get("options")})
+    try:
+        return marked_when_left(original)
+    finally:
+        _CALL.reset(token)
 
 
 async def _embedded(original: OriginalCall) -> Any:
+    """Embed texts."""
     values: Any = original.arg(0, "values")
     token = _CALL.set({"options": original.kwargs.get("options"), "values": values})
     try:
@@ -166,8 +120,24 @@ async def _embedded(original: OriginalCall) -> Any:
         _CALL.reset(token)
 
 
-def _content(options: Object, values: Any) -> dict[str, Any]:
-    return {**parameters(options, _TOLD), **({ours.INPUT: items(values) or values} if values else {})}
+def _described(original: OriginalCall) -> Any:
+    """Describe the span of a call with the parameters for which the framework has attributes only on agents."""
+    call = _CALL.get()
+    if call is None or original.kwargs.get("operation_name") not in ("chat", "embeddings"):
+        return original()
+    _CALL.set(None)  # they belong to this span alone
+    options, values = obj(call.get("options")), call.get("values")
+    named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
+    found: dict[str, Any] = original.replacing(all_options=named)
+    if _says_messages():
+        content = {**(guarded(parameters, options, _TOLD) or {}), ours.INPUT: items(values) or values}
+        found |= guarded(encoded, content) or {}
+    return found
+
+
+def _with_rest(beside: Callable[[Any], Mapping[str, Any]]) -> Callable[[Any, OriginalCall], Any]:
+    """Return what adds other data to a converted message or part."""
+    return lambda found, original: {**beside(original.args[0]), **obj(found)} if obj(found) else None
 
 
 def _rest_of_message(message: Any) -> Mapping[str, Any]:
@@ -195,30 +165,24 @@ def _without_empty(value: Any) -> Any:
 
 # -- values in a workflow of Agent Framework as plain data: messages with parts, data classes by their fields ----------
 
-_LEAVES: Final = (str, int, float, bool, bytes)
-_MAX_DEPTH: Final = 12
-"""Depth below which values are shown as text."""
 _ANSWERS: Final = frozenset({"AgentResponse", "AgentResponseUpdate"})
 _OF_FRAMEWORK: Final = "agent_framework"
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Return the value in a JSON form."""
-    if value is None or isinstance(value, _LEAVES):
-        return value
-    if depth > _MAX_DEPTH:
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, depth + 1) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        found: list[Any] = items(tuple(value))  # pyright: ignore[reportUnknownArgumentType]
-        return as_messages(found) or [plain(each, depth + 1) for each in found]
-    told = as_messages([value])
-    if told is not None:
-        return told
-    if is_dataclass(value) and not isinstance(value, type):
-        return _fields(value, depth)
-    return value
+    return plain_value(value, _own)
+
+
+def _own(value: Any, inside: Callable[[Any], Any]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return as_messages(items(value)) or value  # pyright: ignore[reportUnknownVariableType]
+    if _kind(value) == "AgentExecutorResponse":
+        given = {each.name: getattr(value, each.name, None) for each in fields(value)}
+        answer = given.pop("agent_response", None)  # the end of the conversation
+        said = items(given.pop("full_conversation", None)) or items(getattr(answer, "messages", None))
+        return {"messages": [_message(each) for each in said], **given}
+    return as_messages([value]) or value
 
 
 def handed_on(values: Sequence[Any]) -> Any:
@@ -250,15 +214,6 @@ def as_messages(values: Sequence[Any]) -> dict[str, Any] | None:
 def _joined(pieces: list[Any]) -> Any:
     """Return the answers that these pieces belong to, joined as the framework does."""
     return sys.modules[_OF_FRAMEWORK].AgentResponse.from_updates(pieces)
-
-
-def _fields(value: Any, depth: int) -> dict[str, Any]:
-    given = {each.name: getattr(value, each.name, None) for each in fields(value)}
-    if _kind(value) == "AgentExecutorResponse":
-        answer = given.pop("agent_response", None)  # the end of the conversation
-        said = items(given.pop("full_conversation", None)) or items(getattr(answer, "messages", None))
-        return {"messages": [_message(each) for each in said], **given}
-    return {name: plain(item, depth + 1) for name, item in given.items() if item is not None}
 
 
 def _message(message: Any) -> Part:
@@ -354,51 +309,23 @@ def _of_run(block: AbstractContextManager[Any]) -> Generator[Any]:
         yield span
 
 
-class WorkflowHooks:
-    """Wrappers of functions. While `is_on` is False, they only pass calls on.
-
-    `with_content` is the framework's switch.
-    """
-
-    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
-        self._is_on = is_on
-        self._with_content = with_content
-
-    def tracer(self, original: OriginalCall) -> Any:
-        """Wrap `workflow_tracer`."""
-        tracer = original()
-        return ReportingTracer(tracer) if self._is_on() else tracer
-
-    def execute(self, original: OriginalCall) -> Any:
-        """Wrap `Executor.execute`. The input of a run's first executor is the input of the run."""
-        if self._is_on() and self._with_content():
-            guarded(_run_is_given, original.arg(0, "message"))
-        return original()
-
-    def event(self, original: OriginalCall) -> Any:
-        """Wrap the function that all events of a run pass, in the context of their executor."""
-        if self._is_on():
-            guarded(self._record, original.arg(0, "event"))
-        return original()
-
-    def _record(self, event: Any) -> None:
-        kind, run = str(event.type), _current()
-        if kind == "output" and run is not None:
-            run.yielded.append(event.data)
-        if not kind.startswith("executor_"):
-            return
-        span: Any = get_current_span()
-        if not span.is_recording() or not span.name.startswith(_STEP):
-            return
-        span.set_attribute(ours.KIND, "CHAIN")
-        if not self._with_content():
-            return
-        if kind == "executor_invoked":
-            span.set_attributes(encoded({ours.INPUT: plain(event.data)}))
-        elif kind == "executor_completed":
-            span.set_attributes(encoded({ours.OUTPUT: handed_on(event.data or [])}))
-            if run is not None and run.yielded:
-                run.span.set_attributes(encoded({ours.OUTPUT: handed_on(run.yielded)}))
+def _event_added(event: Any) -> None:
+    """Record an event; all events of a run pass here, in the context of their executor."""
+    kind, run = str(event.type), _current()
+    if kind == "output" and run is not None:
+        run.yielded.append(event.data)
+    span: Any = get_current_span()
+    if not kind.startswith("executor_") or not span.is_recording() or not span.name.startswith(_STEP):
+        return
+    span.set_attribute(ours.KIND, "CHAIN")
+    if not _says_messages():
+        return
+    if kind == "executor_invoked":
+        span.set_attributes(encoded({ours.INPUT: plain(event.data)}))
+    elif kind == "executor_completed":
+        span.set_attributes(encoded({ours.OUTPUT: handed_on(event.data or [])}))
+        if run is not None and run.yielded:
+            run.span.set_attributes(encoded({ours.OUTPUT: handed_on(run.yielded)}))
 
 
 def _run_begins(span: Any) -> None:
@@ -409,9 +336,10 @@ def _run_begins(span: Any) -> None:
     _CURRENT.set(WorkflowRun(span, _current()))
 
 
-def _run_is_given(message: Any) -> None:
+def _run_is_given(message: Any, *_: Any, **__: Any) -> None:
+    """Record the input of a run, which is that of its first executor."""
     span: Any = get_current_span()
-    if span.is_recording() and span.name == _RUN and ours.INPUT not in span.attributes:
+    if _says_messages() and span.is_recording() and span.name == _RUN and ours.INPUT not in span.attributes:
         span.set_attributes(encoded({ours.INPUT: plain(getattr(message, "data", message))}))
 
 
@@ -441,18 +369,14 @@ class AgentFrameworkInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _EXECUTORS:
-            yield patch(module.Executor, "execute", self._workflows.execute)
+            yield self._before(module.Executor, "execute", _run_is_given)
         elif module.__name__ == _EVENTS:
-            yield patch(module.InProcRunnerContext, "add_event", self._workflows.event)
+            yield self._before(module.InProcRunnerContext, "add_event", _event_added)
         else:
             yield from self._hook_spans(module)
 
-    @property
-    def _workflows(self) -> WorkflowHooks:
-        return WorkflowHooks(is_on=lambda: self._open, with_content=_says_messages)
-
     def _hook_spans(self, module: ModuleType) -> Iterable[Undoable]:
-        yield adopt(_SCOPE, is_on=lambda: self._open)
+        yield adopt(_SCOPE, is_on=self._is_on)
         if self._recorder.with_content and _CONTENT_VARIABLE not in os.environ:
             yield ContentSwitch.on(module.OBSERVABILITY_SETTINGS)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
@@ -470,19 +394,23 @@ class AgentFrameworkInstrumentor(Integration):
                 return marked_when_left(original)
 
         yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
-        yield patch(module, "workflow_tracer", self._workflows.tracer)
-        calls = ModelCalls(is_on=lambda: self._open, with_content=_says_messages)
-        yield patch(module, "_get_span_attributes", calls.attributes)
-        yield patch(module.ChatTelemetryLayer, "get_response", calls.chat)
-        if hasattr(module, "_start_streaming_span"):
-            yield patch(module, "_start_streaming_span", calls.stream_begins)
-        yield patch(module.EmbeddingTelemetryLayer, "get_embeddings", calls.embedding)
-        for name, told in (
-            ("_to_otel_message_latest_experimental", calls.message),
-            ("_to_otel_part_latest_experimental", calls.part),
+        yield self._after(module, "workflow_tracer", lambda tracer, _: ReportingTracer(tracer))
+        for owner, name, replacement in (
+            (module, "_get_span_attributes", _described),
+            (module.ChatTelemetryLayer, "get_response", _asked),
+            (module.EmbeddingTelemetryLayer, "get_embeddings", _embedded),
+        ):
+            yield self._instead(owner, name, replacement)
+        for name, add in (
+            ("_start_streaming_span", _stream_begins),
+            ("_to_otel_message_latest_experimental", _with_rest(_rest_of_message)),
+            ("_to_otel_part_latest_experimental", _with_rest(_rest_of_part)),
         ):
             if hasattr(module, name):
-                yield patch(module, name, told)
+                yield self._after(module, name, add)
+
+    def _instead(self, owner: Any, name: str, replacement: Callable[[OriginalCall], Any]) -> Undoable:
+        return patch(owner, name, lambda original: replacement(original) if self._open else original())
 
     def _get_tracer(self, original: OriginalCall) -> Any:
         if not self._open:

@@ -310,28 +310,8 @@ class WorkflowScope(AgnoScope):
 _TOOLS: Final = "agno.tools.function"
 _WORKFLOWS: Final = "agno.workflow.workflow"
 _OWNERS: Final = {"agno.agent.agent": "Agent", "agno.team.team": "Team"}
-_RUNS: Final = (
-    "_run",
-    "_run_stream",
-    "_arun",
-    "_arun_stream",
-    "_continue_run",
-    "_continue_run_stream",
-    "_acontinue_run",
-    "_acontinue_run_stream",
-)
-"""Every method that runs an agent or a team: sync or async, streamed or in the background."""
-_WORKFLOW_RUNS: Final = (
-    "_execute",
-    "_execute_stream",
-    "_aexecute",
-    "_aexecute_stream",
-    "_continue_execute",
-    "_continue_execute_stream",
-    "_acontinue_execute",
-    "_acontinue_execute_stream",
-)
-"""Every method that runs a workflow: sync or async, streamed or in the background."""
+_HOW: Final = [(how, end) for how in ("_", "_a", "_continue_", "_acontinue_") for end in ("", "_stream")]
+"""The ways to run: sync or async, from the start or continued, as a whole or streamed, also in the background."""
 
 
 class AgnoInstrumentor(Integration):
@@ -353,13 +333,13 @@ class AgnoInstrumentor(Integration):
             for name in ("execute", "aexecute"):
                 yield self._surround(module.FunctionCall, name, begin_tool)
         elif module.__name__ == _WORKFLOWS:
-            for name in _WORKFLOW_RUNS:
-                yield self._surround(module.Workflow, name, begin_workflow)
+            for how, end in _HOW:
+                yield self._surround(module.Workflow, f"{how}execute{end}", begin_workflow)
         elif module.__name__ in _OWNERS:
             yield _carry_context(getattr(module, _OWNERS[module.__name__]))
         else:
-            for name in _RUNS:
-                yield self._surround(module, name, begin_run)
+            for how, end in _HOW:
+                yield self._surround(module, f"{how}run{end}", begin_run)
 
 
 def _carry_context(owner: Any) -> Undoable:

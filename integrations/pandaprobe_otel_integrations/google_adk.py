@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Final, Self
 
 from opentelemetry import trace
@@ -179,132 +179,107 @@ def _members(model: Any) -> Object:
 SCOPE: Final = "gcp.vertex.agent"
 """Instrumentation scope of ADK's spans."""
 
-Wrapped = Callable[..., Any]
-Arguments = tuple[Any, ...]
-Named = Mapping[str, Any]
-
-
-class Unanswered:
-    """Spans of runs whose latest model call has no final answer yet, and of model calls whose answer calls tools.
-
-    An app that leaves such a run leaves it too early: its output is that of an earlier call, or a part of an answer.
-    Agents in a run are not here, because ADK itself leaves one that has transferred the run to another.
-    """
-
-    def __init__(self) -> None:
-        self.spans: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def recording(self, original: OriginalCall) -> Any:
-        """Wrap `_recording_span(span)`, the block at whose end ADK ends the span of a run or an agent."""
-        return self._until_left(original())
-
-    @contextmanager
-    def _until_left(self, block: AbstractContextManager[Any]) -> Generator[Any]:
-        with block as span:
-            try:
-                yield span
-            except GeneratorExit:
-                if span in self.spans:
-                    guarded(span.set_attribute, OUTCOME, PARTIAL)
-                raise
-
 
 class SpanHooks:
-    """Wrappers of functions. While `is_on` is False, they only pass calls on.
+    """Additions to ADK's spans, called after the functions that describe them.
 
     `values` returns session, user, tags and metadata of new traces. `content_of` returns ADK's settings for a run.
     """
 
-    def __init__(
-        self,
-        *,
-        is_on: Callable[[], bool],
-        values: Callable[[], TraceValues | None],
-        content_of: Callable[[Any], Any],
-        unanswered: Unanswered,
-    ) -> None:
-        self._is_on = is_on
+    def __init__(self, values: Callable[[], TraceValues | None], content_of: Callable[[Any], Any]) -> None:
         self._values = values
         self._content_of = content_of
-        self._unanswered = unanswered
         self._open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
         """Open spans of agents and of the spans around them, by trace and span id.
 
         ADK holds them while they are open.
         """
 
-    def agent_begins(self, original: OriginalCall) -> Any:
-        """Wrap `trace_agent_invocation(span, agent, ctx)`, which is called when the span has started."""
-        result = original()
-        if self._is_on():
-            guarded(self._describe_agent, *original.args, **original.kwargs)
-        return result
+    def agent_begins(self, _: Any, original: OriginalCall) -> None:
+        """Add to `trace_agent_invocation(span, agent, ctx)`, which is called when the span has started."""
+        span, context = original.arg(0, "span"), original.arg(2, "ctx")
+        above: Any = get_current_span()
+        values = self._values()
+        said = {} if values is None else attributes_in(with_values(values, get_current())) or {}
+        for each in [span, above] if scope_of(above) == SCOPE else [span]:
+            if not each.is_recording():
+                continue
+            self._open[_key(each.context)] = each
+            each.set_attributes(said)
+            if USER_ID not in each.attributes:
+                each.set_attribute(USER_ID, context.session.user_id)
+        state = obj(context.session.state)
+        if state and self._says(context):
+            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
-    def model_call(self, original: OriginalCall) -> AbstractAsyncContextManager[Any, bool | None]:
-        """Wrap `use_inference_span(...)`, the block in which a model call is made and answered."""
-        block: AbstractAsyncContextManager[Any, bool | None] = original()
-        if not self._is_on():
-            return block
-        guarded(_make_a_step_of, get_current_span())
-        request = original.arg(0, "llm_request")
-        context = original.arg(1, "invocation_context")
-        says = guarded(self._says, context) is True
-        return ModelCallBlock(block, self._mark_unanswered, self._record_agents, request, with_content=says)
+    def model_call(
+        self, block: AbstractAsyncContextManager[Any], original: OriginalCall
+    ) -> AbstractAsyncContextManager[Any]:
+        """Replace the block of `use_inference_span(llm_request, context, ...)`, in which a model call is made."""
+        around: Any = get_current_span()
+        if scope_of(around) == SCOPE and around.name == "call_llm":
+            around.set_attribute(KIND, "CHAIN")  # before 2.13, it surrounds each call, and would count as a second one
+        return self._calling(block, original.arg(0, "llm_request"), original.arg(1, "invocation_context"))
 
-    def model_answers(self, original: OriginalCall) -> Any:
-        """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
-        if self._is_on():
-            guarded(_note_first_chunk, *original.args, **original.kwargs)
-        result = original()
-        if self._is_on():
-            guarded(self._answered, *original.args, **original.kwargs)
-        return result
+    @asynccontextmanager
+    async def _calling(self, block: Any, request: Any, context: Any) -> AsyncGenerator[Any]:
+        """Yield ADK's block, which ends the span itself, possibly before the block is left."""
+        span: Any = None
+        try:
+            async with block as entered:
+                span = getattr(entered, "span", None)
+                if span is not None and span.is_recording():
+                    guarded(self._record_parameters, span, request, context)
+                yield entered
+        finally:
+            if getattr(span, "attributes", None):
+                guarded(self._record_agents, span)
 
-    def part(self, original: OriginalCall) -> Any:
-        """Wrap the description of a part of a message."""
-        told = original()
-        if not self._is_on() or not original.args or original.args[0] is None:
-            return told
-        found = guarded(part, original.args[0], told)
-        return told if found is None else found
+    def _record_parameters(self, span: Any, request: Any, context: Any) -> None:
+        _UNANSWERED.update([*self._all_above(span)][-1:])
+        span.set_attributes(present(request_attributes(request)))
+        if self._says(context):
+            span.set_attributes(encoded(request_content(request)))
 
-    def _answered(self, invocation_context: Any, span: Any, llm_response: Any) -> None:
-        recorded = getattr(span, "span", None)
+    def model_answers(self, _: Any, original: OriginalCall) -> None:
+        """Add to `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
+        recorded, response = getattr(original.arg(1, "span"), "span", None), original.arg(2, "llm_response")
         if recorded is None or not recorded.is_recording():
             return
-        if calls_tools(llm_response):
-            self._unanswered.spans.add(recorded)  # for the chunks that follow
-        elif is_last(llm_response) and recorded not in self._unanswered.spans:
+        if response.partial and names.TIME_TO_FIRST_CHUNK not in recorded.attributes:
+            waited_s = (time.time_ns() - recorded.start_time) / 1e9
+            recorded.set_attribute(names.TIME_TO_FIRST_CHUNK, max(waited_s, 0.0))
+        if calls_tools(response):
+            _UNANSWERED.add(recorded)  # for the chunks that follow
+        elif is_last(response) and recorded not in _UNANSWERED:
             self._mark_answered(recorded)
-        recorded.set_attributes(present(answer_attributes(llm_response)))
-        says = self._says(invocation_context)
+        recorded.set_attributes(present(answer_attributes(response)))
+        says = self._says(original.arg(0, "invocation_context"))
         if says:
-            recorded.set_attributes(encoded(answer_content(llm_response)))
-        found = failure(llm_response)
+            recorded.set_attributes(encoded(answer_content(response)))
+        found = failure(response)
         if found is not None:
             fail(recorded, found[0], found[1] if says else found[0])
 
-    def tool_called(self, original: OriginalCall) -> Any:
-        """Wrap `trace_tool_call(tool, args, function_response_event, ...)`, called after the tool has run."""
-        result = original()
-        if self._is_on():
-            guarded(_note_waiting, *original.args, **original.kwargs)
-            guarded(self._note_tool, *original.args, **original.kwargs)
-        return result
+    def tool_called(self, _: Any, original: OriginalCall) -> None:
+        """Add to `trace_tool_call(tool, args, function_response_event, error, span, ...)`, called after the tool.
 
-    def _note_tool(
-        self, tool: Any, args: Any = None, event: Any = None, error: Any = None, span: Any = None, *_: Any, **more: Any
-    ) -> None:
-        """Record the tool's changes to the session's state, and its exception."""
-        del tool, args
-        span = span or more.get("span") or get_current_span()
-        event = event or more.get("function_response_event")
-        if getattr(getattr(event, "actions", None), "skip_summarization", None):  # the result is the agent's answer
+        Record its changes to the session's state, its exception, and that the run stops for a tool that answers later,
+        or only after a person confirms it.
+        """
+        event, error = original.arg(2, "function_response_event"), original.arg(3, "error")
+        span, actions = original.arg(4, "span") or get_current_span(), getattr(event, "actions", None)
+        asks = getattr(actions, "requested_tool_confirmations", None) or getattr(
+            actions, "requested_auth_configs", None
+        )
+        is_long = getattr(original.arg(0, "tool"), "is_long_running", False)
+        if asks or (event is None and error is None and is_long):
+            span.set_attribute(OUTCOME, INTERRUPTED)
+        if getattr(actions, "skip_summarization", None):  # the result is the agent's answer
             self._mark_answered(span)
-        if not self._says(more.get("invocation_context")):
+        if not self._says(original.kwargs.get("invocation_context")):
             return
-        kept = obj(getattr(getattr(event, "actions", None), "state_delta", None))
-        if kept:
+        if kept := obj(getattr(actions, "state_delta", None)):
             span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(kept))}}}))
         if isinstance(error, Exception):
             fail(span, type(error).__name__, str(error))
@@ -313,23 +288,6 @@ class SpanHooks:
         """Return whether ADK puts content on spans."""
         config = self._content_of(invocation_context)
         return bool(getattr(config, "should_add_content_to_experimental_spans", False))
-
-    def _describe_agent(self, span: Any, agent: Any, ctx: Any) -> None:
-        del agent
-        above: Any = get_current_span()
-        described = [span, above] if scope_of(above) == SCOPE else [span]
-        values = self._values()
-        said = {} if values is None else attributes_in(with_values(values, get_current())) or {}
-        for each in described:
-            if not each.is_recording():
-                continue
-            self._open[_key(each.context)] = each
-            each.set_attributes(said)
-            if USER_ID not in each.attributes:
-                each.set_attribute(USER_ID, ctx.session.user_id)
-        state = obj(ctx.session.state)
-        if state and self._says(ctx):
-            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
     def _record_agents(self, span: Any) -> None:
         """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
@@ -340,11 +298,8 @@ class SpanHooks:
             if names.OUTPUT_MESSAGES in attributes:
                 above.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
 
-    def _mark_unanswered(self, span: Any) -> None:
-        self._unanswered.spans.update([*self._all_above(span)][-1:])
-
     def _mark_answered(self, span: Any) -> None:
-        self._unanswered.spans.difference_update(self._all_above(span))
+        _UNANSWERED.difference_update(self._all_above(span))
 
     def _all_above(self, span: Any) -> Iterator[Any]:
         """Return the open spans of agents and runs around this one."""
@@ -352,80 +307,29 @@ class SpanHooks:
             yield span
 
 
-class ModelCallBlock:
-    """ADK's block, which reports when its span has started and when it is complete.
+_UNANSWERED: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+"""Spans of runs whose latest model call has no final answer yet, and of model calls whose answer calls tools.
 
-    It ends the span itself, possibly before the block is left.
-    """
+An app that leaves such a run leaves it too early: its output is that of an earlier call, or a part of an answer. Agents
+in a run are not here, because ADK itself leaves one that has transferred the run to another.
+"""
 
-    def __init__(
-        self,
-        block: AbstractAsyncContextManager[Any, bool | None],
-        begins: Callable[[Any], None],
-        record: Callable[[Any], None],
-        request: Any,
-        *,
-        with_content: bool,
-    ) -> None:
-        self._block = block
-        self._begins = begins
-        self._record = record
-        self._request = request
-        self._with_content = with_content
-        self._span: Any = None
 
-    async def __aenter__(self) -> Any:
-        entered = await self._block.__aenter__()
-        self._span = getattr(entered, "span", None)
-        if self._span is not None and self._span.is_recording():
-            guarded(self._begins, self._span)
-            guarded(self._record_parameters)
-        return entered
-
-    def _record_parameters(self) -> None:
-        self._span.set_attributes(present(request_attributes(self._request)))
-        if self._with_content:
-            self._span.set_attributes(encoded(request_content(self._request)))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+@contextmanager
+def _until_left(block: AbstractContextManager[Any], _: OriginalCall) -> Generator[Any]:
+    """Replace `_recording_span(span)`, the block at whose end ADK ends the span of a run or an agent."""
+    with block as span:
         try:
-            return await self._block.__aexit__(kind, error, trace)
-        finally:
-            if self._span is not None and getattr(self._span, "attributes", None):
-                guarded(self._record, self._span)
+            yield span
+        except GeneratorExit:
+            if span in _UNANSWERED:
+                guarded(span.set_attribute, OUTCOME, PARTIAL)
+            raise
 
 
-def _make_a_step_of(around: Any) -> None:
-    """Turn ADK's span `call_llm` (before 2.13) into a step.
-
-    It surrounds each model call, and would count as a second one.
-    """
-    if scope_of(around) == SCOPE and around.name == "call_llm":
-        around.set_attribute(KIND, "CHAIN")
-
-
-def _note_first_chunk(invocation_context: Any, span: Any, llm_response: Any) -> None:
-    del invocation_context
-    recorded = getattr(span, "span", None)
-    if recorded is None or not llm_response.partial or not recorded.is_recording():
-        return
-    if names.TIME_TO_FIRST_CHUNK not in recorded.attributes:
-        waited_s = (time.time_ns() - recorded.start_time) / 1e9
-        recorded.set_attribute(names.TIME_TO_FIRST_CHUNK, max(waited_s, 0.0))
-
-
-def _note_waiting(
-    tool: Any, args: Any = None, function_response_event: Any = None, error: Any = None, *_: Any, **more: Any
-) -> None:
-    """Record that the run stops for a tool that answers later, or only after a person confirms it."""
-    del args
-    actions = getattr(function_response_event, "actions", None)
-    asks = getattr(actions, "requested_tool_confirmations", None) or getattr(actions, "requested_auth_configs", None)
-    is_later = function_response_event is None and error is None and getattr(tool, "is_long_running", False)
-    if asks or is_later:
-        (more.get("span") or get_current_span()).set_attribute(OUTCOME, INTERRUPTED)
+def _part(told: Any, original: OriginalCall) -> Any:
+    """Replace the description of a part of a message."""
+    return part(original.args[0], told) if original.args and original.args[0] is not None else None
 
 
 def _key(context: Any) -> tuple[int, int]:
@@ -483,29 +387,26 @@ class GoogleADKInstrumentor(Integration):
     library = "google_adk"
     makes_own_spans = True
     hooked_modules = ("google.adk.telemetry.tracing", _BLOCKS, TOOLS)
-    _unanswered = Unanswered()
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == TOOLS:
             yield from hook_tools(module)
             return
         if module.__name__ == _BLOCKS:
-            yield patch(module, "_recording_span", self._unanswered.recording)
+            yield self._after(module, "_recording_span", _until_left)
             return
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
             yield TracerSwap.made(module, self._tracer_provider)
-        hooks = SpanHooks(
-            is_on=self._is_on,
-            values=lambda: self.values,
-            content_of=lambda context: module._telemetry_config_from_invocation_context(context),
-            unanswered=self._unanswered,
-        )
-        yield patch(module, "trace_agent_invocation", hooks.agent_begins)
-        yield patch(module, "use_inference_span", hooks.model_call)
-        yield patch(module, "trace_inference_result", hooks.model_answers)
-        yield patch(module, "trace_tool_call", hooks.tool_called)
-        yield patch(import_module(_MESSAGES), "_to_part", hooks.part)
+        hooks = SpanHooks(lambda: self.values, lambda run: module._telemetry_config_from_invocation_context(run))
+        for owner, name, add in (
+            (module, "trace_agent_invocation", hooks.agent_begins),
+            (module, "use_inference_span", hooks.model_call),
+            (module, "trace_inference_result", hooks.model_answers),
+            (module, "trace_tool_call", hooks.tool_called),
+            (import_module(_MESSAGES), "_to_part", _part),
+        ):
+            yield self._after(owner, name, add)
 
     def _is_on(self) -> bool:
         return self._open and self._active_rival() is None

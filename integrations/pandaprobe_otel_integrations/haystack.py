@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from types import ModuleType
 from typing import Any, Final
 
@@ -98,8 +99,14 @@ def _model_facts(tags: dict[str, Any]) -> Mapping[str, Any]:
         names.RESPONSE_MODEL: model,
         names.FINISH_REASONS: reasons or None,
         names.STREAM: True if asked.get("streaming_callback") is not None else None,
+        ours.COMPLETION_START_TIME: guarded(_instant, meta.get("completion_start_time")),
         **usage_attributes(meta.get("usage")),
     }
+
+
+def _instant(text: Any) -> int | None:
+    """Return the time at which the first chunk arrived, local time as Haystack reports it, in ns since the epoch."""
+    return int(datetime.fromisoformat(text).timestamp() * 1e9) if isinstance(text, str) else None
 
 
 def _model_content(tags: Tags) -> Content:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from opentelemetry.context import attach, get_current, get_value, set_value
+from opentelemetry.context import get_current, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, set_span_in_context
 
 from pandaprobe_otel.capture import tool_answers
@@ -24,6 +25,7 @@ from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY, Rival
+from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside
 from pandaprobe_otel_integrations._spans import fail, record_ended, tool, without_llm_span
 
 __all__ = ["MCPInstrumentor"]
@@ -218,28 +220,24 @@ _CALL_KEY: Final = "pandaprobe-mcp-call"
 """Context key of the span of a tool call whose request has not been sent."""
 
 
-async def recorded_call(
-    recorder: Recorder,
-    original: OriginalCall,
-) -> Any:
-    """Run `ClientSession.call_tool` inside a span."""
-    span = guarded(_begin, recorder, *original.args, **original.kwargs)
-    if span is None:
-        return await answered_call(original)
-    before = get_current()
-    inside = set_value(_CALL_KEY, span, set_span_in_context(span, without_llm_span(before)))
-    attach(inside)
-    try:
-        result = await answered_call(original)
-        guarded(_record, recorder, span, result)
-        return result
-    except BaseException as error:
-        guarded(record_ended, span, error, with_content=recorder.with_content)
-        raise
-    finally:
-        if get_current() is inside:
-            attach(before)
-        guarded(span.end)
+class CallScope(SpanScope):
+    """A call of `ClientSession.call_tool`."""
+
+    def __init__(self, recorder: Recorder, name: str, arguments: Any = None, *_: Any, **__: Any) -> None:
+        span = _begin(recorder, name, arguments)
+        inside = set_span_in_context(span, without_llm_span(get_current()))
+        super().__init__(recorder, span, context=set_value(_CALL_KEY, span, inside))
+
+    def _record(self, value: Any) -> None:
+        given, is_error = tool_result(value)
+        name = ours.OUTPUT if ours.KIND in _attributes(self.span) else names.TOOL_CALL_RESULT
+        self.write(lambda: {name: given})
+        if is_error:
+            said = given if isinstance(given, str) else to_json(given)
+            fail(self.span, "tool_error", said if given and self.recorder.with_content else "tool_error")
+
+    def _record_error(self, error: BaseException) -> None:
+        record_ended(self.span, error, with_content=self.recorder.with_content)
 
 
 def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
@@ -265,7 +263,7 @@ def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
     yield replace(module, "otel_span", otel_span)
 
 
-def _begin(recorder: Recorder, name: str, arguments: Any = None, *_: Any, **__: Any) -> Span:
+def _begin(recorder: Recorder, name: str, arguments: Any) -> Span:
     attributes = {METHOD: TOOLS_CALL, **tool(name), names.TOOL_TYPE: "extension"}
     given = names.TOOL_CALL_ARGUMENTS
     if _is_tool(get_current_span()):  # a framework's tool is called through MCP: one tool call, not two
@@ -282,15 +280,6 @@ def _is_tool(span: Span) -> bool:
 def _attributes(span: Span) -> Object:
     """Return the attributes of a span of OpenTelemetry's SDK; the API cannot read them."""
     return obj(getattr(span, "attributes", None))
-
-
-def _record(recorder: Recorder, span: Span, result: Any) -> None:
-    given, is_error = tool_result(result)
-    name = ours.OUTPUT if ours.KIND in _attributes(span) else names.TOOL_CALL_RESULT
-    recorder.write(span, lambda: {name: given})
-    if is_error:
-        said = given if isinstance(given, str) else to_json(given)
-        fail(span, "tool_error", said if given and recorder.with_content else "tool_error")
 
 
 # -- requests on the server's side: the library's own spans lack their content, which is added -------------------------
@@ -354,7 +343,9 @@ class MCPInstrumentor(Integration):
     def _calling(self, original: OriginalCall) -> Any:
         if not self._lets_through(original.owner):
             return original()
-        return recorded_call(self._recorder, original)
+        scope = guarded(CallScope, self._recorder, *original.args, **original.kwargs)
+        answered = partial(answered_call, original)
+        return answered() if scope is None else await_inside(scope, answered)
 
     def _sending(self, original: OriginalCall) -> Any:
         method, params = (*original.args, None, None)[:2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -86,70 +86,44 @@ _BINARY: Final = "BinaryContent"
 _NOT_SENT: Final = "CachePoint"
 
 
-class Beside:
-    """Wrappers of functions. While `is_on` is False, they only pass calls on."""
+def _settings(found: dict[str, Any], original: OriginalCall) -> dict[str, Any]:
+    """Add the parameters to the attributes of a model's settings."""
+    return found | encoded(parameters(obj(original.arg(0, "model_settings")), _ATTRIBUTES))
 
-    def __init__(self, *, is_on: Callable[[], bool]) -> None:
-        self._is_on = is_on
 
-    def settings(self, original: OriginalCall) -> Any:
-        """Wrap the attributes of a model's settings."""
-        found: dict[str, Any] = original()
-        given = original.arg(0, "model_settings")
-        if self._is_on() and given:
-            found.update(guarded(_parameters, given) or {})
-        return found
+def _embedding_settings(found: dict[str, Any], original: OriginalCall) -> dict[str, Any]:
+    """Add the settings of an embedding that go into the request's body."""
+    given = obj(original.arg(0, "settings"))
+    return {**found, **rest({"extra_body": given.get("extra_body")}, frozenset())}
 
-    def embedding_settings(self, original: OriginalCall) -> Any:
-        """Wrap the settings of an embedding. The spans leave out the settings that go into the request's body."""
-        found: dict[str, Any] = original()
-        given = obj(original.arg(0, "settings"))
-        more = rest({"extra_body": given.get("extra_body")}, frozenset()) if self._is_on() else {}
-        return {**found, **more}
 
-    def prompt(self, original: OriginalCall) -> Any:
-        """Wrap the parts of a question."""
-        found: list[Any] = original()
-        return (guarded(_with_rest, original.owner.content, found) or found) if self._is_on() else found
+def _prompt(found: list[Any], original: OriginalCall) -> list[Any] | None:
+    """Add the data that accompanies the parts of a question."""
+    given = [each for each in items(original.owner.content) if type(each).__name__ != _NOT_SENT]
+    if len(given) != len(found):
+        return None
+    return [{**_rest(each), **obj(part)} for each, part in zip(given, found, strict=True)]
 
-    def binary_part(self, original: OriginalCall) -> Any:
-        """Wrap the function that describes binary content in a message. The span has only the content's media type."""
-        found: dict[str, Any] = original()
-        if self._is_on() and len(original.args) > 1 and callable(original.args[1]) and "content" not in found:
-            found.update(guarded(_digest_of_text, original.args[1]) or {})
-        return found
 
-    def redacted(self, original: OriginalCall) -> Any:
-        """Wrap a tool's value, from which binary content is removed."""
-        found: Any = original()
-        if self._is_on() and _is_binary(original.args[0]):
-            return {**obj(found), **(guarded(_digest, original.args[0].data) or {})}
-        return found
+def _binary_part(found: dict[str, Any], original: OriginalCall) -> dict[str, Any] | None:
+    """Add the digest to binary content in a message, of which the span has only the media type."""
+    if len(original.args) < 2 or not callable(original.args[1]) or "content" in found:
+        return None
+    return found | _digest(parts.base64_blob(str(original.args[1]()), "file", None))
+
+
+def _redacted(found: Any, original: OriginalCall) -> Any:
+    """Add the digest to a tool's value from which binary content was removed."""
+    given = original.args[0]
+    return {**obj(found), **_digest(parts.blob(given.data, "file", None))} if _is_binary(given) else None
 
 
 def _is_binary(value: Any) -> bool:
     return any(base.__name__ == _BINARY for base in type(value).__mro__)
 
 
-def _parameters(settings: Any) -> dict[str, str]:
-    return encoded(parameters(obj(settings), _ATTRIBUTES))
-
-
-def _digest_of_text(base64_content: Callable[..., Any]) -> dict[str, Any]:
-    found = parts.base64_blob(base64_content(), "file", None)
+def _digest(found: parts.Part) -> dict[str, Any]:
     return {name: found[name] for name in ("bytes", "sha256")}
-
-
-def _digest(data: bytes) -> dict[str, Any]:
-    found = parts.blob(data, "file", None)
-    return {name: found[name] for name in ("bytes", "sha256")}
-
-
-def _with_rest(content: Any, found: list[Any]) -> list[Any]:
-    given = [each for each in items(content) if type(each).__name__ != _NOT_SENT]
-    if len(given) != len(found):
-        return found
-    return [{**_rest(each), **obj(part)} for each, part in zip(given, found, strict=True)]
 
 
 def _rest(given: Any) -> dict[str, Any]:
@@ -185,7 +159,7 @@ class PydanticAIInstrumentor(Integration):
         if module.__name__ == TOOLS:
             yield from hook_tools(module)
             return
-        yield adopt(_SCOPE, is_on=lambda: self._open)
+        yield adopt(_SCOPE, is_on=self._is_on)
         settings = self._settings()
         for name in _INSTRUMENTED:
             kind: Any = getattr(module, name)
@@ -194,34 +168,33 @@ class PydanticAIInstrumentor(Integration):
         yield from self._hook_rest()
         models: Any = import_module("pydantic_ai.models")
         instrumented: Any = import_module("pydantic_ai.models.instrumented").InstrumentationSettings
-        yield patch(instrumented, _ANSWER, self._answered)
+        yield self._before(instrumented, _ANSWER, _mark_left)
         if _FIRST_CHUNK in vars(models.StreamedResponse):  # since 2.6
-            yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
+            yield self._after(models.StreamedResponse, _FIRST_CHUNK, _record_first_chunk)
 
     def _hook_rest(self) -> Iterable[Undoable]:
         """Yield hooks for parameters and messages that the spans leave out.
 
         Older versions have them in other places.
         """
-        beside = Beside(is_on=lambda: self._open and self._recorder.with_content)
         messages: Any = import_module("pydantic_ai.messages")
-        yield patch(messages.UserPromptPart, "otel_message_parts", beside.prompt)
-        if hasattr(messages, "_convert_binary_to_otel_part"):
-            yield patch(messages, "_convert_binary_to_otel_part", beside.binary_part)
         described: Any = sys.modules.get("pydantic_ai._instrumentation")
-        for name, told in (
-            ("model_settings_attributes", beside.settings),
-            ("_redact_binary_content", beside.redacted),
-            ("record_uncaught_errors", self._ending),
-        ):
-            if hasattr(described, name):
-                yield patch(described, name, told)
+        if self._recorder.with_content:
+            yield self._after(messages.UserPromptPart, "otel_message_parts", _prompt)
+            embedders: Any = import_module("pydantic_ai.embeddings.instrumented").InstrumentedEmbeddingModel
+            for owner, name, add in (
+                (messages, "_convert_binary_to_otel_part", _binary_part),
+                (described, "model_settings_attributes", _settings),
+                (described, "_redact_binary_content", _redacted),
+                (embedders, "_recorded_settings", _embedding_settings),
+            ):
+                if name in getattr(owner, "__dict__", ()):
+                    yield self._after(owner, name, add)
+        # Since 2.0, the module of agents has its own name for the function.
         of_agents: Any = sys.modules.get("pydantic_ai.capabilities.instrumentation")
-        if hasattr(of_agents, "_record_uncaught_errors"):  # its own name for the function, since 2.0
-            yield patch(of_agents, "_record_uncaught_errors", self._ending)
-        embedders: Any = import_module("pydantic_ai.embeddings.instrumented").InstrumentedEmbeddingModel
-        if "_recorded_settings" in vars(embedders):
-            yield patch(embedders, "_recorded_settings", beside.embedding_settings)
+        for owner, name in ((described, "record_uncaught_errors"), (of_agents, "_record_uncaught_errors")):
+            if hasattr(owner, name):
+                yield patch(owner, name, self._ending)
 
     @contextmanager
     def _ending(self, original: OriginalCall) -> Generator[Any]:
@@ -236,20 +209,6 @@ class PydanticAIInstrumentor(Integration):
                     guarded(record_raised, original.args[0], error, with_content=self._recorder.with_content)
                 raise
 
-    def _first_chunk(self, original: OriginalCall) -> Any:
-        """Wrap the method that returns the time until the first chunk, which is called inside the span."""
-        waited_s = original()
-        if self._open and waited_s is not None:
-            guarded(_record_first_chunk, waited_s)
-        return waited_s
-
-    def _answered(self, original: OriginalCall) -> Any:
-        """Wrap the method that describes an answer in its span."""
-        answer = original.arg(1, "response")
-        if self._open and getattr(answer, "state", None) in _LEFT:
-            guarded(_mark_left, original.args)
-        return original()
-
     def _settings(self) -> Any:
         instrumented: Any = import_module("pydantic_ai.models.instrumented")  # the package has loaded it
         return instrumented.InstrumentationSettings(
@@ -260,14 +219,17 @@ class PydanticAIInstrumentor(Integration):
         )
 
 
-def _record_first_chunk(waited_s: float) -> None:
+def _record_first_chunk(waited_s: float | None, _: OriginalCall) -> None:
+    """Record the time until the first chunk, which Pydantic AI asks for inside the span."""
     span: Any = get_current_span()
-    if scope_of(span) == _SCOPE and span.is_recording() and span.attributes.get(OPERATION_NAME) == "chat":
+    is_call = scope_of(span) == _SCOPE and span.is_recording() and span.attributes.get(OPERATION_NAME) == "chat"
+    if is_call and waited_s is not None:
         span.set_attribute(names.TIME_TO_FIRST_CHUNK, waited_s)
 
 
-def _mark_left(arguments: Sequence[Any]) -> None:
-    """Mark the span among the arguments of the method, whose place differs between versions."""
-    for span in arguments:
-        if scope_of(span) == _SCOPE and span.is_recording():
-            span.set_attribute(OUTCOME, PARTIAL)
+def _mark_left(*arguments: Any, **_: Any) -> None:
+    """Mark an answer that the app has left on the span among the arguments, whose place differs between versions."""
+    if any(getattr(each, "state", None) in _LEFT for each in arguments):
+        for span in arguments:
+            if scope_of(span) == _SCOPE and span.is_recording():
+                span.set_attribute(OUTCOME, PARTIAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import adopt, scope_of, tool
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
@@ -26,9 +27,6 @@ __all__ = ["SemanticKernelInstrumentor"]
 
 
 # -- the span of one function call: a plugin's function is a tool, and a prompt calls a model itself -------------------
-
-_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, dict})
-"""Types that are recorded unchanged."""
 
 
 def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionScope:
@@ -99,13 +97,11 @@ def _plain(result: Any) -> Any:
 
 def _described(value: Any) -> Any:
     """Return the app's models and data classes by their fields, the library's own objects as text."""
-    if type(value) in _PLAIN or value is None:
-        return value
-    if type(value).__module__.partition(".")[0] == "semantic_kernel":
-        return str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _described(getattr(value, each.name, None)) for each in fields(value)}
-    return dict(obj(value)) or str(value)
+    return plain_value(value, _own)
+
+
+def _own(value: Any, _: Callable[[Any], Any]) -> Any:
+    return str(value) if type(value).__module__.partition(".")[0] == "semantic_kernel" else value
 
 
 # -- semantic Kernel's functions that open its own spans, for cases in which ours is already current -------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -30,23 +30,14 @@ __all__ = ["StrandsInstrumentor"]
 # -- the conversation that a run of an agent belongs to ----------------------------------------------------------------
 
 
-class Conversations:
-    """One conversation per agent: an agent keeps its messages from call to call."""
+_CONVERSATIONS: Final = ConversationIds()
+"""One conversation per agent: an agent keeps its messages from call to call."""
 
-    def __init__(self) -> None:
-        self._ids = ConversationIds()
 
-    def tell(self, agent: Any, span: Any) -> None:
-        """Write the conversation on the span of a run, unless the app's own attributes set one."""
-        if span.is_recording() and names.CONVERSATION_ID not in span.attributes:
-            span.set_attribute(names.CONVERSATION_ID, self._id(agent))
-
-    def _id(self, agent: Any) -> str:
-        managed: Any = getattr(getattr(agent, "_session_manager", None), "session_id", None)
-        if managed:
-            return str(managed)
-        # Strands' own id of an agent without a manager has eight digits, so unrelated agents could share a session.
-        return self._ids.of(agent)
+def _conversation(agent: Any) -> str:
+    managed: Any = getattr(getattr(agent, "_session_manager", None), "session_id", None)
+    # Strands' own id of an agent without a manager has eight digits, so unrelated agents could share a session.
+    return str(managed) if managed else _CONVERSATIONS.of(agent)
 
 
 # -- ends of runs and tools that neither succeed nor fail, but that Strands' spans record as successes -----------------
@@ -54,26 +45,11 @@ class Conversations:
 _STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
 
 
-def record_end_of_agent(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
-    """Record the end of an agent's run from the reason in its result."""
-    _set_outcome(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
-
-
-def record_cancellation(span: Any, cancellation: BaseException) -> None:
-    """Record that a run was cancelled, or that the app has left its stream."""
-    _set_outcome(span, outcome_of(cancellation))
-
-
 def record_end_of_tool(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
     """Record the end of a tool. It has no result if it waits for a person, or if the app has left the run."""
     left = sys.exc_info()[1]
     if tool_result is None and error is None and left is not None and OUTCOME not in getattr(span, "attributes", {}):
         _set_outcome(span, outcome_of(left))
-
-
-def record_interrupt() -> None:
-    """Mark the current run as interrupted for a person's answer."""
-    _set_outcome(get_current_span(), INTERRUPTED)
 
 
 def _set_outcome(span: Any, outcome: str | None) -> None:
@@ -95,18 +71,22 @@ class OpenRuns:
         self._inside: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
         """Spans of cycles and model calls in the run of each agent."""
 
-    def begins(self, agent: Any, span: Any) -> None:
-        """Keep the agent of a run whose span has started."""
+    def begins(self, span: Any, original: OriginalCall) -> None:
+        """Keep the agent of a run whose span has started, and write its conversation, unless the app has set one."""
+        agent = original.owner
         if not span.is_recording():
             return
+        if names.CONVERSATION_ID not in span.attributes:
+            span.set_attribute(names.CONVERSATION_ID, _conversation(agent))
         self._agents[span.context.span_id] = agent
         self._inside[agent] = []
         description = string(getattr(agent, "description", None))
         if description is not None:
             span.set_attribute(_DESCRIPTION, description)
 
-    def calls(self, span: Any, parent: Any) -> None:
+    def calls(self, span: Any, original: OriginalCall) -> None:
         """Record the parameters of a model call on its span. Its parent is a cycle, whose parent is the run."""
+        parent = original.arg(1, "parent_span")
         agent = self._agents.get(getattr(getattr(parent, "parent", None), "span_id", 0))
         if agent is None or not span.is_recording():
             return
@@ -116,7 +96,19 @@ class OpenRuns:
         span.set_attributes(PARAMETERS.read({**asked, "model": None}))
         span.set_attributes(encoded(parameters(asked, _READ)))
 
-    def ends(self, span: Any, outcome: str | None) -> None:
+    def returns(self, span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
+        """Record the end of a run: its failure, or the reason in its result."""
+        outcome = None if error is None else outcome_of(error)
+        _set_outcome(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome)
+        self._ends(span, outcome)
+
+    def is_cancelled(self, span: Any, cancellation: BaseException) -> None:
+        """Record that a run was cancelled, or that the app has left its stream."""
+        outcome = outcome_of(cancellation)
+        _set_outcome(span, outcome)
+        self._ends(span, outcome)
+
+    def _ends(self, span: Any, outcome: str | None) -> None:
         """Record the state of the agent at the end of the run, and end the spans that Strands leaves open in it.
 
         Strands ends cycles and model calls only when they return or fail, not when the run is cancelled or left.
@@ -200,53 +192,23 @@ class StrandsInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _AGENTS:
-            conversations = Conversations()
-
-            def agent_begins(original: OriginalCall) -> Any:
-                span = original()
-                if self._open:
-                    guarded(conversations.tell, original.owner, span)
-                    guarded(self._runs.begins, original.owner, span)
-                return span
-
-            yield patch(module.Agent, "_start_agent_trace_span", agent_begins)
+            yield self._after(module.Agent, "_start_agent_trace_span", self._runs.begins)
             return
         if module.__name__ == _INTERRUPTS:
             yield patch(module._Interruptible, "interrupt", self._asks)  # pyright: ignore[reportPrivateUsage]
             return
-        yield adopt(_SPANS, is_on=lambda: self._open)
+        yield adopt(_SPANS, is_on=self._is_on)
         change = TracerChange(module=module, provider=self._tracer_provider)
 
-        def made(original: OriginalCall) -> Any:
-            result = original()
-            if self._open:
-                guarded(change.apply, original.owner)
-            return result
-
-        yield patch(module.Tracer, "__init__", made)
-        yield patch(module.Tracer, "start_model_invoke_span", self._model_called)
-        yield patch(module.Tracer, "end_agent_span", self._before(self._agent_ends))
-        yield patch(module.Tracer, "end_tool_call_span", self._before(record_end_of_tool))
+        yield self._after(module.Tracer, "__init__", lambda _, original: change.apply(original.owner))
+        yield self._after(module.Tracer, "start_model_invoke_span", self._runs.calls)
+        yield self._before(module.Tracer, "end_agent_span", self._runs.returns)
+        yield self._before(module.Tracer, "end_tool_call_span", record_end_of_tool)
         if hasattr(module.Tracer, "end_span_with_cancellation"):
-            yield patch(module.Tracer, "end_span_with_cancellation", self._before(self._agent_is_cancelled))
+            yield self._before(module.Tracer, "end_span_with_cancellation", self._runs.is_cancelled)
         yield patch(module, "serialize", self._serializing)
         change.begin()
         yield change
-
-    def _model_called(self, original: OriginalCall) -> Any:
-        """Wrap the start of a model call's span."""
-        span = original()
-        if self._open:
-            guarded(self._runs.calls, span, original.arg(1, "parent_span"))
-        return span
-
-    def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
-        record_end_of_agent(span, response, error, **more)
-        self._runs.ends(span, None if error is None else outcome_of(error))
-
-    def _agent_is_cancelled(self, span: Any, cancellation: BaseException) -> None:
-        record_cancellation(span, cancellation)
-        self._runs.ends(span, outcome_of(cancellation))
 
     def _serializing(self, original: OriginalCall) -> Any:
         """Wrap the function that encodes messages as JSON."""
@@ -255,21 +217,11 @@ class StrandsInstrumentor(Integration):
             original.args = (without, *original.args[1:])
         return original()
 
-    def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
-        """Return a wrapper that first calls another function with the same arguments."""
-
-        def around(original: OriginalCall) -> Any:
-            if self._open:
-                guarded(tell, *original.args, **original.kwargs)
-            return original()
-
-        return around
-
     def _asks(self, original: OriginalCall) -> Any:
         """Wrap the method that asks a person. It raises an exception while there is no answer."""
         try:
             return original()
         except Exception as error:
             if self._open and outcome_of(error) is not None:
-                guarded(record_interrupt)
+                guarded(_set_outcome, get_current_span(), INTERRUPTED)
             raise

@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel
+from framework_cases import CONFORMANCE, AgentApp, StartModel
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from planting import EndedReply, Planted
 from weather_model import weather, weather_model
@@ -53,14 +53,9 @@ async def ran(agent: Agent, *question: Any, **options: Any) -> str:
         return str((await handle.result()).body)
 
 
-async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any, way: Ask = answered, **options: Any) -> None:
     """Ask an agent with this tool."""
-    await answered(forecaster(endpoint, function), question)
-
-
-async def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
-    """Run an agent with this tool whose model streams."""
-    await ran(forecaster(endpoint, function, streaming=True), question)
+    await way(forecaster(endpoint, function, **options), question)
 
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
@@ -72,7 +67,20 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
                 pass
 
 
-APP = AgentApp(run=ask, leave=leave, name="ag2", package="ag2", kinds=("AGENT", "LLM", "TOOL", "LLM"))
+APP = AgentApp(
+    run=ask,
+    ways=[partial(ask, way=ran, streaming=True)],
+    leaves=[leave],
+    name="ag2",
+    package="ag2",
+    tree="""
+        trace forecaster | COMPLETED | session SESSION | Weather in Łódź? > The station says: sunny
+        AGENT forecaster | u > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
+)
 
 
 @CONFORMANCE
@@ -81,34 +89,8 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     check(APP, traces, model)
 
 
-@CUTS
-def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A streamed run that ends early is one trace with the true status and outcome."""
-    cut(replace(APP, run=ask_streamed), traces, model)
-
-
 ways = pytest.mark.parametrize("way", [answered, ran])
 streams = pytest.mark.parametrize("streaming", [False, True])
-
-
-@streams
-@ways
-def test_a_run_is_one_tree(way: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, made by its client; each tool is below the agent."""
-    endpoint = model(weather_model)
-    agent = forecaster(endpoint, weather, streaming=streaming)
-    assert asyncio.run(way(agent, "Weather in Oslo?")) == "The station says: snowy"
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "weather"),
-        ("LLM", "chat gpt-5-mini"),
-    ]
-    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
-    called = trace.only("TOOL", "weather")
-    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:

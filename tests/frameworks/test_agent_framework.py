@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -29,7 +29,6 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import (
     CONFORMANCE,
-    CUTS,
     EMBEDDING_MODEL,
     AgentApp,
     StartModel,
@@ -81,14 +80,14 @@ def streamed(agent: Any, question: Any, **options: Any) -> None:
     assert asyncio.run(read(agent, question, **options))
 
 
-async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any, **options: Any) -> None:
     """Ask an agent with this tool."""
-    await forecaster(endpoint, tools=(function,)).run(question)
+    await forecaster(endpoint, tools=(function,), **options).run(question)
 
 
-async def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
-    """Ask an agent with this tool over the Responses API, streamed."""
-    await read(forecaster(endpoint, kind=OpenAIChatClient, tools=(function,)), question)
+async def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any, **options: Any) -> None:
+    """Ask an agent with this tool, and read the updates."""
+    await read(forecaster(endpoint, tools=(function,), **options), question)
 
 
 async def leave(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatCompletionClient) -> None:
@@ -101,10 +100,18 @@ async def leave(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatCompletionClie
 PROCESSOR = "openinference.instrumentation.agent_framework:AgentFrameworkToOpenInferenceProcessor"
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[ask_streamed, partial(ask, kind=OpenAIChatClient), partial(ask_streamed, kind=OpenAIChatClient)],
+    leaves=[leave, partial(leave, kind=OpenAIChatClient)],
+    tells_first=False,
     name="agent_framework",
     package="agent_framework",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace invoke_agent forecaster | COMPLETED | Weather in Łódź? > The station says: sunny
+        AGENT invoke_agent forecaster | su > cta
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
     rivals={PROCESSOR: "adopted"},
 )
 
@@ -115,35 +122,8 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     check(APP, traces, model)
 
 
-@CUTS
-def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A streamed run over the Responses API that ends early is one trace with the true status and outcome."""
-    cut(replace(APP, run=ask_streamed, leave=partial(leave, kind=OpenAIChatClient)), traces, model)
-
-
 kinds = pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
 ways = pytest.mark.parametrize("way", [run, streamed])
-
-
-@kinds
-@ways
-def test_a_run_is_one_tree(way: Callable[..., None], kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
-    endpoint = model(weather_model)
-    way(forecaster(endpoint, kind=kind), "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [(span["kind"], span["name"]) for span in trace.spans] == [
-        ("AGENT", "invoke_agent forecaster"),
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "weather"),
-        ("LLM", "chat gpt-5-mini"),
-    ]
-    assert len(trace.children(trace.root)) == 3
-    assert trace.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
-    assert trace.body["output"]["messages"][0]["content"] == "The station says: snowy"
-    assert trace.body["status"] == "COMPLETED"
 
 
 @kinds

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -26,14 +25,10 @@ from agno.workflow.types import HumanReview, OnError
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import (
-    CITIES,
     CONFORMANCE,
-    CUTS,
     AgentApp,
     StartModel,
-    do_not_mix,
     growth_of_ours,
-    in_threads,
     recorded_apart,
 )
 from library_members import needs
@@ -86,6 +81,16 @@ async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
     await forecaster(endpoint, function).arun(question)
 
 
+def blocking(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask without an event loop."""
+    forecaster(endpoint, function).run(question)
+
+
+def blocking_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask without an event loop, and read all events."""
+    assert [*forecaster(endpoint, function).run(question, stream=True)]
+
+
 async def run_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
     """Ask an agent with this tool, and read all events."""
     assert [event async for event in forecaster(endpoint, function).arun(question, stream=True)]
@@ -100,11 +105,18 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=run,
-    leave=leave,
+    ways=[run_streamed, blocking, blocking_streamed],
+    leaves=[leave],
     passes_refusals=False,
     name="agno",
     package="agno",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace forecaster | COMPLETED | session SESSION | Weather in Łódź? > The station says: sunny
+        AGENT forecaster | u > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
     rivals={"openinference.instrumentation.agno:AgnoInstrumentor": "skipped: OpenInference records"},
 )
 
@@ -113,34 +125,6 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """Agno's agents are recorded as those of every framework."""
     check(APP, traces, model)
-
-
-@CUTS
-def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A streamed run that ends early is one trace with the true status and outcome."""
-    cut(replace(APP, run=run_streamed), traces, model)
-
-
-@ways
-def test_a_run_is_one_tree(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, made by its client; each tool is below the agent."""
-    endpoint = model(weather_model)
-    text = ask(forecaster(endpoint), "Weather in Oslo?", session_id="s-1", user_id="u-1")
-
-    assert text == "The station says: snowy"
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "weather"),
-        ("LLM", "chat gpt-5-mini"),
-    ]
-    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
-    called = trace.only("TOOL", "weather")
-    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
-    assert (trace.body["session_id"], trace.body["user_id"]) == ("s-1", "u-1")
-    assert "Weather in Oslo?" in str(trace.root["input"])
-    assert "The station says: snowy" in str(trace.root["output"])
 
 
 @sync_ways
@@ -362,13 +346,6 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
     first, second, third = traces.new(3)
     assert first.body["session_id"] == second.body["session_id"] == agent.session_id
     assert (third.body["session_id"], third.body["user_id"]) == ("mine", "me")
-
-
-def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Concurrent runs in threads are separate traces."""
-    endpoint = model(weather_model)
-    in_threads(lambda city: answer(forecaster(endpoint), f"Weather in {city}?"))
-    do_not_mix(traces.new(len(CITIES)), *APP.kinds)
 
 
 def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -79,9 +80,9 @@ async def streamed(agent: Any, task: Any) -> Any:
 WAYS = pytest.mark.parametrize("way", [run, streamed])
 
 
-async def ask(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+async def ask(endpoint: ScriptedEndpoint, question: str, weather: Any, way: Any = run) -> None:
     """Ask an agent with this tool."""
-    await run(forecaster(endpoint, tools=[weather]), question)
+    await way(forecaster(endpoint, tools=[weather]), question)
 
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
@@ -94,11 +95,18 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[partial(ask, way=streamed)],
+    leaves=[leave],
     passes_stops=False,
     name="autogen",
     package="autogen_agentchat",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace invoke_agent forecaster | COMPLETED | session SESSION | Weather in Łódź? > The station says: sunny
+        AGENT invoke_agent forecaster | u > a
+          LLM chat gpt-4.1-mini-2025-04-14 @gpt-4.1-mini-2025-04-14 | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-4.1-mini-2025-04-14 @gpt-4.1-mini-2025-04-14 | suct > a
+    """,
     rivals={
         "openinference.instrumentation.autogen_agentchat:AutogenAgentChatInstrumentor": "skipped: OpenInference records"
     },
@@ -109,26 +117,6 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """AutoGen's agents are recorded as those of every framework."""
     check(APP, traces, model)
-
-
-@WAYS
-def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, model: StartModel) -> None:
-    """Every way to run the agent makes the same tree: AutoGen's agent and tool spans, one LLM span per model call."""
-    endpoint = model(weather_model)
-    asyncio.run(way(forecaster(endpoint), "Weather in Oslo?"))
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    session = trace.body["session_id"]
-    trace.is_like(f"""
-        trace invoke_agent forecaster | COMPLETED | session {session} | Weather in Oslo? > The station says: snowy
-        AGENT invoke_agent forecaster | u > a
-          LLM chat {MODEL} @{MODEL} | su > c
-          TOOL weather | {{"city":"Oslo"}} > "snowy"
-          LLM chat {MODEL} @{MODEL} | suct > a
-    """)
-    (call,) = trace.all("LLM")[0]["output"]["messages"][0]["tool_calls"]
-    assert trace.only("TOOL")["metadata"]["tool_call_id"] == call["id"]
 
 
 async def team(endpoint: ScriptedEndpoint) -> Any:

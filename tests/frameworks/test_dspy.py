@@ -72,13 +72,33 @@ async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
         await react(function).acall(question=question)
 
 
+def call(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask without an event loop."""
+    with dspy.context(lm=model_of(endpoint)):
+        react(function)(question=question)
+
+
 APP = AgentApp(
     run=ask,
+    ways=[call],
+    calls_by_text=True,
     script=program_model,
     adapt=adapted,
     name="dspy",
     package="dspy",
-    kinds=("AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM", "TOOL", "CHAIN", "CHAIN", "LLM"),
+    tree="""
+        trace ReAct | COMPLETED | Weather in Łódź? > {"trajectory":{"thought_0":"I think.","tool_name_0":"weather","tool_args_0":{"city":"Łódź"},"observation_0":"sunny","thought_1":"I think.","tool_name_1":"finish","tool_args_1":{},"observation_1":"Completed."},"reasoning":"I know.","answer":"The station says: sunny"}
+        AGENT ReAct | {question} > {trajectory,reasoning,answer}
+          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+            LLM chat gpt-5-mini @gpt-5-mini | su > a
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          CHAIN Predict | {question,trajectory} > {next_thought,next_tool_name,next_tool_args}
+            LLM chat gpt-5-mini @gpt-5-mini | su > a
+          TOOL finish | {} > "Completed."
+          CHAIN ChainOfThought | {question,trajectory} > {reasoning,answer}
+            CHAIN Predict | {question,trajectory} > {reasoning,answer}
+              LLM chat gpt-5-mini @gpt-5-mini | su > a
+    """,  # noqa: E501
     rivals={"openinference.instrumentation.dspy:DSPyInstrumentor": "skipped: OpenInference records"},
     rivals_count=False,
     example="dspy_program",
@@ -88,45 +108,7 @@ APP = AgentApp(
 @CONFORMANCE
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """DSPy's agents are recorded as those of every framework."""
-    if check.__name__ == "_matches_the_wire":
-        pytest.skip("the model calls tools by texts")
     check(APP, traces, model)
-
-
-def call(agent: Any, question: str) -> None:
-    """Wait for the answer."""
-    agent(question=question)
-
-
-def acall(agent: Any, question: str) -> None:
-    """Run in an event loop."""
-    asyncio.run(agent.acall(question=question))
-
-
-@pytest.mark.parametrize("way", [call, acall])
-def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """Both ways to run the agent make the same tree; DSPy calls the model over HTTP, and each call is one LLM span."""
-    endpoint = model(program_model)
-    with dspy.context(lm=model_of(endpoint)):
-        way(react(), "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    answer = trace.root["output"]
-    assert answer["answer"] == SNOWY
-    trace.is_like(f"""
-        trace ReAct | COMPLETED | Weather in Oslo? > {json.dumps(answer, separators=(",", ":"))}
-        AGENT ReAct | {{question}} > {{trajectory,reasoning,answer}}
-          CHAIN Predict | {{question,trajectory}} > {{next_thought,next_tool_name,next_tool_args}}
-            LLM chat gpt-5-mini @gpt-5-mini | su > a
-          TOOL weather | {{"city":"Oslo"}} > "snowy"
-          CHAIN Predict | {{question,trajectory}} > {{next_thought,next_tool_name,next_tool_args}}
-            LLM chat gpt-5-mini @gpt-5-mini | su > a
-          TOOL finish | {{}} > "Completed."
-          CHAIN ChainOfThought | {{question,trajectory}} > {{reasoning,answer}}
-            CHAIN Predict | {{question,trajectory}} > {{reasoning,answer}}
-              LLM chat gpt-5-mini @gpt-5-mini | su > a
-    """)
 
 
 def test_a_call_matches_the_wire(traces: SentTraces, model: StartModel) -> None:

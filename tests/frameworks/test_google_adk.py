@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +26,7 @@ from pydantic import BaseModel, Field
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, holds, recorded_apart
+from framework_cases import CONFORMANCE, AgentApp, StartModel, holds, recorded_apart
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter
 from planting import Planted
@@ -89,6 +88,13 @@ async def ask(endpoint: ScriptedEndpoint, question: str, tool: Any, config: RunC
     await talk(forecaster(endpoint.url, tools=[tool]), question, session=f"{uuid4()}", config=config)
 
 
+def ask_sync(endpoint: ScriptedEndpoint, question: str, tool: Any) -> None:
+    """Ask without an event loop; ADK starts a thread for the run."""
+    session = f"{uuid4()}"
+    runner = asyncio.run(runner_of(forecaster(endpoint.url, tools=[tool]), session))
+    assert len([*runner.run(user_id="ada", session_id=session, new_message=content(question))]) == 3
+
+
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading a streamed run after its first event."""
     await leave_at(lambda event: True, forecaster(endpoint.url), "Hi you")
@@ -109,10 +115,18 @@ async def leave_at(is_last: Callable[[Any], object], agent: Any, question: str) 
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[ask_sync, partial(ask, config=STREAMED)],
+    leaves=[leave],
     name="google_adk",
     package="google.adk",
-    kinds=("CHAIN", "AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace invoke_workflow forecaster | COMPLETED | session SESSION | user ada | Weather in Łódź? > The station says: sunny
+        CHAIN invoke_workflow forecaster | u > a
+          AGENT invoke_agent forecaster | u > a
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | su > c
+            TOOL weather | {"city":"Łódź"} > {"result":"sunny"}
+            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | suct > a
+    """,  # noqa: E501
     rivals={"openinference.instrumentation.google_adk:GoogleADKInstrumentor": "skipped: OpenInference records"},
     adapter=GoogleADKAdapter,
     hides_content=False,
@@ -123,12 +137,6 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """ADK's agents are recorded as those of every framework."""
     check(APP, traces, model)
-
-
-@CUTS
-def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A streamed run that is cancelled or refused is one trace with the true status and outcome."""
-    cut(replace(APP, run=partial(ask, config=STREAMED)), traces, model)
 
 
 def first_text(event: Any) -> bool:
@@ -184,34 +192,6 @@ def whole(agent: Any, question: str) -> None:
 def streamed(agent: Any, question: str) -> None:
     """Read the answer chunk by chunk."""
     asyncio.run(talk(agent, question, config=STREAMED))
-
-
-def run_sync(agent: Any, question: str) -> None:
-    """Run without an event loop; ADK starts a thread for the run."""
-    runner = asyncio.run(runner_of(agent))
-    assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(question))]) == 3
-
-
-@pytest.mark.parametrize("way", [whole, run_sync, streamed])
-def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """Every way to run the agent makes the same tree; each model call is one span; session and user are ADK's."""
-    endpoint = model(weather_model)
-    way(forecaster(endpoint.url), "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    trace.is_like("""
-        trace invoke_workflow forecaster | COMPLETED | session s-1 | user ada | Weather in Oslo? > The station says: snowy
-        CHAIN invoke_workflow forecaster | u > a
-          AGENT invoke_agent forecaster | u > a
-            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | su > c
-            TOOL weather | {"city":"Oslo"} > {"result":"snowy"}
-            LLM generate_content gemini-2.5-flash @gemini-2.5-flash | suct > a
-    """)  # noqa: E501
-    assert endpoint.exchanges[0].streamed == (way is streamed)
-    call = trace.all("LLM")[1]
-    assert ("completion_start_time" in call) == (way is streamed)
-    assert (call["metadata"]["agent_name"], call["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
 
 
 def later(city: str) -> None:

@@ -64,6 +64,19 @@ async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
     await forecaster(endpoint, function).run_async(**message(question))
 
 
+def blocking(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask without an event loop."""
+    forecaster(endpoint, function).run(**message(question))
+
+
+def streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Read the answer piece by piece."""
+    pieces: list[Any] = []
+    agent = forecaster(endpoint, function, generation_kwargs={"stream_options": {"include_usage": True}})
+    agent.run(**message(question), streaming_callback=pieces.append)
+    assert len(pieces) > 2
+
+
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading the stream of a pipeline after the first text of its agent."""
     pipeline = Pipeline()
@@ -75,9 +88,16 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[blocking, streamed],
+    leaves=[leave],
     name="haystack",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace agent | COMPLETED | Weather in Łódź? > The station says: sunny
+        AGENT agent | u > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
     rivals={"openinference.instrumentation.haystack:HaystackInstrumentor": "skipped: OpenInference records"},
     rivals_count=False,
 )
@@ -89,41 +109,6 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     if check.__name__ == "_leaves_no_hook":
         pytest.skip("Haystack calls a tracer")
     check(APP, traces, model)
-
-
-def run(agent: Any, question: str) -> None:
-    """Wait for the answer."""
-    agent.run(**message(question))
-
-
-def run_async(agent: Any, question: str) -> None:
-    """Run in an event loop."""
-    asyncio.run(agent.run_async(**message(question)))
-
-
-def streamed(agent: Any, question: str) -> None:
-    """Read the answer piece by piece."""
-    pieces: list[Any] = []
-    agent.run(**message(question), streaming_callback=pieces.append)
-    assert len(pieces) > 2
-
-
-@pytest.mark.parametrize("way", [run, run_async, streamed])
-def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """Every way to run the agent makes the same tree, without Haystack's steps; each model call is one LLM span."""
-    endpoint = model(weather_model)
-    usage: Any = {"generation_kwargs": {"stream_options": {"include_usage": True}}} if way is streamed else {}
-    way(forecaster(endpoint, **usage), "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    trace.is_like("""
-        trace agent | COMPLETED | Weather in Oslo? > The station says: snowy
-        AGENT agent | u > a
-          LLM chat gpt-5-mini @gpt-5-mini | su > c
-          TOOL weather | {"city":"Oslo"} > "snowy"
-          LLM chat gpt-5-mini @gpt-5-mini | suct > a
-    """)
 
 
 def question(endpoint: ScriptedEndpoint) -> Any:

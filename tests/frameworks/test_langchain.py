@@ -22,13 +22,10 @@ import pandaprobe_otel
 from agent_traces import SentTraces, tokens_of
 from framework_cases import (
     AT_THE_CLIENT,
-    CITIES,
     CONFORMANCE,
     OFFICIAL,
     AgentApp,
     StartModel,
-    do_not_mix,
-    in_threads,
     is_of_the_official_adapter,
     off,
     run_beside_another_vendor,
@@ -115,13 +112,34 @@ def app_of(chat_model: ChatModel) -> AgentApp:
     async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
         await forecaster(chat_model(endpoint), function).ainvoke(given(question))
 
+    def by(way: Callable[[Any, dict[str, Any]], Any]) -> Any:
+        def blocking(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+            way(forecaster(chat_model(endpoint), function), given(question))
+
+        return blocking
+
     async def leave(endpoint: ScriptedEndpoint) -> None:
         async for piece, _ in forecaster(chat_model(endpoint)).astream(given("Hi"), stream_mode="messages"):
             if piece.text:
                 break
 
-    kinds = ("AGENT", "CHAIN", "LLM", "CHAIN", "TOOL", "CHAIN", "LLM")
-    return AgentApp(run=run, leave=leave, name="langchain", package="langchain_core", kinds=kinds)
+    return AgentApp(
+        run=run,
+        ways=list(map(by, (invoke, stream, ainvoke, astream, astream_events))),
+        leaves=[leave],
+        name="langchain",
+        package="langchain_core",
+        tree=f"""
+        trace forecaster | COMPLETED | Weather in Łódź? > The station says: sunny
+        AGENT forecaster | u > ucta
+          CHAIN model | u > c
+            LLM chat gpt-5-mini @gpt-5-mini | su > c
+          CHAIN tools | {TOOLS_ARE_GIVEN} > t
+            TOOL weather | {{"city":"Łódź"}} > "sunny"
+          CHAIN model | uct > a
+            LLM chat gpt-5-mini @gpt-5-mini | suct > a
+        """,
+    )
 
 
 @CONFORMANCE
@@ -135,32 +153,6 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
 def test_other_models(check: Any, chat_model: ChatModel, traces: SentTraces, model: StartModel) -> None:
     """Agents with other models are recorded alike."""
     check(app_of(chat_model), traces, model)
-
-
-@pytest.mark.parametrize("chat_model", [openai_chat, openai_responses, anthropic])
-@pytest.mark.parametrize("run", [invoke, stream, ainvoke, astream, astream_events])
-def test_a_run_is_one_tree(
-    run: Callable[[Any, dict[str, Any]], None],
-    chat_model: ChatModel,
-    traces: SentTraces,
-    model: StartModel,
-) -> None:
-    """Every way to run the agent, with every model, makes the same tree of agent, steps, model calls and tool."""
-    endpoint = model(weather_model)
-    run(forecaster(chat_model(endpoint)), given("Weather in Oslo?"))
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    trace.is_like(f"""
-        trace forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
-        AGENT forecaster | u > ucta
-          CHAIN model | u > c
-            LLM chat gpt-5-mini @gpt-5-mini | su > c
-          CHAIN tools | {TOOLS_ARE_GIVEN} > t
-            TOOL weather | {{"city":"Oslo"}} > "snowy"
-          CHAIN model | uct > a
-            LLM chat gpt-5-mini @gpt-5-mini | suct > a
-    """)
 
 
 def test_fields_of_calls_and_tools(traces: SentTraces, model: StartModel) -> None:
@@ -179,14 +171,6 @@ def test_fields_of_calls_and_tools(traces: SentTraces, model: StartModel) -> Non
     wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
     assert (tool_span["tool_call_id"], tool_span["langgraph_node"]) == (wire_id, "tools")
     assert tool_span["tool_description"] == described
-
-
-def test_a_streamed_answer_has_the_time_of_its_first_token(traces: SentTraces, model: StartModel) -> None:
-    """The first token's time lies between the start and the end of the call."""
-    stream(forecaster(openai_chat(model(weather_model))), given("Weather in Oslo?"))
-
-    for span in traces.one().all("LLM"):
-        assert span["started_at"] < span["completion_start_time"] <= span["ended_at"]
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
@@ -303,13 +287,6 @@ def test_a_rivals_instrumentation_replaces_ours(
         assert trace.only("TOOL")["output"] is not None
     tokens = tokens_of(endpoint.exchanges)
     assert (len(endpoint.exchanges), sum(trace.body["total_tokens"] for trace in found)) == (6, tokens)
-
-
-def test_runs_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several concurrent runs of one agent is a separate, complete trace with no spans of the others."""
-    agent = forecaster(openai_chat(model(weather_model)))
-    in_threads(lambda city: agent.invoke(given(f"Weather in {city}?")))
-    do_not_mix(traces.new(len(CITIES)), *app_of(openai_chat).kinds)
 
 
 def test_runs_that_never_end_are_bounded() -> None:

@@ -88,6 +88,11 @@ async def ask(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
     await forecaster(plain_model(endpoint), tools=[weather]).run(question)
 
 
+async def ask_streamed(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+    """Ask an agent whose model streams."""
+    await forecaster(chat_model(endpoint), tools=[weather], streaming=True).run(question)
+
+
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading a streamed run after its first text."""
     running = forecaster(plain_model(endpoint), streaming=True).run("Hi")
@@ -99,10 +104,17 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[ask_streamed],
+    leaves=[leave],
     name="llama_index",
     package="llama_index",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace forecaster | COMPLETED | Weather in Łódź? > The station says: sunny
+        AGENT forecaster | su > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
     rivals={"openinference.instrumentation.llama_index:LlamaIndexInstrumentor": "skipped: OpenInference records"},
 )
 
@@ -113,26 +125,6 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     if check.__name__ == "_has_an_example":
         pytest.skip("its example asks documents too")
     check(APP, traces, model)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_run_is_one_tree(streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call, streamed or not, is one LLM span with its tokens, although the client is instrumented too."""
-    endpoint = model(weather_model)
-    agent = forecaster(chat_model(endpoint) if streaming else plain_model(endpoint), streaming=streaming)
-    assert run(agent, "Weather in Oslo?") == "The station says: snowy"
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    trace.is_like("""
-        trace forecaster | COMPLETED | Weather in Oslo? > The station says: snowy
-        AGENT forecaster | su > a
-          LLM chat gpt-5-mini @gpt-5-mini | su > c
-          TOOL weather | {"city":"Oslo"} > "snowy"
-          LLM chat gpt-5-mini @gpt-5-mini | suct > a
-    """)
-    assert trace.all("LLM")[0]["metadata"]["agent_name"] == "forecaster"
-    assert trace.all("LLM")[0]["metadata"]["tools"][0]["name"] == "weather"
 
 
 def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:

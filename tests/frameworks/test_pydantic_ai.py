@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ import pandaprobe_otel
 import replayed_frameworks as replays
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, EMBEDDING_MODEL, AgentApp, StartModel, embeddings_answer, holds
-from library_members import needs
+from library_members import has, needs
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from planting import Planted
 from provider_server import ProviderServer, json_reply
@@ -67,9 +68,32 @@ def forecaster(url: str, kind: Any = OpenAIChatModel, model: str = "gpt-5-mini",
     return Agent(kind(model, provider=provider(url)), **given)
 
 
-async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any, kind: Any = OpenAIChatModel) -> None:
     """Ask an agent with this tool."""
-    await forecaster(endpoint.base_url, tools=[function]).run(question)
+    await forecaster(endpoint.base_url, kind, tools=[function]).run(question)
+
+
+def ask_sync(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask without an event loop."""
+    forecaster(endpoint.base_url, tools=[function]).run_sync(question)
+
+
+def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any, kind: Any = OpenAIChatModel) -> None:
+    """Read the answer piece by piece."""
+    streamed(forecaster(endpoint.base_url, kind, tools=[function]), question)
+
+
+def by_nodes(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Run the agent node by node."""
+
+    async def consume() -> None:
+        async with forecaster(endpoint.base_url, tools=[function]).iter(question) as nodes:
+            async for node in nodes:
+                if Agent.is_model_request_node(node):
+                    async with node.stream(nodes.ctx) as stream:
+                        assert [event async for event in stream]
+
+    asyncio.run(consume())
 
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
@@ -81,10 +105,18 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[ask_sync, ask_streamed, by_nodes, *(partial(way, kind=OpenAIResponsesModel) for way in (ask, ask_streamed))],
+    tells_first=has("pydantic-ai-slim", "2.6"),
+    leaves=[leave],
     name="pydantic_ai",
     package="pydantic_ai",
-    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    tree="""
+        trace forecaster run | COMPLETED | session SESSION | Weather in Łódź? > The station says: sunny
+        AGENT forecaster run | su > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suct > a
+    """,
     rivals={"openinference.instrumentation.pydantic_ai:OpenInferenceSpanProcessor": "adopted"},
 )
 
@@ -116,19 +148,6 @@ def streamed(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     return asyncio.run(read(agent, question, **given))
 
 
-def by_nodes(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
-    """Run the agent node by node."""
-
-    async def consume() -> None:
-        async with agent.iter(question, **given) as nodes:
-            async for node in nodes:
-                if Agent.is_model_request_node(node):
-                    async with node.stream(nodes.ctx) as stream:
-                        assert [event async for event in stream]
-
-    return asyncio.run(consume())
-
-
 def direct(agent: Agent[Any, Any], question: str) -> None:
     """Call the model directly, without an agent."""
 
@@ -140,43 +159,15 @@ def direct(agent: Agent[Any, Any], question: str) -> None:
     asyncio.run(consume())
 
 
-ways = pytest.mark.parametrize("way", [run_sync, run, streamed, by_nodes])
+ways = pytest.mark.parametrize("way", [run_sync, run, streamed])
 kinds = pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
 
 
-@kinds
-@ways
-def test_a_run_is_one_tree(way: Way, kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
-    endpoint = model(weather_model)
-    way(forecaster(endpoint.base_url, kind), "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    trace.is_like(f"""
-        trace forecaster run | COMPLETED | session {trace.body["session_id"]} | Weather in Oslo? > The station says: snowy
-        AGENT forecaster run | su > a
-          LLM chat gpt-5-mini @gpt-5-mini | su > c
-          TOOL weather | {{"city":"Oslo"}} > "snowy"
-          LLM chat gpt-5-mini @gpt-5-mini | suct > a
-    """)  # noqa: E501
-    metadata = trace.all("LLM")[1]["metadata"]
-    assert (metadata["agent_name"], metadata["tools"][0]["name"]) == ("forecaster", "weather")
-
-
 @needs("pydantic-ai-slim", "2.6", "time of the first chunk")
-@kinds
-@pytest.mark.parametrize("way", [streamed, by_nodes, direct])
-def test_the_first_token(way: Way, kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The span of a streamed answer has the time of its first token; other spans do not."""
-    agent = forecaster(model(weather_model).base_url, kind)
-    way(agent, "Weather in Oslo?")
-    run(agent, "Weather in Oslo?")
-
-    as_stream, at_once = traces.new(2)
-    for call in as_stream.all("LLM"):
-        assert call["started_at"] < call["completion_start_time"] <= call["ended_at"]
-    assert [call for call in at_once.all("LLM") if "completion_start_time" in call] == []
+def test_the_first_token_of_a_direct_call(traces: SentTraces, model: StartModel) -> None:
+    """A streamed call of the model without an agent has the time of its first token."""
+    direct(forecaster(model(weather_model).base_url), "Weather in Oslo?")
+    assert "completion_start_time" in traces.one().only("LLM")
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:

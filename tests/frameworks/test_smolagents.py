@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from hashlib import sha256
 from inspect import iscoroutinefunction, signature
 from typing import Any
@@ -94,6 +95,16 @@ async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
     await asyncio.to_thread(forecaster(openai_model(endpoint), function).run, question)
 
 
+def blocking(endpoint: ScriptedEndpoint, question: str, function: Any, model: Any = openai_model) -> None:
+    """Ask without a thread of its own."""
+    forecaster(model(endpoint), function).run(question)
+
+
+def streamed(endpoint: ScriptedEndpoint, question: str, function: Any, model: Any = openai_model) -> None:
+    """Read the steps of the run."""
+    assert list(forecaster(model(endpoint), function, stream_outputs=True).run(question, stream=True))
+
+
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading a streamed run after its first text; smolagents' own RuntimeError still reaches the app."""
     pieces: Any = forecaster(openai_model(endpoint), stream_outputs=True).run("Hi", stream=True)
@@ -104,13 +115,25 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    leave=leave,
+    ways=[
+        streamed,
+        *(partial(way, model=model) for way in (blocking, streamed) for model in (careful, hugging_face)),
+    ],
+    calls_by_text=True,
+    leaves=[leave],
     script=adapted(weather_model),
     adapt=adapted,
     is_awaited=False,
     name="smolagents",
     package="smolagents",
-    kinds=("AGENT", "LLM", "TOOL", "LLM", "TOOL"),
+    tree="""
+        trace forecaster | COMPLETED | Weather in Łódź? > The station says: sunny
+        AGENT forecaster | u > a
+          LLM chat gpt-5-mini @gpt-5-mini | su > c
+          TOOL weather | {"city":"Łódź"} > "sunny"
+          LLM chat gpt-5-mini @gpt-5-mini | suau > c
+          TOOL final_answer | {"answer":"The station says: sunny"} > "The station says: sunny"
+    """,
     rivals={"openinference.instrumentation.smolagents:SmolagentsInstrumentor": "skipped: OpenInference records"},
 )
 
@@ -118,34 +141,7 @@ APP = AgentApp(
 @CONFORMANCE
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """smolagents' agents are recorded as those of every framework."""
-    if check.__name__ == "_matches_the_wire":
-        pytest.skip("the model gets the results of tools as texts")
     check(APP, traces, model)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("model_of", [openai_model, careful, hugging_face])
-def test_a_run_is_one_tree(model_of: Any, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, whether or not its client is instrumented; each tool is below the agent."""
-    endpoint = model(APP.script)
-    agent = forecaster(model_of(endpoint), stream_outputs=streaming)
-    if streaming:
-        assert list(agent.run("Weather in Oslo?", stream=True))
-    else:
-        assert "snowy" in agent.run("Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "weather"),
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "final_answer"),
-    ]
-    tool = trace.only("TOOL", "weather")
-    assert (tool["input"], tool["output"]) == ({"city": "Oslo"}, "snowy")
-    assert "Weather in Oslo?" in str(trace.body["input"])
-    assert "The station says" in str(trace.body["output"])
 
 
 def test_code_that_calls_a_tool(traces: SentTraces, model: StartModel) -> None:

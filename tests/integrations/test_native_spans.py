@@ -12,7 +12,7 @@ from opentelemetry.trace import use_span
 
 from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._spans import Adoption, adopt, is_taken
-from pandaprobe_otel_integrations.google_adk import SCOPE, SpanHooks, Unanswered
+from pandaprobe_otel_integrations.google_adk import SCOPE, SpanHooks
 from span_recorder import SpanRecorder
 
 
@@ -93,9 +93,9 @@ def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> Non
 
 def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
     """ADK's span `call_llm`, around the model call before 2.13, is a step; the app's span of that name is unchanged."""
-    hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None, unanswered=Unanswered())
+    hooks = SpanHooks(lambda: None, lambda _: None)
     for scope in (SCOPE, "an.app"):
         with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
-            hooks.model_call(OriginalCall(nullcontext, None, (), {}))
+            hooks.model_call(nullcontext(), OriginalCall(nullcontext, None, (), {}))
     kinds = [dict(span.attributes or {}) for span in recorder.spans]
     assert kinds == [{"pandaprobe.span.kind": "CHAIN"}, {}]

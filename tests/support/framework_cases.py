@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Final
@@ -243,16 +245,19 @@ class AgentApp:
     Attributes:
         run: Asks an agent at this endpoint, which knows "You know weather." and has this tool, sync or async:
             `run(endpoint, question, weather)`.
-        leave: Reads the streamed answer of an agent at this endpoint until its first text.
+        ways: Other such functions, which may also block, and make the same tree. The first that blocks runs in threads.
+        leaves: Read the streamed answer of an agent at this endpoint until its first text.
         script: A model like `weather_model`.
         adapt: Turns a script like `weather_model` into one for this framework's prompts.
+        calls_by_text: True if the model calls tools by texts, without ids.
+        tells_first: False if a version does not report when a streamed answer starts.
         sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
         is_awaited: False if the framework's runs block, so that they cannot be cancelled.
         passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
         passes_refusals: False if a run whose model refuses returns.
         name: The integration. This and the following are for `CONFORMANCE` alone.
         package: The framework's package, in which the integration puts its hooks.
-        kinds: The kinds of the spans of a run with one call of the tool, in any order.
+        tree: The outline of a run that asks "Weather in Łódź?" and calls the tool, with `SESSION` for the session.
         tool: The name under which the model calls the tool.
         rivals: For each class of another vendor, `module:Class`, our integration's state while it records the runs.
         rivals_count: False if the other vendor records no tokens.
@@ -262,16 +267,19 @@ class AgentApp:
     """
 
     run: Callable[[ScriptedEndpoint, str, Callable[..., Any]], Awaitable[object]]
-    leave: Callable[[ScriptedEndpoint], Awaitable[object]] | None = None
+    ways: Sequence[Callable[[ScriptedEndpoint, str, Callable[..., Any]], object]] = ()
+    leaves: Sequence[Callable[[ScriptedEndpoint], Awaitable[object]]] = ()
     script: Script = weather_model
     adapt: Callable[[Script], Script] = lambda script: script
+    calls_by_text: bool = False
+    tells_first: bool = True
     sees_calls: bool = True
     is_awaited: bool = True
     passes_stops: bool = True
     passes_refusals: bool = True
     name: str = ""
     package: str = ""
-    kinds: tuple[str, ...] = ()
+    tree: str = ""
     tool: str = "weather"
     rivals: Mapping[str, str] = field(default_factory=dict[str, str])
     rivals_count: bool = True
@@ -279,42 +287,64 @@ class AgentApp:
     example: str = ""
     hides_content: bool = True
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the spans of `tree`."""
+        return [line.split()[0] for line in self.tree.strip().splitlines()[1:]]
+
+    @property
+    def awaited(self) -> list[Any]:
+        """The ways that can be cancelled."""
+        return [self.run, *(way for way in self.ways if iscoroutinefunction(way))]
+
 
 def _can_be_cancelled(app: AgentApp) -> None:
     if not app.is_awaited:
         pytest.skip("its runs block")
 
 
+def _hi(way: Any, endpoint: ScriptedEndpoint) -> Any:
+    return way(endpoint, "Hi", weather)
+
+
+def _about(way: Any, endpoint: ScriptedEndpoint, city: str) -> Any:
+    return way(endpoint, f"Weather in {city}?", weather)
+
+
 def _cancelled_in_the_model(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     _can_be_cancelled(app)
-    cancel_in_the_model(model, lambda endpoint: app.run(endpoint, "Hi", weather))
-    _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
+    for way in app.awaited:
+        cancel_in_the_model(model, partial(_hi, way))
+        _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
 
 
 def _cancelled_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     _can_be_cancelled(app)
     endpoint = model(app.script)
-    asyncio.run(cancel_in_a_tool(lambda slow: app.run(endpoint, "Weather in Oslo?", slow)))
-    _is_cut_short(traces.one(), "TOOL", CANCELLED)
+    for way in app.awaited:
+        asyncio.run(cancel_in_a_tool(partial(way, endpoint, "Weather in Oslo?")))
+        _is_cut_short(traces.one(), "TOOL", CANCELLED)
 
 
 def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    if app.leave is None:
+    if not app.leaves:
         pytest.skip("it has no streams")
-    left_after_a_word(model, app.leave)
-    outcomes = (PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
-    _is_cut_short(traces.one(), "LLM", *outcomes)
+    for leave in app.leaves:
+        left_after_a_word(model, leave)
+        _is_cut_short(traces.one(), "LLM", PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
 
 
 def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    outcome = asyncio.run(_outcome(app.run(model(app.script), "Weather in Nowhere?", weather)))
-    assert (isinstance(outcome, Exception) and "There is no Nowhere" in str(outcome)) == app.passes_refusals, outcome
-    trace = traces.one()
-    failed = [trace.root, trace.only("LLM")]
-    assert [span["name"] for span in failed if span["status"] != "ERROR"] == [], str(trace)
-    assert "There is no Nowhere" in failed[1]["error"]
-    assert trace.body["status"] == "ERROR"
-    assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
+    for way in app.awaited:
+        outcome = asyncio.run(_outcome(way(model(app.script), "Weather in Nowhere?", weather)))
+        passed = isinstance(outcome, Exception) and "There is no Nowhere" in str(outcome)
+        assert passed == app.passes_refusals, outcome
+        trace = traces.one()
+        failed = [trace.root, trace.only("LLM")]
+        assert [span["name"] for span in failed if span["status"] != "ERROR"] == [], str(trace)
+        assert "There is no Nowhere" in failed[1]["error"]
+        assert trace.body["status"] == "ERROR"
+        assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
 
 
 def _raised_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
@@ -338,16 +368,18 @@ def tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: type
         """Tell the weather in a city."""
         raise kind(f"no station in {city}")
 
-    outcome = asyncio.run(_outcome(app.run(model(app.script), "Weather in Oslo?", weather)))
-    trace = traces.one()
-    told = str(trace)
-    tool = next(span for span in trace.spans if span["kind"] == "TOOL")
-    assert (tool["status"], "no station in Oslo" in tool.get("error", "")) == ("ERROR", True), told
-    assert [span["name"] for span in trace.spans if "ended_at" not in span] == [], told
-    assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
-    is_failed = isinstance(outcome, BaseException)
-    assert (trace.root["status"], trace.body["status"]) == (("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")), told
-    assert is_failed or kind is not Stop
+    for way in app.awaited:
+        outcome = asyncio.run(_outcome(way(model(app.script), "Weather in Oslo?", weather)))
+        trace = traces.one()
+        told = str(trace)
+        tool = next(span for span in trace.spans if span["kind"] == "TOOL")
+        assert (tool["status"], "no station in Oslo" in tool.get("error", "")) == ("ERROR", True), told
+        assert [span["name"] for span in trace.spans if "ended_at" not in span] == [], told
+        assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
+        is_failed = isinstance(outcome, BaseException)
+        status = ("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")
+        assert (trace.root["status"], trace.body["status"]) == status, told
+        assert is_failed or kind is not Stop
 
 
 async def _outcome(one: Awaitable[object]) -> object:
@@ -383,30 +415,43 @@ CUTS: Final = pytest.mark.parametrize("cut", CUT_SHORT, ids=lambda cut: cut.__na
 
 
 def _ask(app: AgentApp, endpoint: ScriptedEndpoint, question: str, tool: Callable[..., Any] = weather) -> None:
-    async def asked() -> None:
-        await app.run(endpoint, question, tool)
+    _ask_by(app.run, endpoint, question, tool)
 
-    asyncio.run(asked())
+
+def _ask_by(way: Any, endpoint: ScriptedEndpoint, question: str, tool: Callable[..., Any] = weather) -> None:
+    async def asked() -> None:
+        await way(endpoint, question, tool)
+
+    if iscoroutinefunction(way):
+        asyncio.run(asked())
+    else:
+        way(endpoint, question, tool)
 
 
 def _matches_the_wire(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    endpoint = model(app.script)
-    _ask(app, endpoint, "Weather in Łódź?")
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert Counter(span["kind"] for span in trace.spans) == Counter(app.kinds), str(trace)
-    call, tool = trace.all("LLM")[1], trace.all("TOOL")[0]
-    (wire_id,) = {each["tool_call_id"] for each in endpoint.exchanges[1].conversation if each["role"] == "tool"}
-    system, *_, user, assistant, result = call["input"]["messages"]
-    assert "You know weather." in str(system["content"])
-    assert "Weather in Łódź?" in str(user["content"])
-    assert [each["id"] for each in assistant["tool_calls"]] == [result["tool_call_id"]] == [wire_id]
-    assert "sunny" in str(result["content"])
-    assert (tool["input"], "sunny" in str(tool["output"])) == ({"city": "Łódź"}, True)
-    assert call["output"]["messages"][0]["content"] == "The station says: sunny"
-    assert "Weather in Łódź?" in str(trace.body["input"])
-    assert "The station says: sunny" in str(trace.body["output"])
-    assert trace.body["status"] == "COMPLETED"
+    for way in (app.run, *app.ways):
+        endpoint = model(app.script)
+        _ask_by(way, endpoint, "Weather in Łódź?")
+        trace = traces.one()
+        trace.is_sound(endpoint.exchanges)
+        trace.is_like(app.tree.replace("SESSION", str(trace.body.get("session_id"))))
+        tool, calls = trace.all("TOOL")[0], trace.all("LLM")
+        assert (tool["input"], "sunny" in str(tool["output"])) == ({"city": "Łódź"}, True)
+        for call, exchange in zip(calls, endpoint.exchanges, strict=True):
+            first = call.get("completion_start_time")
+            assert (first is not None) == exchange.streamed or not app.tells_first
+            assert first is None or call["started_at"] <= first <= call["ended_at"]
+        if not app.calls_by_text:
+            (wire_id,) = {each["tool_call_id"] for each in endpoint.exchanges[1].conversation if each["role"] == "tool"}
+            system, *_, user, assistant, result = calls[1]["input"]["messages"]
+            assert "You know weather." in str(system["content"])
+            assert "Weather in Łódź?" in str(user["content"])
+            assert [each["id"] for each in assistant["tool_calls"]] == [result["tool_call_id"]] == [wire_id]
+            assert "sunny" in str(result["content"])
+            assert calls[1]["output"]["messages"][0]["content"] == "The station says: sunny"
+        for found in (trace.body, trace.root):
+            assert "Weather in Łódź?" in str(found["input"])
+            assert "The station says: sunny" in str(found["output"])
 
 
 class Found(BaseModel):
@@ -460,6 +505,9 @@ def _keeps_runs_apart(app: AgentApp, traces: SentTraces, model: StartModel) -> N
     do_not_mix(found, *app.kinds)
     sessions = {trace.body.get("session_id") for trace in found}
     assert sessions == {None} or len(sessions) == len(CITIES)
+    for way in [each for each in app.ways if not iscoroutinefunction(each)][:1]:
+        in_threads(partial(_about, way, endpoint))
+        do_not_mix(traces.new(len(CITIES)), *app.kinds)
 
 
 def _nests_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:

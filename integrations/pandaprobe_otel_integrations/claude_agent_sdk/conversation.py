@@ -8,7 +8,6 @@ report its state, a run ends with its result.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from pandaprobe_otel_integrations._json import (
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._spans import present
 from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent, Tool
 from pandaprobe_otel_integrations.claude_agent_sdk.model_call import Ledger
 
@@ -57,33 +57,19 @@ _SETTINGS: Final = (
 _TOLD: Final = frozenset({"prompt"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instructions:
-    """The instructions that the app has given to its agents."""
-
-    main: list[Part] = field(default_factory=list[Part])
-    settings: Content = field(default_factory=dict[str, Any])
-    """Other settings of the main agent that affect its answers."""
-    of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
-    """The instructions of sub-agents, by their names in the app."""
-
-    def of(self, name: str, *, is_main: bool) -> list[Part]:
-        """Return the instructions of the agent with this name."""
-        return self.main if is_main else self.of_sub_agents.get(name, [])
+Instructions = Mapping[str | None, list[Part]]
+"""The instructions that the app has given to its agents: the main one, under None, and sub-agents by their names."""
 
 
-def instructions_of(query: Any) -> Instructions:
-    """Return the instructions of a new connection.
+def instructions_of(query: Any) -> tuple[Instructions, Content]:
+    """Return the instructions of a new connection, and the main agent's other settings that affect its answers.
 
     Its transport has the options, unless the app brought its own transport.
     """
     options: Any = getattr(query.transport, "_options", None)
     agents = {name: obj(definition) for name, definition in obj(getattr(query, "_agents", None)).items()}
-    return Instructions(
-        main=_parts(getattr(options, "system_prompt", None)),
-        settings=_settings(options, agents),
-        of_sub_agents={name: _parts(definition.get("prompt")) for name, definition in agents.items()},
-    )
+    prompts = {name: _parts(definition.get("prompt")) for name, definition in agents.items()}
+    return {**prompts, None: _parts(getattr(options, "system_prompt", None))}, _settings(options, agents)
 
 
 def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
@@ -124,10 +110,10 @@ class Conversation:
         self,
         recorder: Recorder,
         values: Callable[[], TraceValues | None] = lambda: None,
-        instructions: Instructions | None = None,
+        given: tuple[Instructions, Content] | None = None,
     ) -> None:
         self._recorder = recorder
-        self._instructions = instructions or Instructions()
+        self._instructions, self._settings = given or ({}, {})
         self._values = values
         self._connected = get_current()
         self._ledger = Ledger()
@@ -209,8 +195,9 @@ class Conversation:
             self._main.fail(type(error).__name__, str(error))
             self._answered_ns = time_ns()
         self._finish()
-        for agent in self._open_sub_agents():
+        for agent in self._sub_agents.values():
             agent.end(cancelled=True)
+        self._sub_agents.clear()
         self._ledger.close()
 
     # -- runs ---------------------------------------------------------------------------------------------------------
@@ -219,9 +206,8 @@ class Conversation:
         values = self._values()
         if values is not None:
             base = with_values(values, base)
-        told = self._instructions.of(RUN_NAME, is_main=True)
-        settings = self._instructions.settings
-        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told, settings=settings)
+        told = self._instructions.get(None, ())
+        self._main = Agent(self._recorder, self._ledger, RUN_NAME, base, instructions=told, settings=self._settings)
         self._answered_ns = None
         return self._main
 
@@ -241,11 +227,12 @@ class Conversation:
             return
         main = self._running()
         self._answered_ns = time_ns()
-        main.about |= _present(
-            num_turns=result.get("num_turns"),
-            session_cost_usd=number(result.get("total_cost_usd")),
-            terminal_reason=string(result.get("terminal_reason")),
-        )
+        told = {
+            "num_turns": result.get("num_turns"),
+            "session_cost_usd": number(result.get("total_cost_usd")),
+            "terminal_reason": string(result.get("terminal_reason")),
+        }
+        main.about |= present(told)
         main.pause(string(result.get("result")) or _structured(result))
         for name, value in rest(result, _READ).items():
             main.note(name, value)
@@ -287,7 +274,7 @@ class Conversation:
         if tool is None:
             return None
         name = name or string(tool.arguments.get("subagent_type")) or "general-purpose"
-        told = self._instructions.of(name, is_main=False)
+        told = self._instructions.get(name, ())
         begun = Agent(self._recorder, self._ledger, name, tool.context, parent_tool=tool_id, instructions=told)
         begun.ask(string(tool.arguments.get("prompt")) or "")
         self._sub_agents[tool_id] = begun
@@ -346,21 +333,18 @@ class Conversation:
         main.model = string(message.get("model")) or ""
         tools = [{"type": "function", "name": name} for name in strings(message.get("tools")) or []]
         servers = [string(each.get("name")) for each in objects(message.get("mcp_servers"))]
-        main.about |= _present(
-            mcp_servers=[name for name in servers if name] or None,
-            permission_mode=string(message.get("permissionMode")),
-            claude_code_version=string(message.get("claude_code_version")),
-        )
+        told = {
+            "mcp_servers": [name for name in servers if name] or None,
+            "permission_mode": string(message.get("permissionMode")),
+            "claude_code_version": string(message.get("claude_code_version")),
+        }
+        main.about |= present(told)
         if self._recorder.with_content:
             main.span.set_attributes(encoded({names.TOOL_DEFINITIONS: tools}))
 
     def _tool(self, tool_id: str) -> Tool | None:
-        agents = [*self._sub_agents.values(), *([self._main] if self._main is not None else [])]
-        return next((agent.tools[tool_id] for agent in agents if tool_id in agent.tools), None)
-
-    def _open_sub_agents(self) -> list[Agent]:
-        found, self._sub_agents = list(self._sub_agents.values()), {}
-        return found
+        agents = (*self._sub_agents.values(), self._main)
+        return next((agent.tools[tool_id] for agent in agents if agent is not None and tool_id in agent.tools), None)
 
 
 _DECISIONS: Final = frozenset({"can_use_tool", "hook_callback"})
@@ -398,10 +382,6 @@ def _stopped(message: Object) -> Iterator[tuple[str, str]]:
         decision, kind = obj(told.get("permission_decision")), told.get("non_execution_kind")
         if decision.get("decision") == "reject" or kind in _STOPPED:
             yield str(told.get("id")), string(decision.get("source")) or str(kind)
-
-
-def _present(**told: Any) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if value is not None}
 
 
 def _structured(result: Object) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -11,10 +10,11 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY
 from pandaprobe_otel_integrations._runs import asked, read_json
-from pandaprobe_otel_integrations.crewai.listener import EventListener
+from pandaprobe_otel_integrations.crewai.listener import EventListener, MethodScope
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]
 
@@ -96,23 +96,15 @@ class CrewAIInstrumentor(Integration):
             return
         owner, methods = _RUNS[name]
         for method in methods:
-            yield patch(getattr(module, owner), method, self._running)
+            yield self._surround(getattr(module, owner), method, self._method_scope)
+
+    def _method_scope(self, _: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MethodScope:
+        del args, kwargs
+        return MethodScope(self._listener)
 
     def _emitting(self, original: OriginalCall) -> Any:
         result = original()  # which gives the event its position among the others
         guarded(_forward, self._listener, *original.args, **original.kwargs)
-        return result
-
-    def _running(self, original: OriginalCall) -> Any:
-        if inspect.iscoroutinefunction(original.function):
-            return _awaited(self._listener, original)
-        scope = guarded(self._listener.enter_scope)
-        try:
-            result = original()
-        except BaseException as error:
-            guarded(self._listener.leave_scope, scope, error)
-            raise
-        guarded(self._listener.leave_scope, scope)
         return result
 
     def _is_anothers(self, llm: Any) -> bool:
@@ -143,17 +135,6 @@ def _is_litellms(llm: Any) -> bool:
     from pandaprobe_otel_integrations.litellm import LiteLLMInstrumentor
 
     return bool(LiteLLMInstrumentor().is_instrumented_by_opentelemetry)
-
-
-async def _awaited(listener: EventListener, original: OriginalCall) -> Any:
-    scope = guarded(listener.enter_scope)
-    try:
-        result = await original()
-    except BaseException as error:
-        guarded(listener.leave_scope, scope, error)
-        raise
-    guarded(listener.leave_scope, scope)
-    return result
 
 
 def _forward(listener: EventListener, source: Any, event: Any) -> None:

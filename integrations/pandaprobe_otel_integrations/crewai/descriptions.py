@@ -1,9 +1,10 @@
-"""Name and attributes of each kind of step except model calls, at its start and its end."""
+"""The kinds of steps: name, attributes, input and result of each, from CrewAI's events."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as ours
@@ -168,42 +169,12 @@ def _first(usage: Object, *keys: str) -> int | None:
 Attributes = dict[str, Any]
 
 _OF_TASKS: Final = (
-    "description",
-    "expected_output",
-    "config",
-    "output_file",
-    "human_input",
-    "guardrail",
-    "guardrails",
-    "output_pydantic",
-    "output_json",
-    "response_model",
-)
+    "description", "expected_output", "config", "output_file", "human_input", "guardrail", "guardrails",
+    "output_pydantic", "output_json", "response_model",
+)  # fmt: skip
 _OF_REMOTE: Final = ("context_id", "agent_card", "provider", "skill_id", "metadata", "extensions")
 _OF_RECORDS: Final = frozenset({"content", "embedding", "created_at", "last_accessed"})
 _OF_MATCHES: Final = frozenset({"record", "score"})
-
-
-def beginning(kind: str, source: Any, event: Any) -> tuple[str, Attributes]:
-    """Return the name of the span, and its attributes that do not depend on the content switch."""
-    return _BEGINNINGS[kind](source, event)
-
-
-def asked(kind: str, source: Any, event: Any) -> Content:
-    """Return the input of the step."""
-    return _DESCRIPTIONS_ASKED[kind](source, event) if kind in _DESCRIPTIONS_ASKED else {}
-
-
-def answered(kind: str, event: Any) -> Content:
-    """Return the result of the step from the `event` that reports its success."""
-    return _ANSWERED[kind](event) if kind in _ANSWERED else {}
-
-
-def given_session(kind: str, event: Any) -> str | None:
-    """Return the conversation of the step: a named flow state, or the session of a turn."""
-    if kind == "flow":
-        return string(obj(event.inputs).get("id"))
-    return string(event.session_id) if kind == "turn" else None
 
 
 def role(agent: Any, event: Any) -> str | None:
@@ -214,20 +185,19 @@ def role(agent: Any, event: Any) -> str | None:
 # -- beginnings -------------------------------------------------------------------------------------------------------
 
 
-def _chain(name: str | None, kind: str, **metadata: Any) -> tuple[str, Attributes]:
-    told: Attributes = {ours.KIND: "CHAIN"}
-    if metadata:
-        told[ours.SPAN_METADATA] = to_json(metadata)
-    return name or kind, told
+def _model_call(llm: Any, event: Any) -> tuple[str, Attributes]:
+    attributes = {ours.OPERATION_NAME: "chat", **request_attributes(llm, event)}
+    model = attributes.get(names.REQUEST_MODEL)
+    return (f"chat {model}" if model else "chat"), attributes
+
+
+def _chain(name: Any, otherwise: str, session: Any = None, **metadata: Any) -> tuple[str, Attributes]:
+    told = {ours.KIND: "CHAIN", names.CONVERSATION_ID: string(session)}
+    return string(name) or otherwise, told | ({ours.SPAN_METADATA: to_json(metadata)} if metadata else {})
 
 
 def _crew(crew: Any, event: Any) -> tuple[str, Attributes]:
-    process = getattr(getattr(crew, "process", None), "value", None)
-    return _chain(string(event.crew_name), "crew", process=process)
-
-
-def _task(task: Any, event: Any) -> tuple[str, Attributes]:
-    return _chain(string(getattr(task, "name", None)), "task")
+    return _chain(event.crew_name, "crew", process=getattr(getattr(crew, "process", None), "value", None))
 
 
 def _agent(agent: Any, event: Any) -> tuple[str, Attributes]:
@@ -239,31 +209,14 @@ def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
     return f"execute_tool {event.tool_name}", tool(event.tool_name)
 
 
-def _remote(event: Any) -> tuple[str, Attributes]:
+def _remote(_: Any, event: Any) -> tuple[str, Attributes]:
     """Return an agent of another service that uses A2A."""
     name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
-    return name, {**agent_attributes(name), names.CONVERSATION_ID: string(event.context_id)}
+    return name, agent_attributes(name)
 
 
-def _retriever(name: str) -> Callable[[Any, Any], tuple[str, Attributes]]:
-    return lambda source, event: (name, {**RETRIEVAL, names.RETRIEVAL_TOP_K: getattr(event, "limit", None)})
-
-
-_BEGINNINGS: Final[Mapping[str, Callable[[Any, Any], tuple[str, Attributes]]]] = {
-    "flow": lambda flow, event: _chain(string(event.flow_name), "flow"),
-    "turn": lambda flow, event: _chain(string(event.flow_name), "turn"),
-    "method": lambda flow, event: _chain(string(event.method_name), "method"),
-    "crew": _crew,
-    "task": _task,
-    "agent": _agent,
-    "tool": _tool,
-    "mcp": _tool,
-    "remote": lambda source, event: _remote(event),
-    "saving": lambda source, event: ("save memory", {ours.KIND: "OTHER"}),
-    "memory": _retriever("memory"),
-    "knowledge": _retriever("knowledge"),
-    "guardrail": lambda source, event: (string(event.guardrail_name) or "guardrail", {ours.KIND: "OTHER"}),
-}
+def _retrieval(name: str, event: Any) -> tuple[str, Attributes]:
+    return name, {**RETRIEVAL, names.RETRIEVAL_TOP_K: getattr(event, "limit", None)}
 
 
 # -- content ----------------------------------------------------------------------------------------------------------
@@ -273,8 +226,8 @@ def _user(text: str) -> list[Part]:
     return conversation(text) if text else []
 
 
-def _assistant(text: Any) -> list[Part]:
-    return parts.said(str(text)) if text else []
+def _assistant(text: Any) -> Content:
+    return {names.OUTPUT_MESSAGES: parts.said(str(text)) if text else []}
 
 
 def _input_of_crew(crew: Any, event: Any) -> Content:
@@ -305,19 +258,17 @@ def _input_of_agent(_: Any, event: Any) -> Content:
     return {names.INPUT_MESSAGES: conversation(event.messages if prompt is None else prompt)}
 
 
-_DESCRIPTIONS_ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
-    "flow": lambda flow, event: {ours.INPUT: dict(obj(event.inputs))},
-    "method": lambda flow, event: {ours.INPUT: dict(obj(event.params))},
-    "crew": _input_of_crew,
-    "task": _input_of_task,
-    "agent": _input_of_agent,
-    "tool": lambda source, event: {names.TOOL_CALL_ARGUMENTS: parts.decoded_arguments(event.tool_args)},
-    "mcp": lambda source, event: {names.TOOL_CALL_ARGUMENTS: dict(obj(event.tool_args))},
-    "memory": lambda source, event: _input_of_memory(event),
-    "saving": lambda source, event: {ours.INPUT: _only(event, "value", "metadata")},
-    "remote": lambda source, event: {names.INPUT_MESSAGES: _user(event.task_description), **_rest(event, _OF_REMOTE)},
-    "guardrail": lambda source, event: {ours.INPUT: {"guardrail": event.guardrail, "retry_count": event.retry_count}},
-}
+def _input_of_remote(_: Any, event: Any) -> Content:
+    found = _only(event, *_OF_REMOTE)
+    asked = {names.INPUT_MESSAGES: _user(event.task_description)}
+    return {**asked, RESPONSE: {"response": found}} if found else asked
+
+
+def _input_of_memory(_: Any, event: Any) -> Content:
+    """Return the query. With a score threshold, return the limit and the threshold too."""
+    if getattr(event, "score_threshold", None) is None:
+        return {names.RETRIEVAL_QUERY: event.query}
+    return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
 
 
 def _only(event: Any, *members: str) -> dict[str, Any]:
@@ -325,40 +276,9 @@ def _only(event: Any, *members: str) -> dict[str, Any]:
     return rest({name: getattr(event, name, None) for name in members}, frozenset())
 
 
-def _rest(event: Any, members: tuple[str, ...]) -> Content:
-    found = _only(event, *members)
-    return {RESPONSE: {"response": found}} if found else {}
-
-
-def _input_of_memory(event: Any) -> Content:
-    """Return the query. With a score threshold, return the limit and the threshold too."""
-    if getattr(event, "score_threshold", None) is None:
-        return {names.RETRIEVAL_QUERY: event.query}
-    return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
-
-
-def beside(event: Any) -> tuple[str, Any] | None:
-    """Return an event's data about the step in which it happens: a name, and the content under it."""
-    told = _TOLD_BESIDE.get(event.type)
-    found = _only(event, *told[1]) if told is not None else {}
-    return (told[0], found) if told is not None and found else None
-
-
-_TOLD_BESIDE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "flow_input_requested": ("asked", ("message", "metadata")),
-    "flow_input_received": ("input", ("message", "response", "metadata", "response_metadata")),
-    "human_feedback_requested": ("asked", ("message", "output", "emit")),
-    "human_feedback_received": ("feedback", ("feedback", "outcome")),
-    "conversation_route_selected": ("routes", ("route", "user_message", "previous_intent")),
-    "mcp_tool_execution_started": ("server", ("server_name", "server_url", "transport_type")),
-    "hook_dispatched": ("hooks", ("interception_point", "abort_reason", "abort_source")),
-}
-"""Type of an event to the name under which its members are recorded, and those members."""
-
-
 def _answered_by_crew(event: Any) -> Content:
     made = _plain(event.output)
-    return {names.OUTPUT_MESSAGES: _assistant(made)} if isinstance(made, str) else {ours.OUTPUT: made}
+    return _assistant(made) if isinstance(made, str) else {ours.OUTPUT: made}
 
 
 def _found_in_memory(event: Any) -> Content:
@@ -382,26 +302,6 @@ def _left_by_method(event: Any) -> Content:
     return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
 
 
-_ANSWERED: Final[Mapping[str, Callable[[Any], Content]]] = {
-    "flow": _left_by_method,
-    "method": _left_by_method,
-    "crew": _answered_by_crew,
-    "task": lambda event: {ours.OUTPUT: _plain(event.output)},
-    "agent": lambda event: {names.OUTPUT_MESSAGES: _assistant(event.output)},
-    "tool": lambda event: {names.TOOL_CALL_RESULT: _plain(event.output)},
-    "mcp": lambda event: {names.TOOL_CALL_RESULT: _plain(event.result)},
-    "remote": lambda event: {names.OUTPUT_MESSAGES: _assistant(event.result)},
-    "memory": _found_in_memory,
-    "knowledge": lambda event: {
-        names.RETRIEVAL_QUERY: event.query,
-        names.RETRIEVAL_DOCUMENTS: [{"content": event.retrieved_knowledge}],
-    },
-    "guardrail": lambda event: {
-        ours.OUTPUT: {"success": event.success, "result": _plain(event.result), "error": event.error}
-    },
-}
-
-
 def _plain(value: Any) -> Any:
     """Return the value that a crew, task, flow or tool passes on.
 
@@ -415,3 +315,83 @@ def _plain(value: Any) -> Any:
         return raw
     told = dict(obj(made))
     return told if object_from_json(raw) is not None else {"raw": raw, "object": told}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of step: its name and attributes, its input, and its result from the event that reports its success."""
+
+    begin: Callable[[Any, Any], tuple[str, Attributes]]
+    asked: Callable[[Any, Any], Content] = lambda source, event: {}
+    answered: Callable[[Any], Content] = lambda event: {}
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "flow": Kind(
+        lambda flow, event: _chain(event.flow_name, "flow", obj(event.inputs).get("id")),
+        lambda flow, event: {ours.INPUT: dict(obj(event.inputs))},
+        _left_by_method,
+    ),
+    "conversation_turn": Kind(lambda flow, event: _chain(event.flow_name, "turn", event.session_id)),
+    "method_execution": Kind(
+        lambda flow, event: _chain(event.method_name, "method"),
+        lambda flow, event: {ours.INPUT: dict(obj(event.params))},
+        _left_by_method,
+    ),
+    "crew_kickoff": Kind(_crew, _input_of_crew, _answered_by_crew),
+    "task": Kind(
+        lambda task, event: _chain(getattr(task, "name", None), "task"),
+        _input_of_task,
+        lambda event: {ours.OUTPUT: _plain(event.output)},
+    ),
+    "agent_execution": Kind(_agent, _input_of_agent, lambda event: _assistant(event.output)),
+    "llm_call": Kind(_model_call, request_content),
+    "tool_usage": Kind(
+        _tool,
+        lambda source, event: {names.TOOL_CALL_ARGUMENTS: parts.decoded_arguments(event.tool_args)},
+        lambda event: {names.TOOL_CALL_RESULT: _plain(event.output)},
+    ),
+    "mcp_tool_execution": Kind(
+        _tool,
+        lambda source, event: {names.TOOL_CALL_ARGUMENTS: dict(obj(event.tool_args))},
+        lambda event: {names.TOOL_CALL_RESULT: _plain(event.result)},
+    ),
+    "a2a_delegation": Kind(_remote, _input_of_remote, lambda event: _assistant(event.result)),
+    "memory_save": Kind(
+        lambda source, event: ("save memory", {ours.KIND: "OTHER"}),
+        lambda source, event: {ours.INPUT: _only(event, "value", "metadata")},
+    ),
+    "memory_query": Kind(lambda source, event: _retrieval("memory", event), _input_of_memory, _found_in_memory),
+    "knowledge_search_query": Kind(
+        lambda source, event: _retrieval("knowledge", event),
+        answered=lambda event: {
+            names.RETRIEVAL_QUERY: event.query,
+            names.RETRIEVAL_DOCUMENTS: [{"content": event.retrieved_knowledge}],
+        },
+    ),
+    "llm_guardrail": Kind(
+        lambda source, event: (string(event.guardrail_name) or "guardrail", {ours.KIND: "OTHER"}),
+        lambda source, event: {ours.INPUT: {"guardrail": event.guardrail, "retry_count": event.retry_count}},
+        lambda event: {ours.OUTPUT: {"success": event.success, "result": _plain(event.result), "error": event.error}},
+    ),
+}
+"""The kinds of steps by the beginning of the types of their events. CrewAI's other scopes get no span."""
+
+
+def beside(event: Any) -> tuple[str, Any] | None:
+    """Return an event's data about the step in which it happens: a name, and the content under it."""
+    name, *members = _BESIDE.get(event.type, ("",))
+    found = _only(event, *members)
+    return (name, found) if found else None
+
+
+_BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "flow_input_requested": ("asked", "message", "metadata"),
+    "flow_input_received": ("input", "message", "response", "metadata", "response_metadata"),
+    "human_feedback_requested": ("asked", "message", "output", "emit"),
+    "human_feedback_received": ("feedback", "feedback", "outcome"),
+    "conversation_route_selected": ("routes", "route", "user_message", "previous_intent"),
+    "mcp_tool_execution_started": ("server", "server_name", "server_url", "transport_type"),
+    "hook_dispatched": ("hooks", "interception_point", "abort_reason", "abort_source"),
+}
+"""Type of an event to the name under which its members are recorded, and those members."""

@@ -6,14 +6,14 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from time import time_ns
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from opentelemetry.context import get_current, set_value
 from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.trace_context import TraceValues
+from pandaprobe_otel.capture.wrapping import Scope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
@@ -25,63 +25,12 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder, runs_around
 from pandaprobe_otel_integrations._spans import ModelClaim, present
 from pandaprobe_otel_integrations.crewai import descriptions
+from pandaprobe_otel_integrations.crewai.descriptions import KINDS
 
-# -- the steps that CrewAI's events start and end, and an open step ----------------------------------------------------
+# -- an open step -----------------------------------------------------------------------------------------------------
 
-Ending = Literal["done", "failed", "paused"]
-
-BEGINS: Final[Mapping[str, str]] = {
-    "flow_started": "flow",
-    "conversation_turn_started": "turn",
-    "method_execution_started": "method",
-    "crew_kickoff_started": "crew",
-    "task_started": "task",
-    "agent_execution_started": "agent",
-    "lite_agent_execution_started": "agent",
-    "llm_call_started": "llm",
-    "tool_usage_started": "tool",
-    "mcp_tool_execution_started": "mcp",
-    "a2a_delegation_started": "remote",
-    "memory_query_started": "memory",
-    "memory_save_started": "saving",
-    "knowledge_search_query_started": "knowledge",
-    "llm_guardrail_started": "guardrail",
-}
-"""Type of an event to the kind of step that starts with it. CrewAI's other scopes get no span."""
-
-ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
-    "flow_finished": ("flow", "done"),
-    "flow_failed": ("flow", "failed"),
-    "flow_paused": ("flow", "paused"),
-    "conversation_turn_completed": ("turn", "done"),
-    "conversation_turn_failed": ("turn", "failed"),
-    "method_execution_finished": ("method", "done"),
-    "method_execution_failed": ("method", "failed"),
-    "method_execution_paused": ("method", "paused"),
-    "crew_kickoff_completed": ("crew", "done"),
-    "crew_kickoff_failed": ("crew", "failed"),
-    "task_completed": ("task", "done"),
-    "task_failed": ("task", "failed"),
-    "agent_execution_completed": ("agent", "done"),
-    "agent_execution_error": ("agent", "failed"),
-    "lite_agent_execution_completed": ("agent", "done"),
-    "lite_agent_execution_error": ("agent", "failed"),
-    "llm_call_completed": ("llm", "done"),
-    "llm_call_failed": ("llm", "failed"),
-    "tool_usage_finished": ("tool", "done"),
-    "tool_usage_error": ("tool", "failed"),
-    "mcp_tool_execution_completed": ("mcp", "done"),
-    "mcp_tool_execution_failed": ("mcp", "failed"),
-    "a2a_delegation_completed": ("remote", "done"),
-    "memory_save_completed": ("saving", "done"),
-    "memory_save_failed": ("saving", "failed"),
-    "memory_query_completed": ("memory", "done"),
-    "memory_query_failed": ("memory", "failed"),
-    "knowledge_search_query_completed": ("knowledge", "done"),
-    "knowledge_search_query_failed": ("knowledge", "failed"),
-    "llm_guardrail_completed": ("guardrail", "done"),
-    "llm_guardrail_failed": ("guardrail", "failed"),
-}
+_PHASES: Final = {"completed": "done", "finished": "done", "failed": "failed", "error": "failed"}
+"""Ends of the types of events to the phase that they report, where the words differ."""
 
 MAX_THOUGHT_CHARS: Final = 200_000
 """Largest size of a model's reasoning, which arrives in pieces and is kept until the call ends."""
@@ -138,7 +87,7 @@ def open_step(kind: str, event: Any, source: Any) -> Step | None:
     CrewAI's own `started_event_id` is not used. It names the innermost scope of any kind, and is wrong if CrewAI has
     reported a model call as failed twice (1.15).
     """
-    call_id = getattr(event, "call_id", None) if kind == "llm" else None
+    call_id = getattr(event, "call_id", None) if kind == "llm_call" else None
     found = (step for step in steps_around(current_step()) if step.source is source and step.call_id == call_id)
     return next((step for step in found if step.kind == kind), None)
 
@@ -181,17 +130,16 @@ class EventListener(RunRecorder):
 
     def emitted(self, source: Any, event: Any) -> None:
         """Handle an event."""
-        kind = event.type
-        if kind == "mcp_tool_execution_started" and _is_in_a_tool():
-            self._happens(event)
-        elif kind in BEGINS:
-            if BEGINS[kind] not in ("flow", "method") or not _is_internal(source):
-                self._begins(BEGINS[kind], source, event)
-        elif kind in ENDS:
-            self._ends(*ENDS[kind], source, event)
-        elif kind in ("llm_stream_chunk", "llm_thinking_chunk"):
+        kind, _, phase = event.type.removeprefix("lite_").rpartition("_")
+        phase = _PHASES.get(phase, phase)
+        if kind in KINDS and phase in ("started", "done", "failed", "paused") and not _is_in_a_tool(kind):
+            if phase != "started":
+                self._ends(kind, phase, source, event)
+            elif kind not in ("flow", "method_execution") or not _is_internal(source):
+                self._begins(kind, source, event)
+        elif event.type in ("llm_stream_chunk", "llm_thinking_chunk"):
             self._streams(source, event)
-        elif kind == "conversation_message_added":
+        elif event.type == "conversation_message_added":
             self._says(source, event)
         else:
             self._happens(event)
@@ -232,30 +180,28 @@ class EventListener(RunRecorder):
     def _begins(self, kind: str, source: Any, event: Any) -> None:
         recorder = self._recorder()
         if recorder is None:
-            if kind == "llm" and self._claims(source):
+            if kind == "llm_call" and self._claims(source):
                 self._enter(Step(run_id=event.event_id, parent=current_step(), context=get_current(), kind=kind), event)
             return
-        if kind == "llm" and self._leaves(source):
+        if kind == "llm_call" and self._leaves(source):
             return
         parent = current_step()
         base = self._root(get_current())
-        name, attributes = _beginning(kind, source, event)
-        agent = around_of_kind("agent", parent)
+        name, attributes = KINDS[kind].begin(source, event)
+        agent = around_of_kind("agent_execution", parent)
         if agent is not None and names.AGENT_NAME not in attributes:
             attributes[names.AGENT_NAME] = agent.name
-        if kind == "tool" and agent is not None:
+        if kind == "tool_usage" and agent is not None:
             attributes[names.TOOL_CALL_ID] = _call_id(agent, event)
-        attributes[names.CONVERSATION_ID] = descriptions.given_session(kind, event)
-        asked = descriptions.request_content if kind == "llm" else partial(descriptions.asked, kind)
-        given = lambda: asked(source, event)  # noqa: E731
-        span = recorder.start(name, attributes, given, context=base, is_model_call=kind == "llm")
+        given = lambda: KINDS[kind].asked(source, event)  # noqa: E731
+        span = recorder.start(name, attributes, given, context=base, is_model_call=kind == "llm_call")
         step = Step(run_id=event.event_id, parent=parent, context=base, kind=kind, source=source, span=span, name=name)
         self._enter(step, event)
-        if kind == "mcp":
+        if kind == "mcp_tool_execution":
             self._happens(event)
 
     def _enter(self, step: Step, event: Any) -> None:
-        if step.kind == "llm":
+        if step.kind == "llm_call":
             step.call_id = event.call_id
             step.claim = ModelClaim()
         self._open(step).enter_body()
@@ -263,7 +209,7 @@ class EventListener(RunRecorder):
     # -- in between ---------------------------------------------------------------------------------------------------
 
     def _streams(self, source: Any, event: Any) -> None:
-        step = open_step("llm", event, source)
+        step = open_step("llm_call", event, source)
         if step is None or step.span is None:
             return
         if not step.answers:
@@ -275,7 +221,7 @@ class EventListener(RunRecorder):
 
     def _says(self, source: Any, event: Any) -> None:
         """Record a message of the user or the assistant in a conversational flow."""
-        turn = around_of_kind("turn", current_step())
+        turn = around_of_kind("conversation_turn", current_step())
         side = {"user": names.INPUT_MESSAGES, "assistant": names.OUTPUT_MESSAGES}.get(event.role)
         if turn is not None and turn.span is not None and side is not None:
             said = {"role": event.role, "content": event.content}
@@ -292,7 +238,7 @@ class EventListener(RunRecorder):
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
-    def _ends(self, kind: str, ending: Ending, source: Any, event: Any) -> None:
+    def _ends(self, kind: str, ending: str, source: Any, event: Any) -> None:
         step = open_step(kind, event, source) or self._elsewhere(kind, event)
         if step is None or self.runs.take(step.run_id) is None:
             return
@@ -309,26 +255,47 @@ class EventListener(RunRecorder):
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 
-    def _record(self, step: Step, span: Span, ending: Ending, event: Any) -> None:
+    def _record(self, step: Step, span: Span, ending: str, event: Any) -> None:
         if ending == "failed":
             self._fail(span, _error_kind(event), event.error)
         elif ending == "paused":
             span.set_attribute(ours.OUTCOME, ours.INTERRUPTED)
             self._write(span, lambda: {ours.OUTPUT: {"waits_for_feedback": event.message}})
-        elif step.kind == "llm":
+        elif step.kind == "llm_call":
             self._record_answer(step, span, event)
         else:
-            self._write(span, lambda: _with_rest(descriptions.answered(step.kind, event), step.beside))
-            failure = getattr(event, "failure", None) or _remote_failure(step.kind, event)
-            if failure is not None:  # a tool that reports its failure itself
+            self._write(span, lambda: _with_rest(KINDS[step.kind].answered(event), step.beside))
+            # A tool reports its failure itself; that of another service's agent is reported as a completion.
+            failure = event.error if step.kind == "a2a_delegation" else getattr(event, "failure", None)
+            if failure is not None:
                 self._fail(span, event.type, getattr(failure, "message", failure))
 
     def _record_answer(self, step: Step, span: Span, event: Any) -> None:
         span.set_attributes(present(descriptions.answer_attributes(event)))
         self._write(span, lambda: descriptions.answer_content(event, "".join(step.thoughts)))
-        agent = around_of_kind("agent", step)
+        agent = around_of_kind("agent_execution", step)
         if agent is not None:
             agent.called = descriptions.tool_calls(event.response)
+
+
+class MethodScope(Scope):
+    """A call of a method that runs a crew, a flow or an agent."""
+
+    def __init__(self, listener: EventListener) -> None:
+        self._listener = listener
+        self._scope: Step | None = None
+
+    def resume(self) -> None:
+        """Open a scope for the steps in the call."""
+        self._scope = guarded(self._listener.enter_scope)
+
+    def returned(self, value: Any, /) -> None:
+        """Close the scope."""
+        guarded(self._listener.leave_scope, self._scope)
+
+    def raised(self, error: BaseException, /) -> None:
+        """Close the scope after an exception."""
+        guarded(self._listener.leave_scope, self._scope, error)
 
 
 def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:
@@ -337,28 +304,16 @@ def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:
     return {**content, RESPONSE: {"response": {**beside, **obj(obj(content.get(RESPONSE)).get("response"))}}}
 
 
-def _remote_failure(kind: str, event: Any) -> Any:
-    """Return the failure of another service's agent, which CrewAI reports as a completion."""
-    return event.error if kind == "remote" else None
-
-
-def _is_in_a_tool() -> bool:
+def _is_in_a_tool(kind: str) -> bool:
+    """Return whether CrewAI reports an MCP tool inside of the tool call that it is."""
     inside = (step.kind for step in steps_around(current_step()) if step.kind != _SCOPE)
-    return next(inside, None) == "tool"
+    return kind == "mcp_tool_execution" and next(inside, None) == "tool_usage"
 
 
 def _is_internal(flow: Any) -> bool:
     """Return whether the flow is CrewAI's own, such as its executor of agents, and not a step of the app."""
     module = str(type(flow).__module__)
     return module.startswith("crewai.") and not module.startswith("crewai.flow")
-
-
-def _beginning(kind: str, source: Any, event: Any) -> tuple[str, dict[str, Any]]:
-    if kind != "llm":
-        return descriptions.beginning(kind, source, event)
-    attributes = {ours.OPERATION_NAME: "chat", **descriptions.request_attributes(source, event)}
-    model = attributes.get(names.REQUEST_MODEL)
-    return (f"chat {model}" if model else "chat"), attributes
 
 
 def _call_id(agent: Step, event: Any) -> str | None:

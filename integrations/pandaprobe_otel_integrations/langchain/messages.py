@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel.mapping.attributes import CACHED
@@ -32,6 +32,7 @@ from pandaprobe_otel_integrations._other_members import (
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._runs import asked, json_or_text
+from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._servers import provider_name
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
@@ -40,8 +41,6 @@ _BESIDE: Final = frozenset({"tool_calls", "function_call", "reasoning_content"})
 """Keys beside a message that repeat it, or that are read elsewhere."""
 NOT_FOR_THE_MODEL: Final = "[not for the model: the tool's span has it]"
 """Placeholder for an artifact in a model's input. An artifact may be large, and is part of each later call."""
-_MAX_DEPTH: Final = 8
-"""Depth of a state below which values are written as text."""
 
 
 def is_message(value: Any) -> bool:
@@ -100,30 +99,30 @@ def message_parts(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> list[Part]
     return found
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Return any value that chains pass on, in a JSON form: messages as chat messages, documents, commands, states."""
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if depth > _MAX_DEPTH:
-        return _text(value)
-    if isinstance(value, dict):
-        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(value, tuple) and (pair := _message_in_short(items(value))) is not None:
-        return pair
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
-    if is_message(value):  # before the check for mappings, which is slow for other values
-        return message_part(value, plain(getattr(value, "artifact", None)))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
-    return _plain_object(value, depth)
+    return plain_value(value, _own)
 
 
-def _message_in_short(value: list[Any]) -> dict[str, Any] | None:
-    """Return the message for a pair of a role and a text, as in `("user", "Hi")`."""
-    if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str) and value[0] in _SHORT_ROLES:
-        return {"role": _ROLES.get(value[0], value[0]), "content": value[1]}
-    return None
+def _own(value: Any, inside: Callable[[Any], Any]) -> Any:
+    if isinstance(value, tuple):
+        pair = items(value)  # a message in short, as in `("user", "Hi")`
+        is_message_in_short = len(pair) == 2 and pair[0] in _SHORT_ROLES and isinstance(pair[1], str)
+        return {"role": _ROLES.get(pair[0], pair[0]), "content": pair[1]} if is_message_in_short else value  # pyright: ignore[reportUnknownVariableType]
+    if is_message(value):
+        return message_part(value, inside(getattr(value, "artifact", None)))
+    if hasattr(value, "page_content"):
+        return document(value)
+    if hasattr(value, "to_messages"):  # a prompt's value
+        return {"messages": conversation(value.to_messages())}
+    if hasattr(value, "update") and hasattr(value, "goto"):  # langgraph.types.Command
+        told = {name: getattr(value, name) for name in ("update", "resume", "goto", "graph")}
+        return {name: inside(one) for name, one in told.items() if one not in (None, (), [])}
+    if hasattr(value, "node") and hasattr(value, "arg"):  # langgraph.types.Send
+        return {"node": value.node, "arg": inside(value.arg)}
+    if hasattr(value, "interrupts") or (hasattr(value, "value") and hasattr(value, "id")):
+        return inside(getattr(value, "value", None))
+    return value
 
 
 def document(value: Any) -> dict[str, Any]:
@@ -142,32 +141,6 @@ def interrupts(error: BaseException) -> list[Any]:
     """Return the questions of a graph that interrupts itself: the values in the interrupts of its exception."""
     given: Any = error.args[0] if error.args else ()
     return [plain(getattr(one, "value", one)) for one in items(given)]
-
-
-def _plain_object(value: Any, depth: int) -> Any:
-    if hasattr(value, "page_content"):
-        return document(value)
-    if hasattr(value, "to_messages"):  # a prompt's value
-        return {"messages": [message_part(message) for message in value.to_messages()]}
-    if hasattr(value, "update") and hasattr(value, "goto"):  # langgraph.types.Command
-        told = {name: getattr(value, name) for name in ("update", "resume", "goto", "graph")}
-        return {name: plain(one, depth + 1) for name, one in told.items() if one not in (None, (), [])}
-    if hasattr(value, "node") and hasattr(value, "arg"):  # langgraph.types.Send
-        return {"node": value.node, "arg": plain(value.arg, depth + 1)}
-    if hasattr(value, "interrupts") or (hasattr(value, "value") and hasattr(value, "id")):
-        return plain(getattr(value, "value", None), depth + 1)
-    fields = obj(value) or _fields(value)
-    return plain(fields, depth + 1) if fields else _text(value)
-
-
-def _fields(value: Any) -> Object:
-    return obj(vars(value)) if is_dataclass(value) and hasattr(value, "__dict__") else {}
-
-
-def _text(value: Any) -> str:
-    # The address in the default `repr` is useless, and makes equal runs differ.
-    text = str(value)
-    return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
 def _other_block(kind: str, block: Object) -> Part:

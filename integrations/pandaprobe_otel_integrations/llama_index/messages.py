@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isasyncgen, isawaitable, isgenerator
 from typing import Any, Final, Literal
@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_a
 from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import Run
+from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 from pandaprobe_otel_integrations._spans import tool
 from pandaprobe_otel_integrations.anthropic.messages import Messages
@@ -174,9 +175,6 @@ def _plain(value: Any) -> Any:
 # -- values of LlamaIndex as plain data: the inputs and results of workflows and their steps ---------------------------
 
 _OF_LLAMA_INDEX: Final = ("llama_index.", "workflows")
-_LEAVES: Final = (str, int, float, bool, bytes)
-_MAX_DEPTH: Final = 12
-"""Depth below which values are shown as text."""
 
 
 def event_in(arguments: Mapping[str, Any]) -> Any:
@@ -199,7 +197,7 @@ def fields_of(event: Any) -> Any:
     """Return the fields of an event, including undeclared ones; for several events, a list with the fields of each."""
     if isinstance(event, list):
         return [fields_of(each) for each in items(event)]
-    return _plain_object(_items(event), 0)
+    return {name: plain(value) for name, value in _items(event)}
 
 
 def result_of(event: Any) -> Any:
@@ -208,26 +206,21 @@ def result_of(event: Any) -> Any:
     return told["result"] if isinstance(told, dict) and told.keys() == {"result"} else told  # pyright: ignore[reportUnknownVariableType]
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Return messages with parts, nodes as documents, models and data classes by fields, and components by name."""
-    if value is None or isinstance(value, _LEAVES):
-        return value
-    if depth > _MAX_DEPTH:
-        return str(value)
-    if isinstance(value, Mapping):
-        return _plain_object(obj(value).items(), depth)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(each, depth + 1) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    return plain_value(value, _own)
+
+
+def _own(value: Any, inside: Callable[[Any], Any]) -> Any:
     bases = _bases(value)
     if "ChatMessage" in bases:
         return messages_of([value])[0]
     if "NodeWithScore" in bases or "BaseNode" in bases:
         return document(value)
-    if "BaseComponent" in bases:
+    if "BaseComponent" in bases or _is_work(value):
         return f"<{type(value).__name__}>"  # models and indexes: no data, and they contain keys
-    if _model_fields(value) is not None or _is_data_class(value):
-        return _plain_object(_items(value), depth)
-    return value
+    kind: Any = value.__class__
+    return {name: inside(item) for name, item in _items(value)} if hasattr(kind, "model_fields") else value
 
 
 def document(found: Any) -> dict[str, Any]:
@@ -243,26 +236,12 @@ def is_injected(value: Any) -> bool:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    names = [each.name for each in fields(value)] if _is_data_class(value) else [*_model_fields(value)]
-    found = ((name, getattr(value, name, None)) for name in names)
-    yield from ((name, field) for name, field in found if field is not None)
-    yield from (getattr(value, "_data", None) or {}).items()
-    result = getattr(value, "_result", None)
-    if result is not None:
-        yield "result", result
-
-
-def _model_fields(value: Any) -> Any:
+    """Yield the fields of an event or model, also the undeclared ones, except for operations in progress."""
     kind: Any = value.__class__
-    return getattr(kind, "model_fields", None)
-
-
-def _is_data_class(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, type)
-
-
-def _plain_object(pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-    return {str(key): plain(value, depth + 1) for key, value in pairs if not _is_work(value)}
+    declared = [each.name for each in fields(value)] if is_dataclass(value) else getattr(kind, "model_fields", ())
+    found: dict[str, Any] = {name: getattr(value, name, None) for name in declared}
+    found = {**found, **(getattr(value, "_data", None) or {}), "result": getattr(value, "_result", None)}
+    yield from ((str(name), item) for name, item in found.items() if item is not None and not _is_work(item))
 
 
 def _is_work(value: Any) -> bool:

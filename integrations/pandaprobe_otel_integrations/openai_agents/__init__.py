@@ -15,8 +15,8 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangSmithTracing, known_rivals
 from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
-from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
-from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor, running
+from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest
+from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor, begin_run
 
 __all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
 
@@ -106,14 +106,13 @@ class OpenAIAgentsInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "agents.run":
-            yield from (patch(module.Runner, name, running) for name in ("run", "run_sync", "run_streamed"))
+            yield from (self._surround(module.Runner, name, begin_run) for name in ("run", "run_sync", "run_streamed"))
         elif module.__name__ in TOOLS:
             yield from hook_tools(module)
         elif module.__name__ in _MODELS:
             model = getattr(module, _MODELS[module.__name__])
-            hooks = ModelHooks(lambda: self._open)
-            yield patch(model, "get_response", hooks.get_response)
-            yield patch(model, "stream_response", hooks.stream_response)
+            for name in ("get_response", "stream_response"):
+                yield self._surround(model, name, ModelRequest)
         else:
             yield from self._hook_traces(module)
 

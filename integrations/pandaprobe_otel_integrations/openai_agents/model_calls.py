@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextvars import ContextVar
 from time import time_ns
 from typing import Any, Final
 
+from opentelemetry.context import get_value, set_value
 from opentelemetry.trace import Span
 
+from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, items, obj, objects, string
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._streams.body import MAX_ITEMS
 
 # -- A model's input, and the time of its first token. The SDK's spans have the input only for successful calls --------
@@ -41,26 +40,45 @@ _MORE_SETTINGS: Final = ("tool_choice", "parallel_tool_calls", "truncation", "me
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
-class ModelRequest:
-    """One call of the SDK's model."""
+_REQUEST: Final = "pandaprobe-openai-agents-request"
+"""Context key of the call in which the code runs."""
 
-    __slots__ = ("_arguments", "_model", "_span", "events")
 
-    def __init__(self, original: OriginalCall) -> None:
-        self._model = original.owner
-        self._arguments = {**dict(zip(_ARGUMENTS, original.args, strict=False)), **original.kwargs}
+class ModelRequest(ContextScope):
+    """One call of the SDK's model, awaited or read event by event."""
+
+    __slots__ = ("_answers", "_arguments", "_is_taken", "_model", "_span", "events")
+
+    def __init__(self, _: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(set_value(_REQUEST, self))
+        self._model = args[0]
+        self._arguments = {**dict(zip(_ARGUMENTS, args[1:], strict=False)), **kwargs}
         self._span: Span | None = None
+        self._is_taken = self._answers = False
         self.events: list[Any] = []
         """Events of a streamed answer that the app has read; the SDK's span has nothing of an answer that is left."""
+
+    def produced(self, item: Any, /) -> None:
+        """Keep an event, and record the time of the first token."""
+        if not self._answers and getattr(item, "type", None) not in _PREPARATIONS:
+            self._answers = True
+            if self._span is not None:
+                self._span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: time_ns()})
+        if len(self.events) < MAX_ITEMS:
+            self.events.append(item)
+
+    @classmethod
+    def that_begins(cls) -> ModelRequest | None:
+        """Take the call whose span the SDK has just started, so that no other span gets it."""
+        found = get_value(_REQUEST)
+        if not isinstance(found, ModelRequest) or found._is_taken:
+            return None
+        found._is_taken = True
+        return found
 
     def recorded_by(self, span: Span) -> None:
         """Keep our span for the SDK's span of the call, which has started."""
         self._span = span
-
-    def answers(self) -> None:
-        """Record the time of the first token."""
-        if self._span is not None:
-            self._span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: time_ns()})
 
     @property
     def with_content(self) -> bool:
@@ -94,59 +112,6 @@ class ModelRequest:
 
     def _get(self, name: str) -> Any:
         return self._arguments.get(name)
-
-
-_NEXT: Final[ContextVar[ModelRequest | None]] = ContextVar("pandaprobe_openai_agents_request", default=None)
-"""The call whose span the SDK starts next."""
-
-
-def request_that_begins() -> ModelRequest | None:
-    """Take the call whose span the SDK has just started, so that no other span gets it."""
-    found = _NEXT.get()
-    if found is not None:
-        _NEXT.set(None)
-    return found
-
-
-class ModelHooks:
-    """Wrappers of the methods of the SDK's `Model`. While `is_on` is False, they only pass calls on."""
-
-    def __init__(self, is_on: Callable[[], bool]) -> None:
-        self._is_on = is_on
-
-    def get_response(self, original: OriginalCall) -> Any:
-        """Wrap a call that is awaited."""
-        call = original()
-        return _awaited(call, ModelRequest(original)) if self._is_on() else call
-
-    def stream_response(self, original: OriginalCall) -> Any:
-        """Wrap a call that is read event by event."""
-        events = original()
-        return _read(events, ModelRequest(original)) if self._is_on() else events
-
-
-async def _awaited(call: Any, request: ModelRequest) -> Any:
-    _NEXT.set(request)
-    try:
-        return await call
-    finally:
-        _NEXT.set(None)
-
-
-async def _read(events: AsyncGenerator[Any, None], request: ModelRequest) -> AsyncGenerator[Any, None]:
-    answers = False
-    _NEXT.set(request)
-    try:
-        async for event in events:
-            if not answers and getattr(event, "type", None) not in _PREPARATIONS:
-                answers = True
-                guarded(request.answers)
-            if len(request.events) < MAX_ITEMS:
-                request.events.append(event)
-            yield event
-    finally:
-        request_that_begins()  # nobody has asked for it
-        await events.aclose()
 
 
 def _function(tool: Any, *names_of_fields: str) -> Part:

@@ -4,59 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from inspect import isawaitable
 from typing import Any, Final
 
-from opentelemetry.context import get_current
+from opentelemetry.context import get_current, get_value, set_value
 from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values
+from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
-from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._runs import OpenRuns, Run, RunRecorder
 from pandaprobe_otel_integrations._spans import agent, fail, present, record_ended, tool
-from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
+from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes
 
 # -- the conversation of a run: that of its `Session`, unless the app has set one for the trace ------------------------
 
-_CURRENT: Final[ContextVar[str | None]] = ContextVar("pandaprobe_openai_agents_conversation", default=None)
+_CONVERSATION: Final = "pandaprobe-openai-agents-conversation"
+"""Context key of the conversation of the run that is about to start."""
 
 
-def current_conversation() -> str | None:
-    """Return the conversation of the run that is about to start."""
-    return _CURRENT.get()
-
-
-def running(original: OriginalCall) -> Any:
-    """Wrap `Runner.run`, `run_sync` and `run_streamed`."""
-    conversation = guarded(_conversation, original.kwargs)
-    if conversation is None:
-        return original()
-    token = _CURRENT.set(conversation)
-    try:
-        result = original()
-    finally:
-        _CURRENT.reset(token)
-    return _awaited(result, conversation) if isawaitable(result) else result
-
-
-async def _awaited(run: Any, conversation: str) -> Any:
-    token = _CURRENT.set(conversation)
-    try:
-        return await run
-    finally:
-        _CURRENT.reset(token)
-
-
-def _conversation(options: Mapping[str, Any]) -> str | None:
-    """Return the id of the service's own conversation, or of a session of any class; None if it has no id yet."""
-    return string(options.get("conversation_id")) or string(getattr(options.get("session"), "session_id", None))
+def begin_run(_: Recorder, __: tuple[Any, ...], kwargs: dict[str, Any]) -> ContextScope | None:
+    """Keep the id of the service's own conversation, or of a session of any class; None if it has no id yet."""
+    session = string(getattr(kwargs.get("session"), "session_id", None))
+    found = string(kwargs.get("conversation_id")) or session
+    return None if found is None else ContextScope(set_value(_CONVERSATION, found))
 
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
@@ -138,7 +113,7 @@ class RunProcessor(RunRecorder):
         base = self._root(get_current(), trace_values(session=None, user=None, tags=None, metadata=metadata))
         attributes = {
             **agent(None),
-            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
+            names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or get_value(_CONVERSATION),
         }
         span = recorder.start(trace.name, attributes, context=base)
         self._open(Run(run_id=trace.trace_id, parent=None, context=base, span=span, name=trace.name, is_agent=True))
@@ -170,7 +145,7 @@ class RunProcessor(RunRecorder):
         self._open(run)
         if kind in _MODEL_CALLS:
             run.claim_model_call()
-            request = request_that_begins()
+            request = ModelRequest.that_begins()
             if request is not None:
                 request.recorded_by(started)
                 self._requests[span.span_id] = request
