@@ -16,7 +16,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pandaprobe_otel.gateway.access import Access
-from pandaprobe_otel.gateway.intake import IDLE_S, Arrivals, RequestThreads, Room, Taken
+from pandaprobe_otel.gateway.intake import IDLE_S, Arrivals, Intake, Room, Taken
 from pandaprobe_otel.gateway.otlp_json import read_json
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.gateway.refusals import RefusedError, TooLargeError
@@ -28,12 +28,12 @@ _ARRIVING: Final = 256
 _WAITING: Final = 512
 
 
-def make_app(threads: RequestThreads, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
+def make_app(intake: Intake, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
     """Return the application. `counts` returns the answer of `GET /health` for authorised senders.
 
     Call its `state.end` when the server stops. Incomplete bodies then get status 503.
     """
-    traces = _Traces(threads, access)
+    traces = _Traces(intake, access)
 
     async def health(request: Request) -> Response:
         may_know = access.knows(_authorization(request))
@@ -59,10 +59,10 @@ def make_app(threads: RequestThreads, access: Access, *, counts: Callable[[], di
 class _Traces:
     """The endpoint for traces."""
 
-    def __init__(self, threads: RequestThreads, access: Access) -> None:
-        self._threads = threads
+    def __init__(self, intake: Intake, access: Access) -> None:
+        self._intake = intake
         self._access = access
-        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * threads.max_body)
+        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * intake.max_body)
 
     async def post(self, request: Request) -> Response:
         kind = _kind(request)
@@ -71,7 +71,7 @@ class _Traces:
                 self._access.check(_authorization(request))
                 if kind not in (PROTOBUF, JSON):
                     raise RefusedError(f"Content-Type must be {PROTOBUF} or {JSON}", http_status=415)
-                self._threads.intake.check_room()
+                self._intake.check_room()
                 taken = await self._take(request, kind, room)
                 return Response(_encoded(taken.answer(), kind), media_type=kind)
             except RefusedError as error:
@@ -85,10 +85,10 @@ class _Traces:
     async def _take(self, request: Request, kind: str, room: Room) -> Taken:
         body = await self._body(request, room)
         encoding = request.headers.get("content-encoding", "")
-        return await self._threads.take(body, encoding, read_json if kind == JSON else read_protobuf)
+        return await self._intake.take(body, encoding, read_json if kind == JSON else read_protobuf)
 
     async def _body(self, request: Request, room: Room) -> bytearray:
-        most = self._threads.max_body
+        most = self._intake.max_body
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > most:
             raise TooLargeError(most)

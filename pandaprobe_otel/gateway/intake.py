@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -20,13 +19,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from pandaprobe_otel.gateway.otlp_spans import Found
 from pandaprobe_otel.gateway.refusals import (
+    DEADLINE_EXCEEDED,
     Allowance,
     RefusedError,
     Rejected,
     Rejections,
     TooLargeError,
     busy,
-    too_slow,
     unreadable,
 )
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
@@ -88,8 +87,10 @@ class Arrivals:
         except TimeoutError as error:
             if room.gave_way:
                 raise busy("the body arrived too slowly while other requests needed its memory", _RETRY_S) from error
-            raise too_slow(
-                f"no part of the body arrived for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
+            raise RefusedError(
+                f"no part of the body arrived for {idle_s:g} s, or not all of it within {WITHIN_S:g} s",
+                http_status=408,
+                code=DEADLINE_EXCEEDED,
             ) from error
         finally:
             self._arriving.pop(room, None)
@@ -154,11 +155,27 @@ class Taken:
         return answer
 
 
-class Intake:
-    """Intake of requests from any thread. With a spool, accepted spans survive the process."""
+Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
 
-    def __init__(self, pipeline: ExportPipeline) -> None:
+_WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
+_SMALL: Final = 1 << 20
+"""Largest small body in bytes, after decompression. It takes at most a tenth of a second of CPU."""
+_SMALL_AT_ONCE: Final = 4
+_LARGE_AT_ONCE: Final = 1
+"""Maximum number of large requests at once. More would only delay small ones: reading holds the interpreter lock."""
+
+
+class Intake:
+    """Intake of requests of any protocol, from any loop. With a spool, accepted spans survive the process.
+
+    max_body: the largest body in bytes, after decompression.
+    """
+
+    def __init__(self, pipeline: ExportPipeline, *, max_body: int) -> None:
+        self.max_body = max_body
         self._pipeline = pipeline
+        self._small = ThreadPoolExecutor(_SMALL_AT_ONCE, thread_name_prefix="pandaprobe-small")
+        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="pandaprobe-large")
 
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read."""
@@ -168,17 +185,34 @@ class Intake:
                 RETRY_FULL_S,
             )
 
-    def take(self, read: Callable[[Allowance], Iterator[Found]]) -> Taken:
-        """Pass the spans on to the pipeline and, with a spool, to disk.
+    async def take(self, body: bytes | bytearray, encoding: str, read: Read) -> Taken:
+        """Pass the spans of a request on to the pipeline and, with a spool, to disk, when it is its turn.
 
         Raises RefusedError if the time was too short, or if all spans were rejected.
         """
+        loop = asyncio.get_running_loop()
+        small = min(_SMALL, self.max_body)
+        if len(body) <= small:
+            try:
+                return await loop.run_in_executor(self._small, self._take, body, encoding, read, small)
+            except TooLargeError:
+                if small == self.max_body:
+                    raise
+        return await loop.run_in_executor(self._large, self._take, body, encoding, read, self.max_body)
+
+    def close(self) -> None:
+        """Stop after the current requests."""
+        self._small.shutdown(cancel_futures=True)
+        self._large.shutdown(cancel_futures=True)
+
+    def _take(self, body: bytes | bytearray, encoding: str, read: Read, most: int) -> Taken:
+        plain = inflate(body, encoding, most)
         self.check_room()  # again, since other requests were accepted while this one waited
         deadline = time.monotonic() + _PATIENCE_S
         allowance = Allowance()
         rejections = Rejections()
         accepted = 0
-        for spans in _slices(read(allowance), allowance, rejections):
+        for spans in _slices(read(plain, allowance), allowance, rejections):
             if not self._pipeline.receive(spans, deadline):
                 raise busy("the gateway is busy", RETRY_SLOW_S)
             accepted += len(spans)
@@ -200,46 +234,6 @@ def _slices(all_found: Iterator[Found], allowance: Allowance, rejections: Reject
             spans, left = [], allowance.left
     if spans:
         yield spans
-
-
-Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
-
-_WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
-_SMALL: Final = 1 << 20
-"""Largest small body in bytes, after decompression. It takes at most a tenth of a second of CPU."""
-_SMALL_AT_ONCE: Final = 4
-_LARGE_AT_ONCE: Final = 1
-"""Maximum number of large requests at once. More would only delay small ones: reading holds the interpreter lock."""
-
-
-class RequestThreads:
-    """Threads that process requests, of any protocol and from any loop."""
-
-    def __init__(self, intake: Intake, *, max_body: int) -> None:
-        self.intake = intake
-        self.max_body = max_body
-        self._small = ThreadPoolExecutor(_SMALL_AT_ONCE, thread_name_prefix="pandaprobe-small")
-        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="pandaprobe-large")
-
-    async def take(self, body: bytes | bytearray, encoding: str, read: Read) -> Taken:
-        """Process a request when it is its turn. Raises RefusedError if it is refused."""
-        loop = asyncio.get_running_loop()
-        small = min(_SMALL, self.max_body)
-        if len(body) <= small:
-            try:
-                return await loop.run_in_executor(self._small, self._take, body, encoding, read, small)
-            except TooLargeError:
-                if small == self.max_body:
-                    raise
-        return await loop.run_in_executor(self._large, self._take, body, encoding, read, self.max_body)
-
-    def close(self) -> None:
-        """Stop after the current requests."""
-        self._small.shutdown(cancel_futures=True)
-        self._large.shutdown(cancel_futures=True)
-
-    def _take(self, body: bytes | bytearray, encoding: str, read: Read, most: int) -> Taken:
-        return self.intake.take(partial(read, inflate(body, encoding, most)))
 
 
 def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | bytearray:

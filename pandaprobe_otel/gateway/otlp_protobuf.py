@@ -23,7 +23,6 @@ from pandaprobe_otel.gateway.refusals import (
     TOO_MANY_FIELDS,
     UNREADABLE,
     Allowance,
-    OverBoundError,
     RefusedError,
     Rejected,
     too_many,
@@ -79,9 +78,9 @@ def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 def _count_fields(descriptor: Any, data: Buffer, most: int) -> int:
-    """Return the number of fields of a message, including nested messages.
+    """Return the number of fields of a message, including nested messages, or `most` if there are more.
 
-    Raises OverBoundError above `most`, and RefusedError for malformed frames.
+    Raises RefusedError for malformed frames.
     """
     count = 0
     ways = [(parts(data, 0, len(data)), descriptor.fields_by_number)]
@@ -89,8 +88,8 @@ def _count_fields(descriptor: Any, data: Buffer, most: int) -> int:
         way, fields = ways[-1]
         for number, start, end in way:
             count += 1
-            if count > most:
-                raise OverBoundError
+            if count >= most:
+                return most
             inner = fields[number].message_type if start >= 0 and number in fields else None
             if inner is not None:
                 if len(ways) >= _DEEPEST:
@@ -169,10 +168,10 @@ def _message(kind: Any, data: Buffer, allowance: Allowance) -> Any:
         return BEYOND
     try:
         if len(data) > _UNCOUNTED:
-            allowance.left -= _count_fields(kind.DESCRIPTOR, data, MOST_FIELDS)
+            count = _count_fields(kind.DESCRIPTOR, data, MOST_FIELDS + 1)
+            allowance.left -= count
+            if count > MOST_FIELDS:
+                return TOO_MANY_FIELDS
         return kind.FromString(bytes(data))
-    except OverBoundError:
-        allowance.left -= MOST_FIELDS
-        return TOO_MANY_FIELDS
     except (DecodeError, RecursionError, RefusedError) as error:
         return Rejected(UNREADABLE, str(error))

@@ -75,10 +75,6 @@ class TooLargeError(RefusedError):
         )
 
 
-class OverBoundError(Exception):
-    """A message has more fields than allowed."""
-
-
 def busy(message: str, retry_after_s: float) -> RefusedError:
     """Return the error that asks the sender to wait and then send the same request again."""
     return RefusedError(message, http_status=503, code=RESOURCE_EXHAUSTED, retry_after_s=retry_after_s)
@@ -92,11 +88,6 @@ def unreadable(message: str) -> RefusedError:
 def too_many(what: str) -> RefusedError:
     """Return the error for a body that is small, but would become too many objects."""
     return RefusedError(f"the body has {what}; send smaller batches", http_status=413)
-
-
-def too_slow(message: str) -> RefusedError:
-    """Return the error for a body that did not arrive in time."""
-    return RefusedError(message, http_status=408, code=DEADLINE_EXCEEDED)
 
 
 class Rejected(NamedTuple):

@@ -18,16 +18,13 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
-from pandaprobe_otel.gateway.intake import Intake, RequestThreads
+from pandaprobe_otel.gateway.intake import Intake
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
 _Entered = TypeVar("_Entered")
 
-HTTP_PORT: Final = 4318
-GRPC_PORT: Final = 4317
-"""Ports that IANA has registered for OTLP."""
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 256
@@ -90,16 +87,16 @@ class Gateway:
         with ExitStack() as stack:
             pipeline = self._open_pipeline()
             stack.callback(pipeline.shutdown)
-            threads = RequestThreads(Intake(pipeline), max_body=self._max_body)
-            stack.callback(threads.close)
+            intake = Intake(pipeline, max_body=self._max_body)
+            stack.callback(intake.close)
             loop = stack.enter_context(_running_loop())
             http_port, grpc_port = self._ports
             if grpc_port is not None:
                 address = f"{_bracketed(self._host)}:{grpc_port}"
-                server = grpc_server(threads, address, self._access, within_s=_STOP_WITHIN_S)
+                server = grpc_server(intake, address, self._access, within_s=_STOP_WITHIN_S)
                 self.grpc_port = stack.enter_context(_inside(loop, server))
             if http_port is not None:
-                self.http_port = stack.enter_context(_inside(loop, self._http(threads, http_port)))
+                self.http_port = stack.enter_context(_inside(loop, self._http(intake, http_port)))
             pipeline.begin()
             self.pipeline = pipeline
             self._stack = stack.pop_all()
@@ -153,13 +150,14 @@ class Gateway:
         return pipeline
 
     @asynccontextmanager
-    async def _http(self, threads: RequestThreads, port: int) -> AsyncGenerator[int]:
+    async def _http(self, intake: Intake, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
         from pandaprobe_otel.gateway.http_app import connections
 
-        app = make_app(threads, self._access, counts=self.counts)
-        with _listen(self._host, port) as listener:
+        app = make_app(intake, self._access, counts=self.counts)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        with socket.create_server((self._host, port), family=family, backlog=_BACKLOG) as listener:
             config = uvicorn.Config(
                 app,
                 http=connections(),
@@ -227,16 +225,7 @@ def _inside(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManage
     try:
         yield entered
     finally:
-        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result()
-
-
-async def _leave(manager: AbstractAsyncContextManager[Any]) -> None:
-    await manager.__aexit__(None, None, None)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
 
 
 def _bracketed(host: str) -> str:

@@ -58,7 +58,7 @@ class OtlpReceivers:
         try:
             from pandaprobe_otel.gateway.access import Access
             from pandaprobe_otel.gateway.http_app import make_app
-            from pandaprobe_otel.gateway.intake import Intake, RequestThreads
+            from pandaprobe_otel.gateway.intake import Intake
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config
@@ -69,10 +69,10 @@ class OtlpReceivers:
             given, environ={}
         )  # The environment variables are meant for programs, not for this server.
         pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
-        threads = RequestThreads(Intake(pipeline), max_body=_MAX_BODY)
+        intake = Intake(pipeline, max_body=_MAX_BODY)
         pipeline.begin()
-        self._closers += [threads.close, pipeline.shutdown]
-        return make_app(threads, Access(), counts=dict[str, Any])
+        self._closers += [intake.close, pipeline.shutdown]
+        return make_app(intake, Access(), counts=dict[str, Any])
 
     def _bucket(self) -> Callable[[], LeasedBucket] | None:
         """Return an unlimited budget if the server has no limit; None for the usual budget."""
