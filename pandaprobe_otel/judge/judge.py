@@ -98,14 +98,6 @@ class Question:
     seed: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forced:
-    """A score that was set for a scripted judge."""
-
-    score: float
-    reason: str
-
-
 class Judge(ABC):
     """A source of scores and reasons."""
 
@@ -129,8 +121,8 @@ class Judge(ABC):
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
         """Return one vector for each text; None if the judge has no embedding model. Raises JudgeError."""
 
-    def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
-        """Return the score that was set by hand for a metric; usually None."""
+    def forced(self, metric: str, trace: Mapping[str, Any]) -> tuple[float, str] | None:
+        """Return the score and the reason that were set by hand for a metric; usually None."""
         del metric, trace
         return None
 

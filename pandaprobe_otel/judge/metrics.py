@@ -97,7 +97,8 @@ def evaluate_trace(
     earlier: the traces before it in the session.
     """
     if (forced := judge.forced(metric, trace)) is not None:
-        return Result(score=forced.score, reason=forced.reason, metadata=verdict(forced.score))
+        score, reason = forced
+        return Result(score=score, reason=reason, metadata=verdict(score))
     if metric == "coherence":
         return _coherence(trace, judge)
     if metric == "loop_detection":
@@ -136,56 +137,47 @@ def _arguments(answer: ArgumentVerdicts) -> Result:
 def _coherence(trace: Trace, judge: Judge) -> Result:
     given, answered = text_of(trace["input"]), text_of(trace["output"])
     if not given or not answered:
-        return Result(
-            score=1.0,
-            reason="Input or output is empty; coherence assumed.",
-            metadata={"coherence_gap": 0.0, "note": "empty_input_or_output"},
-        )
-    vectors = judge.embed([given, answered])
-    likeness = lexical(given, answered) if vectors is None else cosine(vectors[0], vectors[1])
+        metadata = {"coherence_gap": 0.0, "note": "empty_input_or_output"}
+        return Result(score=1.0, reason="Input or output is empty; coherence assumed.", metadata=metadata)
+    (likeness,), how = _likenesses(judge, given, [answered])
     gap = 1.0 - likeness
-    score = round(max(0.0, min(1.0, 1.0 - gap)), 4)
-    return Result(
-        score=score,
-        reason=f"Coherence gap: {gap:.4f}" + (_BY_WORDS if vectors is None else ""),
-        metadata={"coherence_gap": round(gap, 4), **verdict(score)},
-    )
+    score = _of_risk(gap)
+    metadata = {"coherence_gap": round(gap, 4), **verdict(score)}
+    return Result(score=score, reason=f"Coherence gap: {gap:.4f}{how}", metadata=metadata)
 
 
 def _loop_detection(trace: Trace, judge: Judge, earlier: Sequence[Trace]) -> Result:
+    current = text_of(trace["output"])
+    before = [text for text in (text_of(other["output"]) for other in earlier[-LOOP_WINDOW:]) if text]
     if not earlier:
         return _not_assessed("No session context provided; looping cannot be assessed.", "no session context provided")
-    current = text_of(trace["output"])
     if not current:
         return _not_assessed("Empty output; looping cannot be assessed.", "empty_output")
-    before = [text for text in (text_of(other["output"]) for other in earlier[-LOOP_WINDOW:]) if text]
     if not before:
         return _not_assessed("No previous outputs to compare.", "no_previous_outputs")
-    vectors = judge.embed([current, *before])
+    likenesses, how = _likenesses(judge, current, before)
     comparisons: list[dict[str, float]] = []
-    for number, text in enumerate(before):
-        likeness = lexical(current, text) if vectors is None else cosine(vectors[0], vectors[number + 1])
+    for number, (text, likeness) in enumerate(zip(before, likenesses, strict=True), len(earlier) - len(before)):
         common = overlap(current, text)
         comparisons.append(
             {
-                "trace_index": len(earlier) - len(before) + number,
+                "trace_index": number,
                 "cosine_similarity": round(likeness, 4),
                 "jaccard_similarity": round(common, 4),
                 "hybrid_score": round(likeness * common, 4),
             }
         )
     worst = max(comparison["hybrid_score"] for comparison in comparisons)
-    score = round(max(0.0, min(1.0, 1.0 - worst)), 4)
-    return Result(
-        score=score,
-        reason=f"Max hybrid repetition score: {worst:.4f}" + (_BY_WORDS if vectors is None else ""),
-        metadata={
-            "window_size": len(before),
-            "max_hybrid": worst,
-            "comparisons": comparisons,
-            **verdict(score),
-        },
-    )
+    score = _of_risk(worst)
+    metadata = {"window_size": len(before), "max_hybrid": worst, "comparisons": comparisons, **verdict(score)}
+    return Result(score=score, reason=f"Max hybrid repetition score: {worst:.4f}{how}", metadata=metadata)
+
+
+def _likenesses(judge: Judge, text: str, others: Sequence[str]) -> tuple[list[float], str]:
+    """Return the similarity of a text to others, and how it was found if the judge has no vectors."""
+    if (vectors := judge.embed([text, *others])) is None:
+        return [lexical(text, other) for other in others], _BY_WORDS
+    return [cosine(vectors[0], vector) for vector in vectors[1:]], ""
 
 
 def _not_assessed(reason: str, note: str) -> Result:
@@ -210,6 +202,7 @@ DEFAULT_WEIGHTS: Final[Mapping[str, float]] = {
 _WORST_SHARE: Final = 0.15
 _WEIGHT_OF_WORST: Final = 0.1
 _ELEVATED: Final = 0.5
+_STEADY: Final = 0.8
 
 Signals = Mapping[str, Mapping[str, float]]
 """Signal values by trace id, in the order of the session."""
@@ -235,27 +228,16 @@ def _reliability(signals: Signals, weights: Mapping[str, float]) -> Result:
     mean_worst = sum(worst) / len(worst)
     total = (1 - _WEIGHT_OF_WORST) * mean_worst + _WEIGHT_OF_WORST * ordered[0]
     flagged = [trace_id for trace_id, risk in risks.items() if risk > _ELEVATED]
-    reason = (
-        f"Elevated risk in {len(flagged)} of {len(risks)} traces."
-        if flagged
-        else f"No elevated risk across {len(risks)} traces."
-    )
-    return Result(
-        score=_of_risk(total),
-        reason=reason,
-        metadata={
-            **_common(signals, weights, details),
-            "raw_risk": round(total, 4),
-            "flagged_traces": flagged,
-            "aggregation": {
-                "method": "max_compose_top_k",
-                "top_k_percentile": _WORST_SHARE,
-                "ensemble_weight": _WEIGHT_OF_WORST,
-                "mean_top_k_risk": round(mean_worst, 4),
-                "max_risk": round(ordered[0], 4),
-            },
-        },
-    )
+    found = f"Elevated risk in {len(flagged)} of" if flagged else "No elevated risk across"
+    aggregation = {
+        "method": "max_compose_top_k",
+        "top_k_percentile": _WORST_SHARE,
+        "ensemble_weight": _WEIGHT_OF_WORST,
+        "mean_top_k_risk": round(mean_worst, 4),
+        "max_risk": round(ordered[0], 4),
+    }
+    own = {"raw_risk": round(total, 4), "flagged_traces": flagged, "aggregation": aggregation}
+    return _of_session(total, f"{found} {len(risks)} traces.", weights, details, own)
 
 
 def _consistency(signals: Signals, weights: Mapping[str, float]) -> Result:
@@ -272,52 +254,43 @@ def _consistency(signals: Signals, weights: Mapping[str, float]) -> Result:
             "weighted_uncertainty": round(uncertainty, 4),
         }
     instability = math.sqrt(sum(value**2 for value in uncertainties) / len(uncertainties))
-    score = _of_risk(instability)
-    return Result(
-        score=score,
-        reason=_consistency_reason(score, len(uncertainties)),
-        metadata={
-            **_common(signals, weights, details),
-            "raw_instability": round(instability, 4),
-            "aggregation": {"method": "weighted_rms", "rms_value": round(instability, 4)},
-        },
-    )
-
-
-def _consistency_reason(score: float, traces: int) -> str:
-    if score >= 0.8:
-        return f"Consistent performance across {traces} traces."
-    if score >= 0.5:
-        return f"Moderate instability detected across {traces} traces."
-    return f"High instability across {traces} traces; multiple signals compound."
+    score, across = _of_risk(instability), f"across {len(uncertainties)} traces"
+    reason = f"High instability {across}; multiple signals compound."
+    if score >= _ELEVATED:
+        reason = f"Consistent performance {across}." if score >= _STEADY else f"Moderate instability detected {across}."
+    own = {
+        "raw_instability": round(instability, 4),
+        "aggregation": {"method": "weighted_rms", "rms_value": round(instability, 4)},
+    }
+    return _of_session(instability, reason, weights, details, own)
 
 
 def _risks(values: Mapping[str, float]) -> dict[str, float]:
     return {name: 1.0 - values.get(name, 1.0) for name in DEFAULT_WEIGHTS}
 
 
-_RISK_NAMES: Final[Mapping[str, str]] = {
-    "confidence": "confidence_risk",
-    "loop_detection": "loop_risk",
-    "tool_correctness": "tool_risk",
-    "coherence": "coherence_risk",
-}
+_RISK_NAMES: Final[Mapping[str, str]] = {"loop_detection": "loop_risk", "tool_correctness": "tool_risk"}
 
 
 def _rounded(risk: Mapping[str, float]) -> dict[str, float]:
-    return {_RISK_NAMES[name]: round(value, 4) for name, value in risk.items()}
+    return {_RISK_NAMES.get(name, f"{name}_risk"): round(value, 4) for name, value in risk.items()}
 
 
-def _common(
-    signals: Signals, weights: Mapping[str, float], details: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    traces: Sequence[str] = list(signals)
-    return {
-        "total_traces_in_session": len(traces),
-        "traces_evaluated": len(traces),
+def _of_session(
+    risk: float,
+    reason: str,
+    weights: Mapping[str, float],
+    details: Mapping[str, Mapping[str, float]],
+    own: Mapping[str, Any],
+) -> Result:
+    metadata = {
+        "total_traces_in_session": len(details),
+        "traces_evaluated": len(details),
         "signal_weights": dict(weights),
         "per_trace_signals": details,
+        **own,
     }
+    return Result(score=_of_risk(risk), reason=reason, metadata=metadata)
 
 
 def _of_risk(risk: float) -> float:

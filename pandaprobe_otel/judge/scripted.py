@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.judge.judge import OPENAI, Forced, Judge, JudgeError, Provider, Question
+from pandaprobe_otel.judge.judge import OPENAI, Judge, JudgeError, Provider, Question
 from pandaprobe_otel.judge.metrics import SIGNALS, TRACE_METRICS
 
 GARBAGE: Final = "FAKE_LLM_GARBAGE"
@@ -92,8 +92,8 @@ class ScriptedJudge(Judge):
         """Return the requested model, or the scripted one's name."""
         return requested or _MODEL
 
-    def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
-        """Return the score that was set. Raises JudgeError for a metric that was set to fail."""
+    def forced(self, metric: str, trace: Mapping[str, Any]) -> tuple[float, str] | None:
+        """Return the score and the reason that were set. Raises JudgeError for a metric that was set to fail."""
         with self._lock:
             if metric in self._failures:
                 raise JudgeError(self._failures[metric])
@@ -102,11 +102,9 @@ class ScriptedJudge(Judge):
             score, reason = self._scores[metric]
             used = self._used[metric]
             self._used[metric] = used + 1
-        if callable(score):
-            return Forced(score=float(score(trace)), reason=reason)
-        if isinstance(score, int | float):
-            return Forced(score=float(score), reason=reason)
-        return Forced(score=float(score[min(used, len(score) - 1)]), reason=reason)
+        if not callable(score) and not isinstance(score, int | float):
+            score = score[min(used, len(score) - 1)]
+        return float(score(trace) if callable(score) else score), reason
 
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
         """Return the fixed answer of a metric."""
