@@ -14,7 +14,7 @@ from typing import Any, Final
 from pandaprobe_otel.failures.finding import RANK, FailureKind, Finding
 from pandaprobe_otel.failures.template import MAX_LENGTH, split_type, template_of
 from pandaprobe_otel.mapping.attributes import TIMED_OUT
-from pandaprobe_otel.traces.conversation import as_messages
+from pandaprobe_otel.traces.conversation import as_messages, offered_tools, requested_tools
 from pandaprobe_otel.traces.json_shapes import items, members
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
@@ -102,12 +102,6 @@ def fault_of_json(text: str, *, is_cut: bool) -> str | None:
     return "cut" if end >= len(text) else "syntax"
 
 
-def requested_tools(step: SpanRecord) -> list[str]:
-    """Return the names of the tools that a model requested."""
-    names = (call.name for message in as_messages(step.output, "assistant") for call in message.calls)
-    return [name for name in names if name != "?"]
-
-
 def _reasons(step: SpanRecord) -> frozenset[str]:
     told = step.metadata.get("finish_reasons")
     return frozenset(str(reason).lower() for reason in ([told] if isinstance(told, str) else items(told)))
@@ -176,8 +170,9 @@ def unknown_tools(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each tool that a model requested but was not offered."""
     for step in trace.spans:
         if step.kind == "LLM" and (asked := requested_tools(step)) and (offered := offered_tools(step)):
+            # Of the service's own tools and unknown forms, nothing is known.
             for name in asked:
-                if name not in offered:
+                if name not in offered and None not in offered:
                     yield _unknown(step, name, f"the model asked for {name}, which it was not offered")
 
 
@@ -187,22 +182,6 @@ def unknown_tool_of(step: SpanRecord) -> Finding | None:
     if found is None:
         return None
     return _unknown(step, found[1] or found[2] or found[3], step.error_text.strip().split("\n")[0][:160])
-
-
-def offered_tools(step: SpanRecord) -> frozenset[str]:
-    """Return the names of the tools that a model was offered; empty if the span does not state them."""
-    names: set[str] = set()
-    for holder in (step.metadata, members(step.body.get("model_parameters")), members(step.body.get("input"))):
-        for tool in items(holder.get("tools")):
-            if isinstance(tool, str):
-                names.add(tool)
-                continue
-            record = members(tool)
-            name = (members(record.get("function")) or record).get("name")
-            if not isinstance(name, str):
-                return frozenset()  # For the service's own tools and unknown forms, nothing is known.
-            names.add(name)
-    return frozenset(names)
 
 
 def loops(trace: TraceRecord) -> Iterator[Finding]:
@@ -314,8 +293,7 @@ def _tools(trace: TraceRecord) -> set[str]:
         if step.kind == "TOOL":
             names.add(step.role)
         elif step.kind == "LLM":
-            names |= offered_tools(step)
-            names.update(requested_tools(step))
+            names.update(requested_tools(step), filter(None, offered_tools(step)))
     return names
 
 

@@ -61,6 +61,7 @@ def create_app(services: Services) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.router)
     app.add_exception_handler(site.SignInNeededError, site.to_sign_in)
+    app.add_exception_handler(site.MissingPageError, site.show_missing)
     install_error_handlers(app, retry_after=services.settings.retry_after)
     app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
     return app

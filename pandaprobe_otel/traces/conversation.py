@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.traces.json_shapes import compact_json, list_in, object_in
+from pandaprobe_otel.traces.json_shapes import compact_json, items, list_in, members, object_in
 from pandaprobe_otel.traces.records import SpanRecord
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")
@@ -84,6 +84,27 @@ def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
     if isinstance(payload, str):
         return (Message(role=default_role, text=payload),) if payload else ()
     return messages_in(payload, default_role)
+
+
+def requested_tools(span: SpanRecord) -> list[str]:
+    """Return the names of the tools that a model requested in its answer."""
+    names = (call.name for message in as_messages(span.output, "assistant") for call in message.calls)
+    return [name for name in names if name != "?"]
+
+
+def offered_tools(span: SpanRecord) -> dict[str | None, str]:
+    """Return the descriptions of the tools that were offered to a model call, by their names.
+
+    The name is None for a tool without one: a tool of the service itself, or an unknown form.
+    """
+    found: dict[str | None, str] = {}
+    for holder in (span.metadata, members(span.body.get("model_parameters")), members(span.input)):
+        for tool in items(holder.get("tools")):
+            record = members(tool)
+            record = members(record.get("function")) or record
+            name = tool if isinstance(tool, str) else record.get("name")
+            found.setdefault(name if isinstance(name, str) else None, str(record.get("description") or ""))
+    return found
 
 
 def rest_of_messages(payload: Any) -> dict[str, Any]:

@@ -156,40 +156,20 @@ def test_the_traces_are_what_the_agent_did(tmp_path: Path) -> None:
     asked = [one.request["messages"] for one in exchanges]
     questions = [messages[-1]["content"] for messages in asked if messages[-1]["role"] == "user"]
     answers = [one.reply.text for one in exchanges if not one.reply.tool_calls]
-    spans = [sorted(trace["spans"], key=lambda span: str(span["started_at"])) for trace in traces]
+    spans = sorted((span for trace in traces for span in trace["spans"]), key=lambda span: str(span["started_at"]))
+    calls, tools = ([span for span in spans if span["kind"] == kind] for kind in ("LLM", "TOOL"))
 
     assert [(trace["session_id"], trace["status"]) for trace in traces] == [(run.session_id, "COMPLETED")] * 2
     assert all(question in json.dumps(trace["input"]) for question, trace in zip(questions, traces, strict=True))
     assert all(answer in json.dumps(trace["output"]) for answer, trace in zip(answers, traces, strict=True))
-    for root, *below in spans:
-        assert (root["kind"], root["parent_span_id"], root["token_usage"]) == ("AGENT", None, None)
-        assert {span["parent_span_id"] for span in below} == {root["span_id"]}
-        assert {span["kind"] for span in below} <= {"LLM", "TOOL"}
-
-    calls = [span for each in spans for span in each if span["kind"] == "LLM"]
-    for exchange, messages, span in zip(exchanges, asked, calls, strict=True):
-        assert span["model"] == exchange.model
-        assert [said(each) for each in span["input"]["messages"]] == [said(each) for each in messages]
-        wanted = ("assistant", exchange.reply.text or "", [(c.name, c.arguments) for c in exchange.reply.tool_calls])
-        assert [said(each) for each in span["output"]["messages"]] == [wanted]
-        tokens = (span["token_usage"]["prompt_tokens"], span["token_usage"]["completion_tokens"])
-        assert tokens == (exchange.usage.prompt_tokens, exchange.usage.completion_tokens)
-        assert bool(span["completion_start_time"]) is exchange.streamed
-
+    for exchange, span in zip(exchanges, calls, strict=True):
+        spent, usage = span["token_usage"], exchange.usage
+        assert (spent["prompt_tokens"], spent["completion_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
+        assert (span["model"], span["completion_start_time"] is not None) == (exchange.model, exchange.streamed)
     made = [call for one in exchanges for call in one.reply.tool_calls]
     results = [message["content"] for messages in asked for message in messages[-1:] if message["role"] == "tool"]
-    tools = [span for each in spans for span in each if span["kind"] == "TOOL"]
-    assert len(results) == len(made)
     for call, result, span in zip(made, results, tools, strict=True):
         assert (span["name"], span["input"]) == (call.name, call.arguments)
-        if result.startswith("error: "):
-            assert (span["status"], result[7:] in span["error"]) == ("ERROR", True)
-        else:
-            assert (span["status"], span["output"]) == ("OK", json.loads(result))
-
-
-def said(message: Any) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Return the role, the text and the tool calls of a message."""
-    calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or ()]
-    decoded = [(name, json.loads(given) if isinstance(given, str) else given) for name, given in calls]
-    return message["role"], message.get("content") or "", decoded
+        failed = result.startswith("error: ")
+        assert span["status"] == ("ERROR" if failed else "OK")
+        assert result[7:] in span["error"] if failed else json.loads(result) == span["output"]

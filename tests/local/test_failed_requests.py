@@ -202,15 +202,6 @@ def test_costs_that_would_lose_the_trace(http: httpx.Client, cost: str) -> None:
     assert _refused(answer) == "spans -> 0 -> cost -> total"
 
 
-@pytest.mark.parametrize("tokens", [10.5, 10.0, "abc", "", True, {}, [], 2**31, -(2**31) - 1])
-def test_token_counts_that_would_poison_the_project(http: httpx.Client, tokens: Any) -> None:
-    """A token count that the real server's SQL cannot read is refused, and lists keep working."""
-    answer = http.post("/traces", json=_trace(spans=[_span(token_usage={"completion_tokens": tokens})]))
-    assert _refused(answer) == "spans -> 0 -> token_usage"
-    assert "completion_tokens" in answer.json()["errors"][0]["message"]
-    assert http.get("/traces").status_code == 200
-
-
 def test_token_counts_that_are_safe(http: httpx.Client) -> None:
     """Integers, null, digits as text and any other key of the usage are stored."""
     usage: dict[str, Any] = {"prompt_tokens": "12", "completion_tokens": None, "reasoning": 1.5, "x": {"y": []}}
@@ -231,27 +222,12 @@ def test_numbers_that_the_direct_routes_fail_on(http: httpx.Client) -> None:
     assert http.get(f"/traces/{ONE}").json()["spans"] == []
 
 
-def _answers_to_failing_requests(http: httpx.Client) -> list[httpx.Response]:
-    """Return the answers to two updates with an empty name, and to a value too deep to be stored."""
-    assert http.post("/traces", json=_trace(spans=[_span()])).is_success
-    nested = "[" * 300 + "]" * 300
-    return [
-        http.patch(f"/traces/{ONE}", json={"name": ""}),
-        http.patch(f"/traces/{ONE}/spans/{SPAN}", json={"name": ""}),
-        http.post("/traces", content=f'{{"name": "t", "started_at": "{START}", "input": {nested}}}'),
-    ]
-
-
 def test_requests_on_which_the_real_server_fails_are_refused(http: httpx.Client) -> None:
     """If the real server answers 500, and clients retry in vain, the local server answers 422 with the reason."""
-    answers = _answers_to_failing_requests(http)
-    assert [_refused(answer) for answer in answers] == ["name", "name", ""]
-    assert answers[2].json()["errors"][0]["message"] == "Value should not be nested deeper than 254 levels"
+    assert http.post("/traces", json=_trace(spans=[_span()])).is_success
+    for path in (f"/traces/{ONE}", f"/traces/{ONE}/spans/{SPAN}"):
+        assert _refused(http.patch(path, json={"name": ""})) == "name"
+    deep = http.post("/traces", content=f'{{"name": "t", "started_at": "{START}", "input": {DEEP.decode()}}}')
+    assert _refused(deep) == ""
+    assert deep.json()["errors"][0]["message"] == "Value should not be nested deeper than 254 levels"
     assert http.get(f"/traces/{ONE}").json()["name"] == "t"
-
-
-def test_failures_as_they_were_measured() -> None:
-    """Without `retry_after` the local server behaves as server 0.5.0 does, including its failures."""
-    with LocalServer(limit=None, retry_after=False) as server, http_of(server, **JSON) as http:
-        answers = _answers_to_failing_requests(http)
-    assert [(answer.status_code, answer.text) for answer in answers] == [(500, "Internal Server Error")] * 3

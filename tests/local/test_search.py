@@ -257,9 +257,9 @@ class Store:
         scores = {one: _latest(self.http.get(f"/evaluations/trace-scores/{one}").json()) for one in ids}
         return [{**self.http.get(f"/traces/{one}").json(), "score": (scores[one] or {}).get("value")} for one in ids]
 
-    def found(self, query: str, **page: Any) -> list[str]:
+    def found(self, query: str) -> list[str]:
         """Return the ids of the traces that the page lists for a query, in order."""
-        text = self.http.get("/ui", params={"q": query, **page}).raise_for_status().text
+        text = self.http.get("/ui", params={"q": query}).raise_for_status().text
         assert "The search could not be read." not in text
         return re.findall(r'data-row data-id="([0-9a-f-]{36})"', text)
 
@@ -325,18 +325,6 @@ def test_every_term_and_its_negation(many: Store) -> None:
         expected = {each["trace_id"] for each in records if matches(each)}
         assert set(many.found(term)) == expected, term
         assert set(many.found(f"-{term}")) == {each["trace_id"] for each in records} - expected, term
-
-
-@pytest.mark.parametrize(("sort", "order"), [("started_at", "desc"), ("latency", "asc")])
-def test_pages_of_found_traces_follow_each_other(
-    many: Store, monkeypatch: pytest.MonkeyPatch, sort: str, order: str
-) -> None:
-    """Pages are parts of the whole list."""
-    whole = many.found("order", sort=sort, order=order)
-    monkeypatch.setattr("pandaprobe_otel.local.pages.site.PAGE_SIZE", 7)
-    pages = [many.found("order", sort=sort, order=order, offset=offset) for offset in range(0, 35, 7)]
-    assert [one for page in pages for one in page] == whole
-    assert len(whole) == COUNT
 
 
 @given(JSON, JSON)

@@ -163,12 +163,15 @@ class Evaluation:
         return self.runs.record(row)
 
     def delete_run(self, row: sqlite3.Row, *, with_scores: bool) -> None:
-        """Delete a run, and its scores if requested."""
+        """Delete a run, and its scores if requested; otherwise they stay, without a run."""
+        if with_scores:
+            self._delete_scores(row["id"])
+        self.runs.delete(row["project_id"], row["id"])
+
+    def _delete_scores(self, run_id: str) -> None:
         with self._database.write() as connection:
-            if with_scores:
-                self.trace_scores.delete_of_run(connection, row["id"])
-                self.session_scores.delete_of_run(connection, row["id"])
-            self.runs.delete(connection, row["id"])
+            self.trace_scores.delete_of_run(connection, run_id)
+            self.session_scores.delete_of_run(connection, run_id)
 
     def trigger(self, monitor: sqlite3.Row) -> dict[str, Any]:
         """Run a monitor now, whatever its state. Raises the 422 of a monitor that matches nothing."""
@@ -248,9 +251,7 @@ class Evaluation:
         run = self.runs.begin(run_id)
         if run is None:
             return
-        with self._database.write() as connection:
-            self.trace_scores.delete_of_run(connection, run_id)
-            self.session_scores.delete_of_run(connection, run_id)
+        self._delete_scores(run_id)
         evaluate = self._evaluate_session if run["target_type"] == "SESSION" else self._evaluate_trace
         judge = self._judge()
         with ThreadPoolExecutor(judge.parallel, thread_name_prefix="pandaprobe-local-judge") as pool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Depends, Query
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.judge.metrics import TRACE_METRICS
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 from pandaprobe_otel.local.pages.rendering import page
-from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, context_of, pages_router
+from pandaprobe_otel.local.pages.site import PAGE_SIZE, Asked, Context, MissingPageError, context_of, pages_router
 from pandaprobe_otel.local.pages.trace_facts import facts_of, tool_uses
 from pandaprobe_otel.local.payloads import dumps, plain
 from pandaprobe_otel.local.routing import answer
@@ -55,77 +55,7 @@ class Loaded:
 # -- a trace ----------------------------------------------------------------------------------------------------------
 
 
-@router.get("/traces/{trace_id}")
-def show_trace(
-    request: Request, trace_id: UUID, view: View = "timeline", span: str | None = None, q: str = ""
-) -> Response:
-    """Show a trace: its tree on a time axis with one span in detail, or its conversation, tools, scores or JSON."""
-    loaded = _load(request, trace_id)
-    if loaded is None:
-        return _missing(request, trace_id)
-    record = loaded.record
-    return page(
-        "trace.html",
-        context=loaded.context,
-        trace=loaded.trace,
-        record=record,
-        axis_ms=record.length_ms if loaded.live is None else _stepped(record.length_ms),
-        facts=facts_of(record),
-        scores=loaded.scores,
-        failures=loaded.context.services.failures.of_trace(loaded.context.project_id, str(trace_id)),
-        view=view,
-        q=q,
-        hits=_hits(record, q),
-        selected=record.by_id.get(span or ""),
-        turns=turns_of(record.tree) if view == "chat" else [],
-        tools=tool_uses(record.tree) if view == "tools" else [],
-        live=loaded.live,
-    )
-
-
-@router.get("/traces/{trace_id}/spans/{span_id}")
-def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
-    """Return the details of one span, for the page of its trace."""
-    loaded = _load(request, trace_id)
-    node = None if loaded is None else loaded.record.by_id.get(str(span_id))
-    if loaded is None or node is None:
-        return _missing(request, span_id)
-    return page("_span.html", trace=loaded.trace, record=loaded.record, node=node, context=loaded.context)
-
-
-@router.get("/traces/{trace_id}/summary")
-def show_summary(request: Request, trace_id: UUID) -> Response:
-    """Return the details of the trace itself, for its page."""
-    loaded = _load(request, trace_id)
-    if loaded is None:
-        return _missing(request, trace_id)
-    return page(
-        "_summary.html",
-        trace=loaded.trace,
-        record=loaded.record,
-        facts=facts_of(loaded.record),
-        scores=loaded.scores,
-        context=loaded.context,
-    )
-
-
-@router.get("/traces/{trace_id}/markdown")
-def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> Response:
-    """Return a trace, or a span with its descendants, as Markdown."""
-    loaded = _load(request, trace_id)
-    if loaded is None:
-        return _missing(request, trace_id)
-    return PlainTextResponse(markdown(loaded.record, loaded.record.by_id.get(span or "")))
-
-
-@router.get("/traces/{trace_id}/raw")
-def show_raw(request: Request, trace_id: UUID) -> Response:
-    """Return a trace as the API returns it."""
-    loaded = _load(request, trace_id)
-    return _missing(request, trace_id) if loaded is None else answer(loaded.trace)
-
-
-def _load(request: Request, trace_id: UUID) -> Loaded | None:
+def _found(request: Request, trace_id: UUID) -> Loaded | None:
     """Return a trace of any project; None if it does not exist."""
     context = context_of(request, None, "traces")
     live = context.services.live.get(str(trace_id))
@@ -149,8 +79,64 @@ def _load(request: Request, trace_id: UUID) -> Loaded | None:
     return Loaded(context=replace(context, project=project), record=TraceRecord(trace), scores=scores, live=live)
 
 
-def _missing(request: Request, what: object) -> Response:
-    return page("missing.html", status=404, context=context_of(request, None, "traces"), what=str(what))
+def _load(request: Request, trace_id: UUID) -> Loaded:
+    if (found := _found(request, trace_id)) is None:
+        raise MissingPageError(trace_id)
+    return found
+
+
+Shown = Annotated[Loaded, Depends(_load)]
+
+
+@router.get("/traces/{trace_id}")
+def show_trace(loaded: Shown, view: View = "timeline", span: str | None = None, q: str = "") -> Response:
+    """Show a trace: its tree on a time axis with one span in detail, or its conversation, tools, scores or JSON."""
+    record = loaded.record
+    return page(
+        "trace.html",
+        context=loaded.context,
+        trace=loaded.trace,
+        record=record,
+        axis_ms=record.length_ms if loaded.live is None else _stepped(record.length_ms),
+        facts=facts_of(record),
+        scores=loaded.scores,
+        failures=loaded.context.services.failures.of_trace(loaded.context.project_id, record.trace_id),
+        view=view,
+        q=q,
+        hits=_hits(record, q),
+        selected=record.by_id.get(span or ""),
+        turns=turns_of(record.tree) if view == "chat" else [],
+        tools=tool_uses(record.tree) if view == "tools" else [],
+        live=loaded.live,
+    )
+
+
+@router.get("/traces/{trace_id}/spans/{span_id}")
+def show_span(loaded: Shown, span_id: UUID) -> Response:
+    """Return the details of one span, for the page of its trace."""
+    if (node := loaded.record.by_id.get(str(span_id))) is None:
+        raise MissingPageError(span_id)
+    return page("_span.html", trace=loaded.trace, record=loaded.record, node=node, context=loaded.context)
+
+
+@router.get("/traces/{trace_id}/summary")
+def show_summary(loaded: Shown) -> Response:
+    """Return the details of the trace itself, for its page."""
+    record, facts = loaded.record, facts_of(loaded.record)
+    trace, scores, context = loaded.trace, loaded.scores, loaded.context
+    return page("_summary.html", trace=trace, record=record, facts=facts, scores=scores, context=context)
+
+
+@router.get("/traces/{trace_id}/markdown")
+def show_markdown(loaded: Shown, span: str | None = None) -> Response:
+    """Return a trace, or a span with its descendants, as Markdown."""
+    return PlainTextResponse(markdown(loaded.record, loaded.record.by_id.get(span or "")))
+
+
+@router.get("/traces/{trace_id}/raw")
+def show_raw(loaded: Shown) -> Response:
+    """Return a trace as the API returns it."""
+    return answer(loaded.trace)
 
 
 def _hits(record: TraceRecord, q: str) -> set[str] | None:
@@ -179,7 +165,7 @@ def _stepped(length_ms: float) -> float:
 @router.get("/diff")
 def show_diff(request: Request, chosen: Chosen) -> Response:
     """Show two traces: common spans, spans that only one has, and the differences."""
-    loaded = [_load(request, trace_id) for trace_id in chosen[:2]]
+    loaded = [_found(request, trace_id) for trace_id in chosen[:2]]
     if len(loaded) != 2 or loaded[0] is None or loaded[1] is None:
         return page("diff.html", context=context_of(request, None, "traces"), pair=None, chosen=len(chosen))
     left, right = loaded[0], loaded[1]
@@ -242,13 +228,13 @@ def export(request: Request, chosen: Chosen, form: Form = "html") -> Response:
 
 def _loaded(request: Request, chosen: Sequence[UUID]) -> list[Loaded]:
     """Return the selected traces of one project, that of the first trace. Duplicates and deleted traces are omitted."""
-    found = [one for trace_id in dict.fromkeys(chosen) if (one := _load(request, trace_id)) is not None]
+    found = [one for trace_id in dict.fromkeys(chosen) if (one := _found(request, trace_id)) is not None]
     return [one for one in found if one.context.project_id == found[0].context.project_id]
 
 
 def _none_of(request: Request, chosen: Sequence[UUID]) -> Response:
     if chosen:
-        return _missing(request, ", ".join(map(str, chosen[:3])))
+        raise MissingPageError(", ".join(map(str, chosen[:3])))
     context = context_of(request, None, "traces")
     return page("refused.html", status=422, context=context, reason="Choose a trace.", back="/ui")
 
@@ -263,7 +249,7 @@ def show_session(request: Request, id: str, asked: Annotated[Asked, Query()]) ->
     queries, evaluation = context.services.queries, context.services.evaluation
     summary = queries.session(context.project_id, id)
     if summary is None:
-        return _missing(request, f"session {id}")
+        raise MissingPageError(f"session {id}")
     turns: list[dict[str, Any]] = []
     for trace in plain(queries.session_traces(context.project_id, id, asked.page)):
         record_of = TraceRecord(trace)
@@ -293,7 +279,7 @@ def show_failure(request: Request, fingerprint: str, asked: Annotated[Asked, Que
     failures = context.services.failures
     group = failures.get(context.project_id, fingerprint, now=context.services.now())
     if group is None:
-        return _missing(request, f"failure {fingerprint}")
+        raise MissingPageError(f"failure {fingerprint}")
     project = "" if context.project is None else context.project.name
     steps = next_steps(
         FailureKind(group["kind"]),
@@ -321,7 +307,7 @@ def show_run(request: Request, run_id: UUID, project: str | None = None) -> Resp
     evaluation = context.services.evaluation
     row = evaluation.runs.get(context.project_id, str(run_id))
     if row is None:
-        return _missing(request, f"run {run_id}")
+        raise MissingPageError(f"run {run_id}")
     run = plain(evaluation.runs.record(row))
     store = evaluation.session_scores if run["target_type"] == "SESSION" else evaluation.trace_scores
     scores: list[dict[str, Any]] = plain(store.of_run(context.project_id, str(run_id)))

@@ -18,7 +18,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from pandaprobe_otel.local.pages.rendering import STATIC, rendered
-from pandaprobe_otel.local.pages.trace_facts import Facts, facts_of, tool_uses
+from pandaprobe_otel.local.pages.trace_facts import facts_of, tool_uses
 from pandaprobe_otel.traces.conversation import preview, turns_of
 from pandaprobe_otel.traces.markdown import part_heading, span_block, trace_heading
 from pandaprobe_otel.traces.records import TraceRecord
@@ -38,7 +38,7 @@ class ScoredTrace:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
     record: TraceRecord
-    facts: Facts
+    facts: Mapping[str, Any]
     asked: str
     answered: str
     html: Markup

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from pandaprobe_otel.local.pages.json_view import json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.payload_parts import documents_in, media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
-from pandaprobe_otel.local.pages.trace_facts import not_offered, offered_to
+from pandaprobe_otel.local.pages.trace_facts import tools_of
 from pandaprobe_otel.local.search.language import search_for
 from pandaprobe_otel.mapping.outcomes import outcome_in
 from pandaprobe_otel.traces.conversation import as_messages, preview, rest_of_messages, with_results
@@ -92,8 +92,7 @@ def _environment() -> Environment:
     environment.filters.update(filters)
     functions: dict[str, Any] = {
         "static": False,
-        "offered_to": offered_to,
-        "not_offered": not_offered,
+        "tools_of": tools_of,
         "asset": _asset,
         "ticks": ticks,
         "term": search_for,

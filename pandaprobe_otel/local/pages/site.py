@@ -38,6 +38,15 @@ class SignInNeededError(Exception):
     """The pages need the server's token."""
 
 
+class MissingPageError(Exception):
+    """Nothing has the id of the page's address."""
+
+
+def show_missing(request: Request, error: Exception) -> Response:
+    """Show that nothing has an id."""
+    return page("missing.html", status=404, context=context_of(request, None, "traces"), what=str(error))
+
+
 async def signed_in(request: Request) -> None:
     """Allow a request to see the pages. Raises SignInNeededError."""
     settings = services_of(request).settings

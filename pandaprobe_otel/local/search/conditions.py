@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.searchable_fields import Comparison, Operand
+from pandaprobe_otel.local.search.searchable_fields import Operand
 from pandaprobe_otel.local.search.text_words import phrase_of
 from pandaprobe_otel.local.store.blocks import BITS
 from pandaprobe_otel.local.store.labels import LONGEST
@@ -27,7 +27,7 @@ _NUMBERS: Final = {
     "spans": "span_count",
     "latency": "(ended_at - started_at)",
 }
-_RISING: Final = (Comparison.MORE, Comparison.AT_LEAST)
+_RISING: Final = (">", ">=")
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class _Writer:
     def _compared(self, asked: Field, operand: Operand) -> str:
         if isinstance(operand, str):
             return self._text(asked, operand)
-        sign = asked.comparison.value
+        sign = asked.comparison
         match asked.key:
             case "after" | "before":
                 moment = int(self.now + operand if operand <= 0 else operand)

@@ -16,7 +16,6 @@ from typing import Final, TypeAlias
 
 from pandaprobe_otel.local.search.searchable_fields import (
     FIELDS,
-    Comparison,
     FieldKind,
     Operand,
     SearchError,
@@ -32,10 +31,13 @@ FLAGS: Final = ("error", "running", "scored")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field with its possible values. `name` is the second half of `meta.NAME` and `score:NAME`."""
+    """A field with its possible values. `name` is the second half of `meta.NAME` and `score:NAME`.
+
+    `comparison` is `=`, `<`, `<=`, `>` or `>=`.
+    """
 
     key: str
-    comparison: Comparison
+    comparison: str
     operands: tuple[Operand, ...]
     name: str = ""
 
@@ -241,11 +243,11 @@ class _Parser:
             if mark != ":" or score is None:
                 raise SearchError("a score needs a comparison with a number: score:task_completion<0.5", token.at)
             name, mark, value = score["name"].strip('"'), score["mark"], score["number"]
-        comparison = Comparison("=" if mark == ":" else mark)
-        if comparison is not Comparison.EQUAL and not field.kind.is_ordered:
+        comparison = "=" if mark == ":" else mark
+        if comparison != "=" and not field.kind.is_ordered:
             raise SearchError(f"{key} cannot be compared with < or >: write {key}:value", token.at)
         operands = tuple(read_operand(field, text, at, comparison) for text in _values(value, at))
-        if len(operands) > 1 and comparison is not Comparison.EQUAL:
+        if len(operands) > 1 and comparison != "=":
             raise SearchError(f"{key} can be compared with only one value", at)
         return Field(key, comparison, operands, name)
 

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Final, TypeAlias
 
 Operand: TypeAlias = str | float
@@ -19,16 +19,6 @@ class SearchError(ValueError):
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
         self.position = position
-
-
-class Comparison(StrEnum):
-    """The comparison of a field with a value."""
-
-    EQUAL = "="
-    LESS = "<"
-    AT_MOST = "<="
-    MORE = ">"
-    AT_LEAST = ">="
 
 
 class FieldKind(Enum):
@@ -91,10 +81,9 @@ FIELDS: Final = {
 _UNITS: Final = {"us": 1, "µs": 1, "ms": 1e3, "s": 1e6, "m": 6e7, "min": 6e7, "h": 3.6e9, "d": 8.64e10, "w": 6.048e11}
 _NUMBER: Final = re.compile(r"(-?\d{1,15}(?:\.\d{1,15})?)\s?([a-zµ]{0,3})", re.IGNORECASE)
 _FACTORS: Final = {"": 1.0, "k": 1e3, "m": 1e6}
-_SIGNS: Final = {FieldKind.MOMENT: ":", FieldKind.DURATION: ">", FieldKind.NUMBER: ">"}
 
 
-def read_operand(field: SearchField, text: str, at: int, comparison: Comparison) -> Operand:
+def read_operand(field: SearchField, text: str, at: int, comparison: str) -> Operand:
     """Return the value of a text for a field. Raises SearchError for an invalid one.
 
     An age (`after:2d`) is negative; the reader subtracts it from the current time.
@@ -103,7 +92,7 @@ def read_operand(field: SearchField, text: str, at: int, comparison: Comparison)
         return text
     if field.kind is FieldKind.MOMENT:
         return _moment(field, text, at)
-    if field.kind is FieldKind.DURATION and comparison is Comparison.EQUAL:
+    if field.kind is FieldKind.DURATION and comparison == "=":
         raise SearchError(f"{field.key} needs a comparison: {field.example}", at)
     found = _NUMBER.fullmatch(text)
     units = _UNITS if field.kind is FieldKind.DURATION else _FACTORS

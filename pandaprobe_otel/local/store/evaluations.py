@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from pandaprobe_otel.local.payloads import dumps, encode, loads
@@ -16,9 +16,10 @@ from pandaprobe_otel.local.store.records import Condition, Slice, insert, record
 class _Table:
     """Rows of a project with an id. Methods with a connection work inside the caller's transaction."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    name: str
+
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self.name: Final = name
 
     def add(self, connection: sqlite3.Connection, columns: Mapping[str, Any]) -> str:
         """Store a row and return its id."""
@@ -42,6 +43,30 @@ class _Table:
         """Return a row as the API returns it."""
         return record(row)
 
+    def change(self, row_id: str, columns: Mapping[str, Any]) -> None:
+        """Set columns of a row."""
+        with self._database.write() as connection:
+            update(connection, self.name, row_id, columns)
+            self._changed(connection, self._targets(connection, "id = ?", row_id))
+
+    def delete(self, project_id: str, row_id: str) -> bool:
+        """Delete a row. Return False if the project does not have it."""
+        with self._database.write() as connection:
+            return self._delete(connection, "project_id = ? AND id = ?", project_id, row_id)
+
+    def _delete(self, connection: sqlite3.Connection, where: str, *values: str) -> bool:
+        targets = self._targets(connection, where, *values)
+        found = connection.execute(f"DELETE FROM {self.name} WHERE {where}", values)
+        self._changed(connection, targets)
+        return found.rowcount > 0
+
+    def _targets(self, connection: sqlite3.Connection, where: str, *values: str) -> set[str]:
+        """Return the traces or sessions that a change of rows concerns."""
+        return set()
+
+    def _changed(self, connection: sqlite3.Connection, targets: set[str]) -> None:
+        """Update what depends on the rows of traces or sessions."""
+
     def _select(self, condition: Condition, page: Slice | None = None) -> list[sqlite3.Row]:
         """Return the rows of a condition, newest first."""
         where, values = condition
@@ -57,12 +82,7 @@ class _Table:
 class RunStore(_Table):
     """Evaluation runs. Metrics, filters and targets (see `Targets`) are JSON."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, "eval_runs")
-
-    def delete(self, connection: sqlite3.Connection, run_id: str) -> None:
-        """Delete a run. Its scores stay, without a run."""
-        connection.execute("DELETE FROM eval_runs WHERE id = ?", (run_id,))
+    name = "eval_runs"
 
     def unfinished(self) -> list[str]:
         """Return the ids of runs that were waiting or running, oldest first."""
@@ -88,31 +108,13 @@ class RunStore(_Table):
     def finish(self, run_id: str, *, now: int, error: str | None = None) -> None:
         """Set a run to COMPLETED, or to FAILED with a message."""
         status = "COMPLETED" if error is None else "FAILED"
-        with self._database.write() as connection:
-            update(
-                connection,
-                "eval_runs",
-                run_id,
-                {"status": status, "error_message": error, "completed_at": now},
-            )
+        self.change(run_id, {"status": status, "error_message": error, "completed_at": now})
 
 
 class MonitorStore(_Table):
     """Monitors."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, "monitors")
-
-    def change(self, monitor_id: str, columns: Mapping[str, Any]) -> None:
-        """Set columns of a monitor."""
-        with self._database.write() as connection:
-            update(connection, "monitors", monitor_id, columns)
-
-    def delete(self, project_id: str, monitor_id: str) -> bool:
-        """Delete a monitor. Its runs stay. Return False if the project does not have it."""
-        with self._database.write() as connection:
-            found = connection.execute("DELETE FROM monitors WHERE id = ? AND project_id = ?", (monitor_id, project_id))
-            return found.rowcount > 0
+    name = "monitors"
 
     def active(self) -> list[sqlite3.Row]:
         """Return the active monitors, by the time at which they are due."""
@@ -152,7 +154,8 @@ class ScoreStore(_Table):
         target: str,
         on_change: Callable[[sqlite3.Connection, str], object] | None = None,
     ) -> None:
-        super().__init__(database, target.replace("_id", "_scores"))
+        super().__init__(database)
+        self.name = target.replace("_id", "_scores")
         self._on_change = on_change
         self._target = target
         self._of_traces = target == "trace_id"
@@ -196,17 +199,6 @@ class ScoreStore(_Table):
         """Return the scores of a run, newest first."""
         return [self.record(row) for row in self._select(where_of(project_id, {"eval_run_id": run_id}))]
 
-    def change(self, score_id: str, columns: Mapping[str, Any]) -> None:
-        """Set columns of a score."""
-        with self._database.write() as connection:
-            update(connection, self.name, score_id, columns)
-            self._changed(connection, self._targets(connection, "id = ?", score_id))
-
-    def delete(self, project_id: str, score_id: str) -> bool:
-        """Delete a score. Return False if the project does not have it."""
-        with self._database.write() as connection:
-            return self._delete(connection, "project_id = ? AND id = ?", project_id, score_id)
-
     def delete_of_run(self, connection: sqlite3.Connection, run_id: str) -> None:
         """Delete the scores of a run."""
         self._delete(connection, "eval_run_id = ?", run_id)
@@ -214,12 +206,6 @@ class ScoreStore(_Table):
     def record(self, row: sqlite3.Row) -> dict[str, Any]:
         """Return a row as the API returns it."""
         return {**record(row), "author_user_id": None, **({"config_id": None} if self._of_traces else {})}
-
-    def _delete(self, connection: sqlite3.Connection, where: str, *values: str) -> bool:
-        targets = self._targets(connection, where, *values)
-        connection.execute(f"DELETE FROM {self.name} WHERE {where}", values)
-        self._changed(connection, targets)
-        return bool(targets)
 
     def _targets(self, connection: sqlite3.Connection, where: str, *values: str) -> set[str]:
         return {row[0] for row in connection.execute(f"SELECT {self._target} FROM {self.name} WHERE {where}", values)}

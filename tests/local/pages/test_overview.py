@@ -7,18 +7,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from local_http import http_of
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.pages.overview_page import line_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -169,14 +165,16 @@ def _rows(page: str, group: str) -> dict[str, str]:
     return {unescape(name): row for row, name in re.findall(r"(<tr><td><a href=[^>]*>([^<]*)</a>.*?</tr>)", table)}
 
 
-@given(st.lists(st.none() | st.floats(0, 10), max_size=12))
-def test_every_value_of_a_line_is_drawn(values: list[float | None]) -> None:
+def test_every_value_of_a_line_is_drawn(server: LocalServer) -> None:
     """Each run of values is one part of the path, with a length: a browser draws nothing for a single point."""
-    parts = [part for part in line_of(values, 10).split("M") if part]
-    runs = [len(list(run)) for is_known, run in groupby(values, lambda value: value is not None) if is_known]
+    (single,), (whole,) = (
+        re.findall(rf'<path class="line of-{kind}" d="([^"]*)"', _overview(server)) for kind in ("score-2", "p50")
+    )
+    parts = single.split("M")[1:]
 
-    assert [1 + part.count("L") for part in parts] == runs
-    assert all("L" in part or float(part.partition("h")[2]) > 1 for part in parts)
+    assert len(parts) == 20
+    assert all(re.search(r"h[1-9]\d*\.\d$", part) for part in parts if "L" not in part)
+    assert (whole.count("M"), whole.count("L"), whole.count("h")) == (1, 44, 0)
 
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:
