@@ -241,7 +241,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             body["metadata"] = metadata
         if shape.metadata:
             fill(metadata, shape.metadata, view.attributes, span.unusable)
-        if shape.tells_metadata:
+        if shape.custom or "metadata" in found:
             add_own_metadata(span)
         if view.scope_name:
             if "scope" in metadata:
@@ -256,7 +256,7 @@ def _set_numbers_and_times(spans: Sequence[MappedSpan]) -> None:
     """Set parameters, counts, models, and the times: those of the first tokens must lie between start and end."""
     for span in spans:
         body, view, shape, found, parameters = span.body, span.view, span.shape, span.found, span.parameters
-        if shape.tells_parameters:
+        if shape.parameters or "parameters" in found:
             parameters = {**parameters}
             if "parameters" in found:
                 bag, rows = found["parameters"], (*shape.cached.parameters, *shape.parameters)

@@ -55,7 +55,7 @@ def mapped_span(view: SpanView, kind: str | None = None) -> MappedSpan:
     span.view, span.shape, span.metadata = view, shape, {**metadata}
     span.unusable, span.taken = [*unusable], []
     span.kind = kind or told or kind_in(shape, view)
-    span.found = shape.read(view, found, span.unusable) if shape.asks else found
+    span.found = shape.read(view, found, span.unusable) if shape.fields or shape.merged or shape.events else found
     span.usage = span.aggregated = span.cost = None
     return span
 

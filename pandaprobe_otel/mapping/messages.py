@@ -77,23 +77,27 @@ def messages_in(value: Any) -> list[dict[str, Any]]:
 class Conversation:
     """Messages in normal form, and the reasoning removed from them."""
 
-    __slots__ = ("finish_reasons", "messages", "reasoning")
+    __slots__ = ("messages", "reasoning")
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
-        self.finish_reasons: list[str] = []
 
-    def add_all(self, raw: Any, role: str) -> None:
-        """Add every message of a list, a single message, or text; `role` is the default role."""
+    def add_all(self, raw: Any, role: str) -> bool:
+        """Add every message of a list, a single message, or text; `role` is the default role.
+
+        Return whether they are a list of messages that consist of one text each.
+        """
         if type_of(raw) is not list:
             self.add(raw, role)
-            return
+            return False
         if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
             raw = raw[0]
-        items = iter(raw)
+        items, are_texts = iter(raw), True
         while (item := take_texts(items, self.messages)) is not END:
             self.add(item, role)
+            are_texts = False
+        return are_texts
 
     def add(self, item: Any, role: str) -> None:
         """Add one message in any shape."""
@@ -113,7 +117,7 @@ class Conversation:
             return
         draft = Draft("system")
         for part in listed(decoded(instructions)):
-            inner = part.get("parts") if type_of(part) is dict else None
+            inner: Any = part.get("parts") if type_of(part) is dict else None
             for one in inner if type_of(inner) is list else [part]:
                 draft.add(one)
         content = draft.body()
@@ -139,9 +143,6 @@ class Conversation:
             return
         for part in listed(raw):
             draft.add(part)
-        reason = item.get("finish_reason")
-        if type_of(reason) is str and reason and reason != "unknown":
-            self.finish_reasons.append(reason)
         _add_fields(draft, item)
         self._finish(draft, item)
 

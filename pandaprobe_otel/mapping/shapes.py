@@ -241,8 +241,6 @@ class Shape:
     """Rows of fields to which every source contributes."""
     events: tuple[tuple[str, EventRow], ...]
     """Fields, other than content, that come from events."""
-    asks: bool
-    """True if there are rows of fields, merged fields or events; otherwise there is nothing to read."""
     contents: Mapping[str, tuple[Candidate, ...]]
     own_texts: Mapping[str, OwnTexts]
     """By kind, the texts that alone hold the input and the output."""
@@ -257,10 +255,6 @@ class Shape:
     """True if a field may give the time of the first token."""
     counts: bool
     """True if there may be token counts or costs."""
-    tells_metadata: bool
-    """True if a field or an attribute of the app may add to the metadata."""
-    tells_parameters: bool
-    """True if there are model parameters besides the cached ones."""
     has_context: bool
     """True if a field of the trace (session, tags, ...) may come from such a span."""
     genai: bool
@@ -484,7 +478,6 @@ def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
         aggregated=rows("aggregated"),
         merged=merged,
         events=tuple(event_rows),
-        asks=bool(fields or merged or event_rows),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
         own_texts=_own_texts(attributes, contents),
         kind_rules=kind_rules,
@@ -493,8 +486,6 @@ def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
         tells_name=not names.isdisjoint(NAMES),
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
-        tells_metadata=len(watched) < len(unread) or "metadata" in names,
-        tells_parameters=bool(parameters) or "parameters" in names,
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=genai,
         plumbing=plumbing,

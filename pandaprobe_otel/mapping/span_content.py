@@ -33,7 +33,7 @@ from pandaprobe_otel.mapping.content import (
 from pandaprobe_otel.mapping.dialects.otel_genai import DETAILS
 from pandaprobe_otel.mapping.exact_json import parser
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
-from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
+from pandaprobe_otel.mapping.messages import Conversation
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
@@ -41,7 +41,7 @@ from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of, word
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, dicts, is_absent, scalar, type_of, word
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -191,29 +191,20 @@ def _messages(
     span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, candidate: Candidate
 ) -> dict[str, Any] | None:
     """Return the same for messages in any form; None if they have no content."""
-    if type_of(raw) is not list:
-        if is_absent(raw):
-            return None
-    elif system is None:
-        messages: list[dict[str, Any]] = []
-        if take_texts(iter(raw), messages) is END and messages:
-            if side == "output" and "finish_reasons" not in span.metadata:
-                reasons = [one["finish_reason"] for one in raw if one.get("finish_reason")]
-                if reasons:
-                    span.metadata["finish_reasons"] = reasons
-            if candidate[-1] and (side == "input" or "stop" in span.metadata.get("finish_reasons", _STOP)):
-                span.taken.append(candidate[1])
-            return {"messages": messages}
+    if type_of(raw) is not list and is_absent(raw):
+        return None
     talk = Conversation()
-    talk.add_all(raw, DEFAULT_ROLE[side])
-    if candidate[-1] and type_of(raw) is str:
-        span.taken.append(candidate[1])
+    is_whole = talk.add_all(raw, DEFAULT_ROLE[side]) or type_of(raw) is str
+    if side == "output" and "finish_reasons" not in span.metadata:
+        reasons = [one["finish_reason"] for one in dicts(raw) if one.get("finish_reason") not in (None, "", "unknown")]
+        if reasons:
+            span.metadata["finish_reasons"] = reasons
     if system is not None:
         _add_system(talk, system, span)
-    if side == "output" and talk.finish_reasons:
-        span.metadata.setdefault("finish_reasons", talk.finish_reasons)
     if not (talk.messages or talk.reasoning):
         return None
+    if is_whole and candidate[-1] and (side == "input" or "stop" in span.metadata.get("finish_reasons", _STOP)):
+        span.taken.append(candidate[1])
     if talk.reasoning:
         _add_reasoning(span, side, talk.reasoning)
     return talk.content()
