@@ -267,29 +267,30 @@ def joined(value: Any) -> Any:
     the next one continues it.
     """
     messages = decoded(value)
-    if type_of(messages) is not list or not any(map(_is_unfinished, messages)):
+    if not any(map(_is_unfinished, dicts(messages))):
         return messages
-    whole: list[Any] = []
-    goes_on = False
-    for message in messages:
-        if goes_on and type_of(message) is dict:
-            begun: list[Any] = [*(whole[-1].get("parts") or ())]
-            whole[-1] = {**whole[-1], **message, "parts": begun}
-            for part in message.get("parts") or ():
-                last: Any = begun[-1] if begun else None
-                if type_of(last) is dict and type_of(part) is dict and _is_text(last) and _is_text(part, last["type"]):
-                    begun[-1] = {**last, "content": last["content"] + part["content"]}
-                else:
-                    begun.append(part)
+    whole: list[dict[str, Any]] = []
+    for message in dicts(messages):
+        if whole and _is_unfinished(whole[-1]):
+            parts = [*(whole[-1].get("parts") or ()), *(message.get("parts") or ())]
+            whole[-1] = {**whole[-1], "finish_reason": None, **message, "parts": _without_breaks(parts)}
         else:
             whole.append(message)
-        goes_on = _is_unfinished(message)
     return whole
 
 
-def _is_unfinished(message: Any) -> bool:
-    return type_of(message) is dict and message.get("finish_reason") == ""
+def _is_unfinished(message: dict[str, Any]) -> bool:
+    return message.get("finish_reason") == ""
 
 
-def _is_text(part: Any, of_type: Any = None) -> bool:
-    return type_of(part.get("content")) is str and "type" in part and of_type in (None, part["type"])
+def _without_breaks(parts: list[Any]) -> list[Any]:
+    """Return the parts with texts of the same type that follow one another as one."""
+    kept: list[Any] = []
+    for part in parts:
+        last: Any = kept[-1] if kept else None
+        text: Any = part.get("content") if type_of(part) is dict else None
+        if type_of(text) is str and type_of(last) is dict and last == {**part, "content": last.get("content")}:
+            kept[-1] = {**last, "content": f"{last['content']}{text}"}
+        else:
+            kept.append(part)
+    return kept

@@ -28,6 +28,8 @@ _PASSING: Final = frozenset({"CHAIN", "OTHER"})
 _AROUND: Final = _PASSING | _CALLS
 _LONG: Final = 12
 """Characters of a text that is hardly equal to, or part of, another one by chance."""
+_HOPS: Final = 64
+"""Largest number of spans between a call and the call around it."""
 _MOST: Final = 8
 """Largest number of spans that become part of another one, so that the work stays linear."""
 _VERSION: Final = re.compile(r"\Z|[-@:._]+(?:\d|v\d|latest|preview)")
@@ -78,24 +80,16 @@ def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Se
 
 def _outer_calls(calls: Sequence[MappedSpan], by_id: Mapping[int, MappedSpan]) -> dict[MappedSpan, MappedSpan]:
     """Return, for each call that is inside another one, the nearest call around it."""
-    known: dict[int, MappedSpan | None] = {}  # by the id of a span between calls, so that long chains cost once
     found: dict[MappedSpan, MappedSpan] = {}
     begun: set[int] = set()  # a call around another one begins first; in a cycle of parents, one does not
     for call in calls:
-        passed: list[int] = []
         above = by_id.get(call.view.parent_id or 0)
-        while above is not None and above.kind in _PASSING:
-            span_id = above.view.span_id
-            if span_id in known:
-                above = known[span_id]
+        for _ in range(_HOPS):
+            if above is None or above.kind not in _PASSING:
                 break
-            known[span_id] = None  # also ends a cycle of parents
-            passed.append(span_id)
             above = by_id.get(above.view.parent_id or 0)
-        outer = above if above is not None and above.kind in _CALLS else None
-        known.update(dict.fromkeys(passed, outer))
-        if outer is not None and outer.kind == call.kind and outer.view.span_id in begun:
-            found[call] = outer
+        if above is not None and above.kind == call.kind and above.view.span_id in begun:
+            found[call] = above
         begun.add(call.view.span_id)
     return found
 
@@ -367,6 +361,7 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
     The id of a response alone does not prove a repetition, because mock providers reuse ids. If one span is inside the
     other, the tree decides.
     """
+    by_id = {span.view.span_id: span for span in spans}
     first: dict[str, MappedSpan] = {}
     repeated: set[MappedSpan] = set()
     for span in counted:
@@ -375,7 +370,7 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
             continue
         known = first.setdefault(response, span)
         overlap = span.view.start_ns <= (known.view.end_ns or 0)  # the known one has started first
-        if known.view.scope_name != span.view.scope_name and overlap and not _is_above(known, span, spans):
+        if known.view.scope_name != span.view.scope_name and overlap and not _is_above(known, span, by_id):
             repeated.add(span)
     return frozenset(repeated)
 
@@ -402,15 +397,12 @@ def _sides(usage: Mapping[str, int]) -> tuple[int | None, int | None]:
 _NEVER: Final = 1 << 63
 
 
-def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:
-    parents = {span.view.span_id: span.view.parent_id for span in spans}
-    seen: set[int] = set()
-    parent = second.view.parent_id
-    while parent is not None and parent not in seen:
-        if parent == first.view.span_id:
-            return True
-        seen.add(parent)
-        parent = parents.get(parent)
+def _is_above(first: MappedSpan, second: MappedSpan, by_id: Mapping[int, MappedSpan]) -> bool:
+    for _ in range(_HOPS):
+        above = by_id.get(second.view.parent_id or 0)
+        if above is None or above is first:
+            return above is first
+        second = above
     return False
 
 

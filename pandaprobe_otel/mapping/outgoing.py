@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.options import MappingOptions, masked
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, encoded_size, level_of, shrink, size_and_hash, with_media
+from pandaprobe_otel.mapping.text import encoded_size, level_of, shrink, size_and_hash, with_media
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +46,41 @@ def finished(
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     if options.scrubs:
         _scrub((trace, *spans))
-    most = 0 if options.masks else options.max_field_bytes
-    given = trace
-    trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
+    ((own,), encoded_trace), *_ = _pieces([trace], options)
     bodies: list[dict[str, Any]] = []
-    pieces: list[bytes | memoryview] = []
-    together = 1
-    while len(bodies) < len(spans):
-        some = spans[len(bodies) : len(bodies) + together]
-        # Several bodies are encoded and searched at once. Only if there is a problem, each is treated separately.
-        data = _encoded(some)
-        if 0 < len(data) <= most and not _has_data_url(data):
-            bodies += some
-            pieces.append(data)
-            together = _TOGETHER if len(data) < _LARGE and most >= _LARGE else 1
-            continue
-        alone = data if len(some) == 1 else b""
-        del data  # may be large, and is not needed any more
-        together = 1
-        for body in some:
-            body, encoded = _kept(body, most, options, alone or _encoded([body]))
-            bodies.append(body)
-            pieces.append(encoded)
+    pieces: list[bytes] = []
+    for some, data in _pieces(spans, options):
+        bodies += some
+        pieces.append(data)
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes and options.inline_media:
-        return finished(given, spans, replace(options, inline_media=0), merged)
+        return finished(trace, spans, replace(options, inline_media=0), merged)
     if total > options.max_trace_bytes:
-        fit_trace([trace, *bodies], total - options.max_trace_bytes)
-        encoded_trace = orjson.dumps(trace)
+        fit_trace([own, *bodies], total - options.max_trace_bytes)
+        encoded_trace = orjson.dumps(own)
         pieces = [orjson.dumps(body) for body in bodies]
         size_and_hash.cache_clear()
-    return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)), merged)
+    return MappedTrace(own, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)), merged)
+
+
+def _pieces(bodies: list[dict[str, Any]], options: MappingOptions) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    """Yield the bodies, mended where needed, with their encoding. Several are encoded and searched at once."""
+    most = 0 if options.masks else options.max_field_bytes
+    at, together = 0, 1
+    while at < len(bodies):
+        some = bodies[at : at + together]
+        at += len(some)
+        data = _encoded(some)
+        together = _TOGETHER if 0 < len(data) < _LARGE <= most else 1
+        if 0 < len(data) <= most and not _has_data_url(data):
+            yield some, data
+        elif len(some) > 1:  # only if there is a problem, each is treated separately
+            for body in some:
+                yield from _pieces([body], options)
+        else:
+            body, data = _mended(some[0] if data else _safe_body(some[0]), options)
+            yield [body], data
 
 
 _E: Final = ord("e")
@@ -128,16 +131,6 @@ _TOGETHER: Final = 32
 _LARGE: Final = 65_536
 """Bytes of a large body. Several bodies are encoded in one call until a large one comes, then one per call. So only a
 few large values are in memory twice before they are cut."""
-
-
-def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding `data`. Both are unchanged if it has at most `most` bytes and no problem."""
-    size = len(data)
-    has_data_url = size > MIN_DATA_URL and _has_data_url(data)
-    if 0 < size <= most and not has_data_url:
-        return body, data
-    del data  # may be large
-    return _mended(body if size else _safe_body(body), options)
 
 
 def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
