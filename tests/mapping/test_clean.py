@@ -61,6 +61,16 @@ class Broken:
         raise RuntimeError("no str")
 
 
+class Locked:
+    """An object that raises at any access."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
 class BrokenModel:
     def model_dump(self) -> dict[str, Any]:
         raise RuntimeError("no dump")
@@ -127,6 +137,7 @@ VALUES: list[tuple[Any, Any]] = [
     (Array(), [1.0, None, 3.0]),
     (Odd(), "<oddthing>"),
     (Broken(), "<Broken: cannot be shown>"),
+    (Locked(), "<Locked: cannot be shown>"),
     ([Broken(), 1], ["<Broken: cannot be shown>", 1]),
     ({Broken(): 1}, {"<Broken>": 1}),
     (BrokenModel(), "<BrokenModel: cannot be shown>"),

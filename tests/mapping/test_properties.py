@@ -22,7 +22,7 @@ from pandaprobe_otel.mapping import (
     map_views,
     read_span,
 )
-from pandaprobe_otel.mapping.clean import clean, encode
+from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.shapes import DIALECTS
 from pandaprobe_otel.mapping.span_view import plain_attributes
 from pandaprobe_otel.mapping.text import shrink
@@ -306,48 +306,11 @@ def test_a_recorded_span_with_odd_values_still_becomes_a_trace(recorded: tuple[s
         assert not [span for span in trace.spans if "unreadable" in span["metadata"]]
 
 
-class Odd:
-    """An object that raises at any access."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-    def __repr__(self) -> str:
-        raise RuntimeError("no")
-
-    def __hash__(self) -> int:
-        return 1
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("never")
-
-
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=300)),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=30), inner, max_size=4)),
     max_leaves=12,
 )
-objects = st.recursive(
-    st.one_of(values, st.binary(max_size=9), st.builds(Odd), st.complex_numbers(), st.datetimes(), st.uuids()),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.tuples(inner, inner),
-        st.dictionaries(st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none()), inner, max_size=3),
-        st.frozensets(st.one_of(st.integers(), st.text(max_size=3)), max_size=3),
-    ),
-    max_leaves=12,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(objects, st.sampled_from((0, 300, 262_144)))
-def test_any_object_is_encoded_within_its_bound(value: Any, max_bytes: int) -> None:
-    """`clean` returns values that the encoder accepts; `encode` returns JSON of bounded size without NUL."""
-    orjson.dumps(clean(value))
-    text = encode(value, max_bytes)
-    assert len(text.encode()) <= max(max_bytes, 256)
-    assert "\\u0000" not in text.replace("\\\\", "")
-    json.loads(text)
 
 
 @settings(max_examples=150, deadline=None)
@@ -361,13 +324,13 @@ def test_shrinking_always_fits(value: Any, max_bytes: int, digest: bool) -> None
     assert shrunk is value or b"[cut" in orjson.dumps(shrunk)
 
 
-MARKS = ("\x7f", "\x7f\x7f", '\x7f"]]]]', '"\x7f",{"span_id":"x"}', "DEL \x7f between", "\x00\x7f")
-
-
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from(("plain", "é;base64,", "x" * 2000, *MARKS)), min_size=1, max_size=5), st.booleans())
+@given(
+    st.lists(st.sampled_from(("plain", "é;base64,", "x" * 2000, "},{", "\x00")), min_size=1, max_size=5),
+    st.booleans(),
+)
 def test_spans_are_encoded_alike_together_and_alone(words: list[str], is_long: bool) -> None:
-    """A span is encoded the same alone and with others, even if it contains the separator of encoded spans."""
+    """A span is encoded the same alone and with others, whatever its texts are."""
     texts = words * (40 if is_long else 1)
     views = [
         view(f"step {number}", {"input.value": text, "gen_ai.operation.name": "chain"}, span_id=number + 1, at=number)

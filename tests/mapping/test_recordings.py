@@ -50,30 +50,6 @@ def test_a_recording_has_its_outline(name: str) -> None:
     assert seen.splitlines() == OUTLINES[name].splitlines()
 
 
-@pytest.mark.parametrize("name", [name for name in captures.names() if name.endswith("__embeddings")])
-def test_an_embedding_keeps_its_texts_and_never_its_vectors(name: str) -> None:
-    """The texts are the input if they were recorded; vectors are never kept."""
-    recording = captures.capture(name)
-    (span,) = map_trace(recording.traces[0], recording.logs)["spans"]
-    assert span.get("input") == (["alpha", "beta"] if name.startswith("traceloop") else None)
-    assert "output" not in span
-
-
-@pytest.mark.parametrize("name", [name for name in captures.names() if name.endswith("__chat_image")])
-def test_small_pictures_stay_in_the_message(name: str) -> None:
-    """A picture given as data and one given as a URL become parts of the message, in one format."""
-    recording = captures.capture(name)
-    (span,) = map_trace(recording.traces[0], recording.logs)["spans"]
-    if "otel_openai_v2" in name:  # this instrumentor does not record pictures
-        assert "input" not in span
-        return
-    (message,) = span["input"]["messages"]
-    assert [part["type"] for part in message["content"]] == ["text", "image_url", "image_url"]
-    first, second = (part["image_url"]["url"] for part in message["content"][1:])
-    assert first.startswith("data:image/png;base64,iVBORw0")
-    assert second == "https://example.test/cat.png"
-
-
 # -- documented formats, as fixtures written by hand -------------------------------------------------------------------
 
 FIXTURES = json.loads((DATA / "fixtures.json").read_text(encoding="utf-8"))
