@@ -134,12 +134,8 @@ class Faults:
 
     def at(self, interaction: Interaction) -> Interaction | None:
         """Return what answers an attempt at a recorded call instead; None if no fault is left for it."""
-        with self._lock:
-            for one in self._faults:
-                if one.tool is None and one.call == interaction.call and self._met[one] < one.times:
-                    self._met[one] += 1
-                    return replace(interaction, answer=_answer(one, interaction))
-        return None
+        one = self._meet(lambda one: one.tool is None and one.call == interaction.call)
+        return None if one is None else replace(interaction, answer=_answer(one, interaction))
 
     def at_tool(self, name: str, recorded: Sequence[RecordedTool]) -> RecordedTool | BaseException | None:
         """Return the result or the exception of a tool call instead; None if no fault is left for it.
@@ -151,10 +147,16 @@ class Faults:
         with self._lock:
             self._tool_calls[name] += 1
             number = self._tool_calls[name]
+        one = self._meet(lambda one: one.tool == name and one.call <= number)
+        return None if one is None else _outcome(one, recorded)
+
+    def _meet(self, fits: Callable[[Fault], bool]) -> Fault | None:
+        """Return the first fault that fits and is left, and count it."""
+        with self._lock:
             for one in self._faults:
-                if one.tool == name and one.call <= number and self._met[one] < one.times:
+                if self._met[one] < one.times and fits(one):
                     self._met[one] += 1
-                    return _outcome(one, recorded)
+                    return one
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +16,7 @@ from pandaprobe_otel.replay.divergence import EndOfRecording
 from pandaprobe_otel.replay.recording import Diverge, Mode, Recording, recording
 
 MARKER: Final = "pandaprobe_cassette"
-_ARGUMENTS: Final = frozenset(
-    {"path", "mode", "tools", "ignore", "scrub", "allow_unused", "diverge", "ends_at", "faults", "model"}
-)
+_ARGUMENTS: Final = inspect.signature(recording).parameters.keys()
 _LONGEST: Final = 100
 """Maximum number of characters of a file name. Most systems allow 255 bytes."""
 

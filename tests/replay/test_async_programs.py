@@ -23,7 +23,7 @@ from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording as spans_recorded
 
-REPLAYS = 20
+REPLAYS = 8
 
 
 class Bench:
@@ -171,7 +171,7 @@ def model() -> Callable[[Received], Reply]:
 def test_unchanged_programs_replay(
     program: Callable[[Bench], Any], decorated: bool, server: ProviderServer, tmp_path: Path
 ) -> None:
-    """Twenty replays, each with other pauses, have the recorded result."""
+    """Replays, each with other pauses, have the recorded result."""
     server.script = model()
     run = _decorated(program) if decorated else program
     path = tmp_path / "one.yaml"

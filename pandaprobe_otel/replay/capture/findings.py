@@ -52,7 +52,8 @@ class Finding:
 
 def findings(trace: StoredTrace) -> list[Finding]:
     """Return the failures, earliest first, each assertion once."""
-    found = [finding for find in _FINDERS for finding in find(trace)]
+    found = [finding for turn in _turns(trace) for find in _OF_TURNS for finding in find(trace, turn)]
+    found += [finding for find in _OF_TRACES for finding in find(trace)]
     found.sort(key=lambda one: one.after)
     return list({finding.asserts: finding for finding in reversed(found)}.values())[::-1]
 
@@ -95,33 +96,32 @@ def _is_sibling(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
     return own is None or own.id in above
 
 
-def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
+def _other_tool(trace: StoredTrace, turn: _Turn) -> Iterator[Finding]:
     """Find a tool that the model requested and that did not run, ran with other arguments, or was replaced by another
     one.
     """
     names = {span.name for span in trace.spans if span.kind == "TOOL"}
-    for turn in _turns(trace):
-        left = [span for span in turn.ran if span.kind == "TOOL"]
-        asked = [one for one in turn.asked if not _is_hand_over(one, turn)]
-        missing = [one for one in asked if not _taken(left, partial(_is_run_of, asked=one, exactly=True))]
-        for one in missing:
-            changed = _taken(left, partial(_is_run_of, asked=one, exactly=False))
-            told = f"the model asked for {one.name}({arguments_text(_given(one))})"
-            if changed is not None:
-                told += f"; the trace had {call_text(changed)}"
-            elif left:
-                told += f"; the trace had {call_text(left[0])}"
-            elif names and not _was_last(trace, turn):
-                told += "; it never ran"
-            else:
-                continue
-            yield Finding(
-                kind="other tool",
-                told=told,
-                asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called()",
-                after=turn.number,
-                tool=one.name,
-            )
+    left = [span for span in turn.ran if span.kind == "TOOL"]
+    asked = [one for one in turn.asked if not _is_hand_over(one, turn)]
+    missing = [one for one in asked if not _taken(left, partial(_is_run_of, asked=one, exactly=True))]
+    for one in missing:
+        changed = _taken(left, partial(_is_run_of, asked=one, exactly=False))
+        told = f"the model asked for {one.name}({arguments_text(_given(one))})"
+        if changed is not None:
+            told += f"; the trace had {call_text(changed)}"
+        elif left:
+            told += f"; the trace had {call_text(left[0])}"
+        elif names and not _was_last(trace, turn):
+            told += "; it never ran"
+        else:
+            continue
+        yield Finding(
+            kind="other tool",
+            told=told,
+            asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called()",
+            after=turn.number,
+            tool=one.name,
+        )
 
 
 def _given(asked: RequestedTool) -> Mapping[str, Any]:
@@ -152,46 +152,44 @@ def _taken(spans: list[SpanRecord], fits: Callable[[SpanRecord], bool]) -> SpanR
     return None
 
 
-def _again(trace: StoredTrace) -> Iterator[Finding]:
+def _again(trace: StoredTrace, turn: _Turn) -> Iterator[Finding]:
     """Find a tool that ran once more than the model requested."""
-    for turn in _turns(trace):
-        left = [span for span in turn.ran if span.kind == "TOOL"]
-        for one in turn.asked:
-            first = _taken(left, partial(_is_run_of, asked=one, exactly=True))
-            again = [span for span in left if first is not None and _is_run_of(span, one, exactly=True)]
-            others = sum(other.name == one.name and other.arguments == one.arguments for other in turn.asked) - 1
-            if len(again) > others and first is not None:
-                times = sum(
-                    span.kind == "TOOL" and span.name == one.name and span.arguments == first.arguments
-                    for span in trace.spans
-                )
-                wanted = times - len(again) + others
-                yield Finding(
-                    kind="again",
-                    told=f"the model asked for {one.name} once; the trace had {times} calls",
-                    asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called({wanted})",
-                    after=turn.number,
-                )
+    left = [span for span in turn.ran if span.kind == "TOOL"]
+    for one in turn.asked:
+        first = _taken(left, partial(_is_run_of, asked=one, exactly=True))
+        again = [span for span in left if first is not None and _is_run_of(span, one, exactly=True)]
+        others = sum(other.name == one.name and other.arguments == one.arguments for other in turn.asked) - 1
+        if len(again) > others and first is not None:
+            times = sum(
+                span.kind == "TOOL" and span.name == one.name and span.arguments == first.arguments
+                for span in trace.spans
+            )
+            wanted = times - len(again) + others
+            yield Finding(
+                kind="again",
+                told=f"the model asked for {one.name} once; the trace had {times} calls",
+                asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called({wanted})",
+                after=turn.number,
+            )
 
 
 def _is_hand_over(asked: RequestedTool, turn: _Turn) -> bool:
     return any(span.kind == "AGENT" for span in turn.ran) and _HAND_OVER.match(asked.name) is not None
 
 
-def _other_agent(trace: StoredTrace) -> Iterator[Finding]:
+def _other_agent(trace: StoredTrace, turn: _Turn) -> Iterator[Finding]:
     """Find a hand-over by the model to one agent, after which another agent ran."""
-    for turn in _turns(trace):
-        agents = [span.name for span in turn.ran if span.kind == "AGENT"]
-        for one in turn.asked:
-            match = _HAND_OVER.match(one.name)
-            wanted = (match[1] if match else "") or next((v for v in _given(one).values() if isinstance(v, str)), "")
-            if match and agents and wanted and not any(_same_name(wanted, name) for name in agents):
-                yield Finding(
-                    kind="other agent",
-                    told=f"the model handed over to {wanted}; the trace had {', '.join(agents)}",
-                    asserts=f"probe.spans.agent({literal(wanted)}).called()",
-                    after=turn.number,
-                )
+    agents = [span.name for span in turn.ran if span.kind == "AGENT"]
+    for one in turn.asked:
+        match = _HAND_OVER.match(one.name)
+        wanted = (match[1] if match else "") or next((v for v in _given(one).values() if isinstance(v, str)), "")
+        if match and agents and wanted and not any(_same_name(wanted, name) for name in agents):
+            yield Finding(
+                kind="other agent",
+                told=f"the model handed over to {wanted}; the trace had {', '.join(agents)}",
+                asserts=f"probe.spans.agent({literal(wanted)}).called()",
+                after=turn.number,
+            )
 
 
 def _same_name(one: str, other: str) -> bool:
@@ -199,24 +197,23 @@ def _same_name(one: str, other: str) -> bool:
     return plain[0] == plain[1]
 
 
-def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
+def _untold_result(trace: StoredTrace, turn: _Turn) -> Iterator[Finding]:
     """Find a tool that ran, but whose result the next request to the model lacks."""
-    for turn in _turns(trace):
-        if turn.follows is None:
+    if turn.follows is None:
+        return
+    told = {str(mapping(one).get("tool_call_id")) for one in mapping(turn.follows.input).get("messages") or ()}
+    for one in turn.asked:
+        if one.id in told or not any(_is_run_of(span, one, exactly=False) for span in turn.ran):
             continue
-        told = {str(mapping(one).get("tool_call_id")) for one in mapping(turn.follows.input).get("messages") or ()}
-        for one in turn.asked:
-            if one.id in told or not any(_is_run_of(span, one, exactly=False) for span in turn.ran):
-                continue
-            times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.spans)
-            ran = next(span for span in turn.ran if _is_run_of(span, one, exactly=False))
-            text = _mark_of(ran.output, known="\n".join(texts_in(turn.call.input))) or str(one.id)
-            yield Finding(
-                kind="untold result",
-                told=f"the model never got the result of {one.name}; the trace had {times} calls",
-                asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
-                after=turn.number,
-            )
+        times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.spans)
+        ran = next(span for span in turn.ran if _is_run_of(span, one, exactly=False))
+        text = _mark_of(ran.output, known="\n".join(texts_in(turn.call.input))) or str(one.id)
+        yield Finding(
+            kind="untold result",
+            told=f"the model never got the result of {one.name}; the trace had {times} calls",
+            asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
+            after=turn.number,
+        )
 
 
 def _values_in(value: Any) -> Iterator[str]:
@@ -332,13 +329,5 @@ def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
         )
 
 
-_FINDERS: Final = (
-    _other_tool,
-    _other_agent,
-    _again,
-    _untold_result,
-    _ignored_document,
-    _should_not_be_returned,
-    _exception,
-    _unfinished,
-)
+_OF_TURNS: Final = (_other_tool, _other_agent, _again, _untold_result)
+_OF_TRACES: Final = (_ignored_document, _should_not_be_returned, _exception, _unfinished)

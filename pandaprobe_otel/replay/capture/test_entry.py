@@ -28,12 +28,34 @@ class Entry:
 
     module: str | None
     name: str
-    parameters: tuple[str, ...] | None = None
-    """Names of its parameters; None if its source was not found."""
-    is_coroutine: bool = False
-    is_generator: bool = False
+    function: ast.FunctionDef | ast.AsyncFunctionDef | None = None
+    """Its definition; None if its source was not found."""
     refused: str | None = None
     """The function that the trace names, if it is none of the project: a trace may come from anybody."""
+
+    @property
+    def parameters(self) -> tuple[str, ...] | None:
+        """Names of its parameters; None if they are unknown."""
+        if self.function is None:
+            return None
+        return tuple(one.arg for one in (*self.function.args.args, *self.function.args.kwonlyargs))
+
+    @property
+    def is_coroutine(self) -> bool:
+        """True if the function is asynchronous."""
+        return isinstance(self.function, ast.AsyncFunctionDef)
+
+    @property
+    def is_generator(self) -> bool:
+        """True if the function yields. A yield in a nested function does not count."""
+        waiting: list[ast.AST] = [] if self.function is None else list(self.function.body)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, (ast.Yield, ast.YieldFrom)):
+                return True
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+                waiting += ast.iter_child_nodes(node)
+        return False
 
 
 def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | None = None) -> Entry:
@@ -46,9 +68,9 @@ def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | Non
     """
     base = folder or Path.cwd()
     named = None if given else _entry_of(trace)
-    own = None if named is None else _entry(*named, [base, base / "src"], within=base)
-    if own is not None:
-        return own
+    own = None if named is None else _defined(*named, [base, base / "src"], within=base)
+    if named is not None and own is not None:
+        return Entry(module=named[0], name=named[1], function=own)
     told = given or _configured(base)
     if told is None:
         return Entry(module=None, name=_plain(trace.root.name), refused=None if named is None else ":".join(named))
@@ -56,20 +78,7 @@ def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | Non
     if match is None or not all(map(is_name, (*match[1].split("."), match[2]))):
         raise ValueError(f"{told!r} is not the name of a function: write module:function, such as app.agents:answer")
     places = [base, base / "src", *map(Path, sys.path)]
-    return _entry(match[1], match[2], places, within=None) or Entry(module=match[1], name=match[2])
-
-
-def _entry(module: str, name: str, places: Sequence[Path], *, within: Path | None) -> Entry | None:
-    found = _defined(module, name, places, within=within)
-    if found is None:
-        return None
-    return Entry(
-        module=module,
-        name=name,
-        parameters=_names_of(found),
-        is_coroutine=isinstance(found, ast.AsyncFunctionDef),
-        is_generator=_yields(found),
-    )
+    return Entry(module=match[1], name=match[2], function=_defined(match[1], match[2], places, within=None))
 
 
 def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
@@ -150,23 +159,6 @@ def _is_own(file: Path, folder: Path) -> bool:
         return False
     above = [one for one in real.parents if one.is_relative_to(base)]
     return not any((one / "pyvenv.cfg").exists() for one in above)
-
-
-def _names_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ...]:
-    given: Sequence[ast.arg] = (*function.args.args, *function.args.kwonlyargs)
-    return tuple(one.arg for one in given)
-
-
-def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether a function is a generator. A yield in a nested function does not count."""
-    waiting: list[ast.AST] = list(function.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.Yield, ast.YieldFrom)):
-            return True
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            waiting += ast.iter_child_nodes(node)
-    return False
 
 
 def _plain(name: str) -> str:

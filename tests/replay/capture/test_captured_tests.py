@@ -286,7 +286,7 @@ for _ in range(240):
     deep = [deep]
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=texts, arguments=st.dictionaries(texts, values, max_size=3), root=texts, given=values, error=texts, fn=texts
 )
