@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 import pandaprobe_otel
+from cpu import cpu_seconds
 from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, json_reply
 from recorded_conversations import BY_NAME, Sent, request_of, requests_of, send, shop_talk
@@ -196,22 +196,24 @@ def test_a_long_text_is_shown_in_a_few_lines(joint: str, ask: Callable[..., None
     assert len(text) < 2500
 
 
-def cost_of(calls: int, path: Path, url: str) -> float:
-    """Return the CPU time to replay a conversation whose messages grow by 2 kB a call."""
+def replay_of(calls: int, path: Path, url: str) -> Callable[[], None]:
+    """Record a conversation whose messages grow by 2 kB a call, and return a function that replays it."""
     messages = [{"role": "user", "content": f"{place} " + "word " * 400} for place in range(calls)]
     requests = [request_of(CHAT, {"model": "m", "messages": messages[:number]}) for number in range(1, calls + 1)]
     with pandaprobe_otel.recording(path, mode="all"):
         send(url, *requests)
-    begin = time.thread_time()
-    with pandaprobe_otel.recording(path, mode="none"):
-        send(url, *requests)
-    return time.thread_time() - begin
+
+    def replay() -> None:
+        with pandaprobe_otel.recording(path, mode="none"):
+            send(url, *requests)
+
+    return replay
 
 
 @pytest.mark.outer
 def test_calls_with_growing_messages_cost_what_their_bytes_do(server: ProviderServer, path: Path) -> None:
     """Twice the calls have four times the bytes, and take little more than four times as long."""
     server.replies(json_reply({}))
-    small, large = (min(cost_of(calls, path, server.url) for _ in range(3)) for calls in (50, 100))
+    small, large = (cpu_seconds(replay_of(calls, path, server.url), 3) for calls in (50, 100))
 
     assert large < 8 * small

@@ -341,13 +341,8 @@ def test_an_app_under_test_is_not_recorded_itself(model: ProviderServer, tmp_pat
         assert [call.uri for call in recording.calls] == [f"{model.url}/ask"]
 
 
-def _httpx(url: str) -> Iterator[bytes]:
-    with httpx.stream("POST", url, json={"q": 1}) as response:
-        yield from response.iter_raw()
-
-
-def _httpx2(url: str) -> Iterator[bytes]:
-    with httpx2.stream("POST", url, json={"q": 1}) as response:
+def _httpx(url: str, library: Any = httpx) -> Iterator[bytes]:
+    with library.stream("POST", url, json={"q": 1}) as response:
         yield from response.iter_raw()
 
 
@@ -377,7 +372,12 @@ def _aiohttp(url: str) -> Iterator[bytes]:
         loop.close()
 
 
-LIBRARIES = {"httpx": _httpx, "httpx2": _httpx2, "requests": _requests, "aiohttp": _aiohttp}
+LIBRARIES: dict[str, Callable[[str], Iterator[bytes]]] = {
+    "httpx": _httpx,
+    "httpx2": partial(_httpx, library=httpx2),
+    "requests": _requests,
+    "aiohttp": _aiohttp,
+}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

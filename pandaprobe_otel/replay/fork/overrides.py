@@ -55,7 +55,7 @@ def overridden(
     body = object_in(body_in(request))
     has_model = model is not None and read.model == other.model
     has_prompt = prompt is not None and _prompt_of(read) == _prompt_of(other)
-    if body is None or read.wire is not other.wire or not (has_model or has_prompt):
+    if body is None or read.protocol != other.protocol or not (has_model or has_prompt):
         return None
     if request.headers.get("authorization", "").startswith(_SIGNED):
         raise RecordingError("A request to AWS is signed and cannot be changed here: change the program.")
