@@ -68,7 +68,7 @@ def retrieved(retriever: str, reason: str) -> tuple[Body, Scores]:
     return body(span(retriever, "RETRIEVER", 1, 2, output=["Nine days."])), [score("faithfulness", 0.1, reason)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Failure:
     """One kind of failure: traces that form one group, and traces that do not belong to it."""
 
@@ -80,29 +80,29 @@ class Failure:
 TYPE = {"exception_type": "builtins.LookupError"}
 FAILURES: dict[str, Failure] = {
     "wrong tool": Failure(
-        kind="judged",
-        alike=[
+        "judged",
+        [
             refunds("The agent called `look_up` where it should have called `refund`."),
             refunds("refund was needed, and look_up is what came first (at 12:30)."),
         ],
-        others=[refunds("It should not have called send_email.", ran="send_email"), searches("a")],
+        [refunds("It should not have called send_email.", ran="send_email"), searches("a")],
     ),
     "loop": Failure(
-        kind="loop",
-        alike=[searches("a", "a", "a"), searches("z", *"a" * 7)],
-        others=[searches(*"abcdefg"), searches("a", "a"), searches("a", "b", "a", "b")],
+        "loop",
+        [searches("a", "a", "a"), searches("z", *"a" * 7)],
+        [searches(*"abcdefg"), searches("a", "a"), searches("a", "b", "a", "b")],
     ),
     "loop of two": Failure(
-        kind="loop",
-        alike=[
+        "loop",
+        [
             body(*(tool("ab"[at % 2], at + 1, at + 1.5, {}) for at in range(6))),
             body(*(tool("ab"[at % 2], at, at + 0.5, {}) for at in range(1, 12))),
         ],
-        others=[searches("a", "a", "a")],
+        [searches("a", "a", "a")],
     ),
     "bad arguments": Failure(
-        kind="bad arguments",
-        alike=[
+        "bad arguments",
+        [
             body(failed_tool("refund", "refund() missing 1 required positional argument: 'amount'",
                              arguments={"order": 17})),
             body(failed_tool("refund", "TypeError: refund() missing 1 required positional argument: 'amount'",
@@ -111,7 +111,7 @@ FAILURES: dict[str, Failure] = {
                              "input_value={'order': 99}, input_type=dict]")),
             body(failed_tool("refund", "'amount' is a required property\n\nFailed validating 'required' in schema")),
         ],
-        others=[
+        [
             body(failed_tool("refund", "refund() missing 1 required positional argument: 'currency'")),
             body(failed_tool("refund", "refund() got an unexpected keyword argument 'amount'")),
             body(failed_tool("refund", "1 validation error for Refund\namount\n  Input should be a valid number "
@@ -120,75 +120,75 @@ FAILURES: dict[str, Failure] = {
         ],
     ),
     "tool exception": Failure(
-        kind="exception",
-        alike=[
+        "exception",
+        [
             body(failed_tool("look_up", "order 7431 not found", metadata=TYPE), status="ERROR"),
             body(failed_tool("look_up", "LookupError: order 99 not found"), name="other agent"),
             body(failed_tool("look_up", "order A-17 not found\n  in shop", metadata=TYPE), status="ERROR",
                  root={"status": "ERROR", "error": "order A-17 not found", "metadata": TYPE}),
         ],
-        others=[
+        [
             body(failed_tool("look_up", "PermissionError: order 7431 not found")),
             body(failed_tool("look_up", "customer 7431 not found", metadata=TYPE)),
             body(failed_tool("refund", "order 7431 not found", metadata=TYPE)),
         ],
     ),
     "ignored document": Failure(
-        kind="judged",
-        alike=[
+        "judged",
+        [
             retrieved("kb", "The answer contradicts the document about islands."),
             retrieved("kb", "Nine days are promised by no source that was cited, 3 of 4 claims fail."),
         ],
-        others=[retrieved("web", "The answer contradicts the document about islands.")],
+        [retrieved("web", "The answer contradicts the document about islands.")],
     ),
     "truncated": Failure(
-        kind="truncated",
-        alike=[body(stopped("length")), body(stopped("max_tokens", "Your order is")), body(stopped("MAX_TOKENS"))],
-        others=[body(stopped("stop"))],
+        "truncated",
+        [body(stopped("length")), body(stopped("max_tokens", "Your order is")), body(stopped("MAX_TOKENS"))],
+        [body(stopped("stop"))],
     ),
     "refused": Failure(
-        kind="refused",
-        alike=[
+        "refused",
+        [
             body(said("I can't help with that.")),
             body(said("I cannot assist you with this request, since order 17 is not yours.")),
             body(said("I’m sorry, but I can’t help with that.")),
             body(said("", metadata={"finish_reasons": ["refusal"]})),
         ],
-        others=[
+        [
             body(stopped("content_filter")),
             body(said("I can't find order 17, but I can help you with another one.")),
             body(said("I can help with that.")),
         ],
     ),
     "timeout": Failure(
-        kind="timeout",
-        alike=[
+        "timeout",
+        [
             body(failed_tool("refund", "payment service timed out: 8.0 s")),
             body(failed_tool("refund", "", metadata={"exception_type": "builtins.TimeoutError"}), status="ERROR"),
             body(failed_tool("refund", "TimeoutError")),
             body(failed_tool("refund", "httpx.ReadTimeout: The read operation timed out")),
             body(tool("refund", 3, 4, {}, status="UNSET", metadata={"outcome": "timed_out"})),
         ],
-        others=[
+        [
             body(call(1, 2, status="ERROR", error="Request timed out.")),
             body(failed_tool("refund", "ValueError: the timeout must be positive")),
         ],
     ),
     "wrong hand-off": Failure(
-        kind="hand-off",
-        alike=[agents("A", "B", "A"), agents("A", "B", "A", "D"), agents("A", "B", "A", "B", name="other agent")],
-        others=[agents("A", "B", "C"), agents("A", "C", "A")],
+        "hand-off",
+        [agents("A", "B", "A"), agents("A", "B", "A", "D"), agents("A", "B", "A", "B", name="other agent")],
+        [agents("A", "B", "C"), agents("A", "C", "A")],
     ),
     "broken JSON": Failure(
-        kind="broken JSON",
-        alike=[
+        "broken JSON",
+        [
             body(said('```json\n{"a": 1}\n```', metadata={"output_type": "json"})),
             body(said('Here it is:\n```\n{"b": [2, 3]}\n```', metadata={"output_type": "json"})),
             body(said('```json\n{"a": 1}\n```'), status="ERROR", root={
                 "status": "ERROR", "error": "Expecting value: line 1 column 1 (char 0)",
                 "metadata": {"exception_type": "json.decoder.JSONDecodeError"}}),
         ],
-        others=[
+        [
             body(said('{"a": [1, 2', metadata={"output_type": "json"})),
             body(said("The status is fine.", metadata={"output_type": "json"})),
             body(said("{'a': 1}", metadata={"output_type": "json"})),
@@ -197,13 +197,13 @@ FAILURES: dict[str, Failure] = {
         ],
     ),
     "unknown tool": Failure(
-        kind="unknown tool",
-        alike=[
+        "unknown tool",
+        [
             body(call(1, 2, tools=[("refnud", {"order": 17})], model_parameters={"tools": [{"name": "refund"}]})),
             body(failed_tool("refnud", "Unknown tool: refnud")),
             body(span("run", "CHAIN", 1, 2, status="ERROR", error="KeyError: Tool 'refnud' not found in [refund]")),
         ],
-        others=[
+        [
             body(call(1, 2, tools=[("refund", {"order": 17})], model_parameters={"tools": [{"name": "refund"}]})),
             body(call(1, 2, tools=[("refnud", {"order": 17})])),
         ],

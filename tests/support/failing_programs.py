@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
@@ -142,49 +142,6 @@ def _late(_: Sequence[Message]) -> Reply:
 
 PROMPT: Final = ('"You help."', '"You hinder."')
 
-WRONG_TOOL: Final = Program(
-    source=_TOOLS
-    + """
-TOOLS = {"look_up_order": refund, "refund": refund}
-"""
-    + _LOOP.replace("RUN(call.function.name, arguments)", "TOOLS[call.function.name](**arguments)"),
-    script=_once(_calls("look_up_order", number="A-17")),
-    mended=('"look_up_order": refund', '"look_up_order": look_up_order'),
-    broken=PROMPT,
-    fails="expected tool 'look_up_order' with number=",
-)
-BAD_ARGUMENTS: Final = Program(
-    source=_TOOLS
-    + """
-TOOLS = {"look_up_order": look_up_order, "refund": refund}
-"""
-    + _LOOP.replace(
-        "RUN(call.function.name, arguments)",
-        'TOOLS[call.function.name](number=arguments["number"].strip("A-"))',
-    ),
-    script=_once(_calls("look_up_order", number="A-17")),
-    mended=('.strip("A-")', ""),
-    broken=('number=arguments["number"]', 'number=arguments["number"].lower()'),
-    fails="expected tool 'look_up_order' with number='A-17'",
-    breaks="expected tool 'look_up_order' with number='A-17'",
-)
-REFUSED_TOOL: Final = Program(
-    source=_TOOLS
-    + """
-TOOLS = {"look_up_order": look_up_order, "refund": refund}
-ALLOWED = {"look_up_order"}
-
-
-def run(name: str, arguments: dict):
-    return TOOLS[name](**arguments) if name in ALLOWED else "You may not."
-
-"""
-    + _LOOP.replace("RUN(", "run("),
-    script=_once(_calls("look_up_order", number="A-17"), _calls("refund", number="A-17"), then="Done."),
-    mended=('ALLOWED = {"look_up_order"}', 'ALLOWED = {"look_up_order", "refund"}'),
-    broken=PROMPT,
-    fails="expected tool 'refund' with number=",
-)
 LOOP: Final = Program(
     source=_TOOLS
     + """
@@ -198,16 +155,54 @@ TOOLS = {"look_up_order": look_up_order, "refund": refund}
     broken=('"You help."', '"You help little."'),
     fails="that fits",
 )
-UNHEARD: Final = Program(
-    source=LOOP.source,
-    script=LOOP.script,
-    mended=LOOP.mended,
-    broken=('"content": json.dumps(result)', '"content": "done"'),
-    fails="that fits",
-    breaks="that fits",
-)
-TIMEOUT: Final = Program(
-    source="""
+PROGRAMS: Final = {
+    "wrong_tool": Program(
+        source=_TOOLS
+        + """
+TOOLS = {"look_up_order": refund, "refund": refund}
+"""
+        + _LOOP.replace("RUN(call.function.name, arguments)", "TOOLS[call.function.name](**arguments)"),
+        script=_once(_calls("look_up_order", number="A-17")),
+        mended=('"look_up_order": refund', '"look_up_order": look_up_order'),
+        broken=PROMPT,
+        fails="expected tool 'look_up_order' with number=",
+    ),
+    "bad_arguments": Program(
+        source=_TOOLS
+        + """
+TOOLS = {"look_up_order": look_up_order, "refund": refund}
+"""
+        + _LOOP.replace(
+            "RUN(call.function.name, arguments)",
+            'TOOLS[call.function.name](number=arguments["number"].strip("A-"))',
+        ),
+        script=_once(_calls("look_up_order", number="A-17")),
+        mended=('.strip("A-")', ""),
+        broken=('number=arguments["number"]', 'number=arguments["number"].lower()'),
+        fails="expected tool 'look_up_order' with number='A-17'",
+        breaks="expected tool 'look_up_order' with number='A-17'",
+    ),
+    "refused_tool": Program(
+        source=_TOOLS
+        + """
+TOOLS = {"look_up_order": look_up_order, "refund": refund}
+ALLOWED = {"look_up_order"}
+
+
+def run(name: str, arguments: dict):
+    return TOOLS[name](**arguments) if name in ALLOWED else "You may not."
+
+"""
+        + _LOOP.replace("RUN(", "run("),
+        script=_once(_calls("look_up_order", number="A-17"), _calls("refund", number="A-17"), then="Done."),
+        mended=('ALLOWED = {"look_up_order"}', 'ALLOWED = {"look_up_order", "refund"}'),
+        broken=PROMPT,
+        fails="expected tool 'refund' with number=",
+    ),
+    "loop": LOOP,
+    "unheard": replace(LOOP, broken=('"content": json.dumps(result)', '"content": "done"'), breaks="that fits"),
+    "timeout": Program(
+        source="""
 impatient = openai.OpenAI(timeout=0.5, max_retries=1)
 
 
@@ -219,29 +214,29 @@ def answer(question: str) -> str:
     except openai.RateLimitError:
         return "Please ask again later."
 """,
-    script=_late,
-    mended=("openai.RateLimitError", "openai.APITimeoutError"),
-    broken=("openai.APITimeoutError", "openai.APIStatusError"),
-    fails="APITimeoutError",
-    breaks="APITimeoutError",
-)
-REFUSAL: Final = Program(
-    source="""
+        script=_late,
+        mended=("openai.RateLimitError", "openai.APITimeoutError"),
+        broken=("openai.APITimeoutError", "openai.APIStatusError"),
+        fails="APITimeoutError",
+        breaks="APITimeoutError",
+    ),
+    "refusal": Program(
+        source="""
 @agent
 def answer(question: str) -> str:
     messages = [{"role": "system", "content": "You discuss orders."}, {"role": "user", "content": question}]
     ask([{"role": "user", "content": f"Which order? {question}"}])
     return ask(messages).message.content
 """,
-    script=lambda messages: Reply(
-        text="I'm sorry, but I can't help with that." if messages[0]["role"] == "system" else "A-17"
+        script=lambda messages: Reply(
+            text="I'm sorry, but I can't help with that." if messages[0]["role"] == "system" else "A-17"
+        ),
+        mended=("You discuss orders.", "You discuss orders and returns."),
+        broken=("Which order?", "What order?"),
+        fails="expected span 'answer' that fits never, found 1",
     ),
-    mended=("You discuss orders.", "You discuss orders and returns."),
-    broken=("Which order?", "What order?"),
-    fails="expected span 'answer' that fits never, found 1",
-)
-IGNORED_DOCUMENT: Final = Program(
-    source="""
+    "ignored_document": Program(
+        source="""
 @retriever
 def search(query: str) -> list:
     return [{"id": "d1", "content": "Parcels to islands take nine days."}]
@@ -254,14 +249,14 @@ def answer(question: str) -> str:
     messages = [{"role": "system", "content": f"You help. You know: {known}"}, {"role": "user", "content": question}]
     return ask(messages).message.content
 """,
-    script=lambda messages: Reply(text="I do not know."),
-    mended=("documents[1:]", "documents"),
-    broken=('one["content"] for', 'one["id"] for'),
-    fails="that fits",
-    breaks="that fits",
-)
-TRUNCATED: Final = Program(
-    source="""
+        script=lambda messages: Reply(text="I do not know."),
+        mended=("documents[1:]", "documents"),
+        broken=('one["content"] for', 'one["id"] for'),
+        fails="that fits",
+        breaks="that fits",
+    ),
+    "truncated": Program(
+        source="""
 @agent
 def answer(question: str) -> str:
     messages = [{"role": "system", "content": "You help."}, {"role": "user", "content": question}]
@@ -271,13 +266,13 @@ def answer(question: str) -> str:
         return choice.message.content + ask(messages).message.content
     return choice.message.content
 """,
-    script=lambda messages: Reply(text="Your order A-17 is on its way and will be", is_cut=True),
-    mended=('"never"', '"length"'),
-    broken=PROMPT,
-    fails="expected span 'answer' that fits never, found 1",
-)
-EXCEPTION_IN_A_TOOL: Final = Program(
-    source="""
+        script=lambda messages: Reply(text="Your order A-17 is on its way and will be", is_cut=True),
+        mended=('"never"', '"length"'),
+        broken=PROMPT,
+        fails="expected span 'answer' that fits never, found 1",
+    ),
+    "exception_in_a_tool": Program(
+        source="""
 @tool
 def look_up_order(number: str) -> dict:
     note("look_up_order")
@@ -296,14 +291,14 @@ def run(name: str, arguments: dict):
         return {"error": str(error)}
 
 """
-    + _LOOP.replace("RUN(", "run("),
-    script=_once(_calls("look_up_order", number="A-17")),
-    mended=("except TimeoutError", "except LookupError"),
-    broken=PROMPT,
-    fails="LookupError: no order A-17",
-)
-WRONG_HAND_OFF: Final = Program(
-    source="""
+        + _LOOP.replace("RUN(", "run("),
+        script=_once(_calls("look_up_order", number="A-17")),
+        mended=("except TimeoutError", "except LookupError"),
+        broken=PROMPT,
+        fails="LookupError: no order A-17",
+    ),
+    "wrong_hand_off": Program(
+        source="""
 def specialist(name: str):
     @agent(name=name)
     def run(question: str) -> str:
@@ -325,18 +320,18 @@ def answer(question: str) -> str:
         return message.content
     return DESKS[message.tool_calls[0].function.name.removeprefix("transfer_to_")](question)
 """,
-    script=lambda messages: (
-        _calls("transfer_to_billing")
-        if messages[0]["content"] == "You help."
-        else Reply(text=f"{messages[0]['content']} Hello.")
+        script=lambda messages: (
+            _calls("transfer_to_billing")
+            if messages[0]["content"] == "You help."
+            else Reply(text=f"{messages[0]['content']} Hello.")
+        ),
+        mended=('"billing": shipping', '"billing": billing'),
+        broken=PROMPT,
+        fails="expected agent 'billing' at least once",
+        call='answer("Why was I charged twice?")',
     ),
-    mended=('"billing": shipping', '"billing": billing'),
-    broken=PROMPT,
-    fails="expected agent 'billing' at least once",
-    call='answer("Why was I charged twice?")',
-)
-BROKEN_JSON: Final = Program(
-    source="""
+    "broken_json": Program(
+        source="""
 def parsed(text: str) -> dict:
     fence = "~~~"
     return json.loads(text.strip().removeprefix(f"{fence}json").removesuffix(fence))
@@ -347,13 +342,13 @@ def answer(question: str) -> dict:
     messages = [{"role": "system", "content": "Answer in JSON."}, {"role": "user", "content": question}]
     return parsed(ask(messages).message.content)
 """,
-    script=lambda messages: Reply(text='```json\n{"status": "on its way"}\n```'),
-    mended=('fence = "~~~"', 'fence = "```"'),
-    broken=('"Answer in JSON."', '"Answer in YAML."'),
-    fails="JSONDecodeError",
-)
-CANCELLED: Final = Program(
-    source="""
+        script=lambda messages: Reply(text='```json\n{"status": "on its way"}\n```'),
+        mended=('fence = "~~~"', 'fence = "```"'),
+        broken=('"Answer in JSON."', '"Answer in YAML."'),
+        fails="JSONDecodeError",
+    ),
+    "cancelled": Program(
+        source="""
 asynchronous = openai.AsyncOpenAI()
 LIMIT = 0
 
@@ -382,25 +377,10 @@ async def answer(question: str) -> str:
             await asyncio.sleep(0)
     return "I could not find out."
 """,
-    script=_once(_calls("look_up_order", number="A-17")),
-    mended=("LIMIT = 0", "LIMIT = 3"),
-    broken=PROMPT,
-    fails="CancelledError",
-    call='asyncio.run(answer("Where is my order A-17?"))',
-)
-
-PROGRAMS: Final = {
-    "wrong_tool": WRONG_TOOL,
-    "bad_arguments": BAD_ARGUMENTS,
-    "refused_tool": REFUSED_TOOL,
-    "loop": LOOP,
-    "unheard": UNHEARD,
-    "timeout": TIMEOUT,
-    "refusal": REFUSAL,
-    "ignored_document": IGNORED_DOCUMENT,
-    "truncated": TRUNCATED,
-    "exception_in_a_tool": EXCEPTION_IN_A_TOOL,
-    "wrong_hand_off": WRONG_HAND_OFF,
-    "broken_json": BROKEN_JSON,
-    "cancelled": CANCELLED,
+        script=_once(_calls("look_up_order", number="A-17")),
+        mended=("LIMIT = 0", "LIMIT = 3"),
+        broken=PROMPT,
+        fails="CancelledError",
+        call='asyncio.run(answer("Where is my order A-17?"))',
+    ),
 }
