@@ -242,7 +242,7 @@ def _without(value: Any, path: Sequence[str]) -> Any:
 
     if type_of(value) is dict:
         return dict(kept(value.items()))
-    return [item for _, item in kept(enumerate(value))] if type_of(value) is list else value
+    return [item for _, item in kept(enumerate(cast("list[Any]", value)))] if type_of(value) is list else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final, cast
 
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols.encoding import dump, dump_bytes, load
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
@@ -70,11 +71,11 @@ class Sharing:
     def _field(self, key: str, value: Any, texts: Sequence[bytes]) -> Any:
         """Return a field with references. Its JSON is compared, since Python also takes 1, 1.0 and True for equal."""
         best, length = 0, 0
-        for call, earlier in reversed(self._seen) if isinstance(value, (list, dict)) else ():
+        for call, earlier in reversed(self._seen) if type_of(value) in (list, dict) else ():
             other = earlier.get(key, ())
             if other == texts:
                 return {SAME: call} if sum(map(len, texts)) >= _WORTH else value
-            pairs = zip(texts, other, strict=False) if isinstance(value, list) else ()
+            pairs = zip(texts, other, strict=False) if type_of(value) is list else ()
             common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
             if common > length:
                 best, length = call, common

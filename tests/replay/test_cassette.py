@@ -129,7 +129,9 @@ def test_equal_values_of_other_types_are_not_shared(
     """Python takes 1, 1.0 and true for equal, but a request that changes from one to the other is saved as sent."""
     filler: dict[str, Any] = {"text": "long enough to be worth a reference " * 3}
     server.replies(Reply(chunks=(b"{}",)))
-    bodies = [{"messages": [filler, {"flag": one}, filler], "options": {**filler, "deep": [one]}} for one in values]
+    bodies: list[Any] = [
+        {"messages": [filler, {"flag": one}, filler], "options": {**filler, "deep": [one]}} for one in values
+    ]
     with pandaprobe_otel.recording(tmp_path / "one.yaml"), httpx.Client() as client:
         for body in bodies:
             client.post(server.url, json=body)
