@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from opentelemetry.trace import StatusCode
@@ -13,8 +12,7 @@ from bedrock_traffic import OLD
 from conformance.adapter import Adapter, adapters
 from conformance.cases import look_at_call
 from pandaprobe_otel.registry import instrument, wrap
-from planted.rows import Row, made
-from provider_server import ProviderServer, Reply, json_reply, sse
+from provider_server import ProviderServer, Reply, sse
 from span_recorder import SpanRecorder, answer_text
 from streamed_forms import finished, sighted
 
@@ -76,129 +74,6 @@ def test_error_in_the_middle_of_a_stream(title: str, server: ProviderServer, rec
     text = answer_text(recorder.attributes())
     assert text
     assert adapter.expected.text.startswith(text)
-
-
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
-PROFILE = "arn:aws:bedrock:us-east-1:012345678901:inference-profile/us.amazon.nova-micro-v1:0"
-PARAMETERS: dict[tuple[str, str], tuple[dict[str, Any], Mapping[str, Any]]] = {
-    ("openai", "chat.completions.create"): (
-        {
-            **CHAT,
-            "temperature": 1,
-            "top_p": 0.5,
-            "frequency_penalty": 0,
-            "presence_penalty": 1,
-            "seed": 7,
-            "stop": ["a", "b"],
-            "n": 1,
-            "response_format": {"type": "json_object"},
-            "extra_body": {
-                "max_completion_tokens": 50,
-                "reasoning_effort": "low",
-                "service_tier": "flex",
-                "top_k": 4,
-            },
-        },
-        {
-            "temperature": 1.0,
-            "top_p": 0.5,
-            "top_k": 4.0,
-            "max_tokens": 50,
-            "frequency_penalty": 0.0,
-            "presence_penalty": 1.0,
-            "seed": 7,
-            "stop_sequences": ("a", "b"),
-            "reasoning.level": "low",
-            "gen_ai.output.type": "json",
-            "openai.request.service_tier": "flex",
-            "choice.count": None,
-        },
-    ),
-    ("openai", "completions.create"): (
-        {"model": "m", "prompt": "q", "max_tokens": 1, "stop": "\n"},
-        {"stop_sequences": ("\n",), "max_tokens": 1},
-    ),
-    ("anthropic", "messages.create"): (
-        {**CHAT, "max_tokens": 9, "extra_body": {"temperature": 1, "top_k": 5}, "stop_sequences": ["END"]},
-        {"temperature": 1.0, "top_k": 5.0, "max_tokens": 9, "stop_sequences": ("END",)},
-    ),
-    ("google-genai", "models.generate_content"): (
-        {
-            "model": "models/m",
-            "contents": "q",
-            "config": {
-                "temperature": 0.5,
-                "top_k": 5,
-                "max_output_tokens": 9,
-                "seed": 7,
-                "stop_sequences": ["END"],
-                "response_mime_type": "application/json",
-                "candidate_count": 2,
-            },
-        },
-        {
-            "model": "m",
-            "temperature": 0.5,
-            "top_k": 5.0,
-            "max_tokens": 9,
-            "seed": 7,
-            "stop_sequences": ("END",),
-            "gen_ai.output.type": "json",
-            "choice.count": 2,
-        },
-    ),
-    ("Bedrock Converse", "converse"): (
-        {
-            "modelId": PROFILE,
-            "messages": [{"role": "user", "content": [{"text": "q"}]}],
-            "inferenceConfig": {"maxTokens": 9, "temperature": 0.5},
-            "guardrailConfig": {"guardrailIdentifier": "g1", "guardrailVersion": "1"},
-        },
-        {
-            "model": "us.amazon.nova-micro-v1:0",
-            "max_tokens": 9,
-            "temperature": 0.5,
-            "aws.bedrock.guardrail.id": None if OLD else "g1",
-        },
-    ),
-    ("cohere", "chat"): (
-        {**CHAT, "k": 5, "p": 0.5, "stop_sequences": ["x"], "max_tokens": 9},
-        {"top_k": 5.0, "top_p": 0.5, "stop_sequences": ("x",), "max_tokens": 9},
-    ),
-    ("mistralai", "chat.complete"): ({**CHAT, "random_seed": 7, "max_tokens": 9}, {"seed": 7, "max_tokens": 9}),
-    ("ollama", "chat"): (
-        {
-            **CHAT,
-            "options": {"temperature": 0.5, "num_predict": 300, "seed": 7, "stop": ["END"], "top_k": 5},
-            "format": "json",
-        },
-        {
-            "temperature": 0.5,
-            "max_tokens": 300,
-            "seed": 7,
-            "stop_sequences": ("END",),
-            "top_k": 5.0,
-            "gen_ai.output.type": "json",
-        },
-    ),
-}
-"""Arguments of a call, and the attributes that they make; most names begin with `gen_ai.request.`."""
-
-
-@pytest.mark.parametrize(("title", "method"), PARAMETERS)
-def test_parameters(title: str, method: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Parameters have the names and types of the conventions."""
-    adapter = ADAPTERS[title]
-    request, expected = PARAMETERS[title, method]
-    server.replies(_whole(adapter))
-    instrument(adapter.integration, tracer_provider=recorder.provider)
-    row = Row(client=title, method=method, request={}, answer=None, operation="", replies=json_reply)
-    with adapter.client(server.url, 20.0) as client:
-        made(row, client, request)
-    attributes = recorder.attributes()
-    for name, value in expected.items():
-        found = attributes.get(name, attributes.get(f"gen_ai.request.{name}"))
-        assert (found, type(found)) == (value, type(value)), name
 
 
 CACHED = {"cache_read.input_tokens": 64}

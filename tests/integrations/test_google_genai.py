@@ -21,9 +21,7 @@ from gemini_traffic import (
     call,
     candidate,
     chunks,
-    interaction,
 )
-from library_members import skip_without
 from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder, answer_text
@@ -115,49 +113,6 @@ def test_stream_with_a_function(
         assert ANSWER.startswith(answer_text(recorder.attributes(NAME)))
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_thoughts_calls_and_candidates(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts, parallel tool calls and several candidates are recorded as the same parts, whether streamed or not."""
-    thoughts = [{"text": "H", "thought": True}, {"text": "m.", "thought": True}]
-    calls = [call("get_weather", place="Paris"), {**call("get_time"), "thoughtSignature": "c2ln"}]
-    other = candidate("Or so", finish="MAX_TOKENS", index=1)
-    pieces = [
-        answer(candidate(thoughts[0], finish=None)),
-        answer(candidate(thoughts[1], finish=None), candidate("Or", finish=None, index=1)),
-        answer(candidate(*calls), candidate(" so", finish="MAX_TOKENS", index=1)),
-    ]
-    server.replies(
-        events_reply(pieces, done=False) if stream else json_reply(answer(candidate(*thoughts, *calls), other))
-    )
-    client = _client(server)
-    instrument("google_genai", tracer_provider=recorder.provider)
-    if stream:
-        list(client.models.generate_content_stream(model=MODEL, contents=QUESTION, config={"candidate_count": 2}))
-    else:
-        client.models.generate_content(model=MODEL, contents=QUESTION, config={"candidate_count": 2})
-    client.close()
-    first, second = recorder.json("gen_ai.output.messages")
-    assert first["parts"] == [
-        {"type": "reasoning", "content": "Hm."},
-        {"type": "tool_call", "id": None, "name": "get_weather", "arguments": {"place": "Paris"}},
-        {"type": "tool_call", "id": None, "name": "get_time", "arguments": {}},
-    ]
-    assert (first["finish_reason"], second["finish_reason"]) == ("tool_call", "length")
-    assert second["parts"] == [{"type": "text", "content": "Or so"}]
-    assert recorder.attributes()["gen_ai.request.choice.count"] == 2
-
-
-def test_blocked_prompt(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A blocked prompt, whose answer has no candidate, has the filter as its finish reason."""
-    server.replies(json_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}))
-    client = _client(server)
-    instrument("google_genai", tracer_provider=recorder.provider)
-    client.models.generate_content(model=MODEL, contents=QUESTION)
-    client.close()
-    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("content_filter",)
-    assert "gen_ai.output.messages" not in recorder.attributes()
-
-
 LOOPS: dict[str, Callable[[Any, Any], Any]] = {
     "models": lambda client, config: client.models.generate_content(model=MODEL, contents=QUESTION, config=config),
     "chat": lambda client, config: client.chats.create(model=MODEL, config=config).send_message(QUESTION),
@@ -243,23 +198,6 @@ async def test_function_that_fails(server: ProviderServer, recorder: SpanRecorde
     assert recorder.one("execute_tool get_weather").status.status_code is StatusCode.ERROR
     assert "no Paris" in str(recorder.one("execute_tool get_weather").status.description)
     assert recorder.one(f"invoke_agent {MODEL}").status.status_code is StatusCode.UNSET
-
-
-def test_conversation_of_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A function's result and the interaction that it continues are recorded."""
-    server.replies(json_reply(interaction()))
-    client = _client(server)
-    skip_without(client, "interactions")
-    instrument("google_genai", tracer_provider=recorder.provider)
-    client.interactions.create(
-        model=MODEL,
-        previous_interaction_id="v1_1",
-        input=[{"type": "function_result", "call_id": "c1", "name": "get_weather", "result": "21"}],
-    )
-    client.close()
-    (tool,) = recorder.json("gen_ai.input.messages")
-    assert tool["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "21", "name": "get_weather"}]
-    assert recorder.attributes()["gen_ai.request.previous_response.id"] == "v1_1"
 
 
 async def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:

@@ -1,4 +1,4 @@
-"""Oddities of Cohere's, Mistral's, Ollama's, Groq's and Together's clients, beyond the tests of conformance/."""
+"""Oddities of Cohere's, Mistral's and Ollama's clients, beyond the tests of conformance/."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 import cohere
 import ollama
 import pytest
-import together
 from opentelemetry import trace
 
 from conformance.adapter import Adapter, adapters
 from conformance.libraries import mistralai
 from library_members import skip_without
-from openai_traffic import MODEL, QUESTION, chunk, completion, delta
+from openai_traffic import MODEL, QUESTION, completion
 from pandaprobe_otel.registry import instrument, uninstrument
-from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
-from span_recorder import SpanRecorder, answer_text
+from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import SpanRecorder
 
-LIBRARIES = ("cohere", "mistralai", "ollama", "together")
+LIBRARIES = ("cohere", "mistralai", "ollama")
 CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
 ADAPTERS = {adapter.title: adapter for adapter in adapters()}
 
@@ -76,22 +75,6 @@ def _mistral(server: ProviderServer) -> Any:
     return mistralai.client(server.url, 20.0)
 
 
-def test_pieces_of_a_mistral_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Content that streams in typed pieces, and a tool call, are recorded."""
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    call = {"id": "c1", "index": 0, "type": "function", "function": {"name": "get_weather", "arguments": '{"a": 1}'}}
-    pieces = [chunk(delta(content=[thought])), chunk(delta(content="So")), chunk(delta(tool_calls=[call]))]
-    server.replies(events_reply(pieces))
-    with _mistral(server) as client:
-        list(client.chat.stream(**CHAT))
-    (message,) = recorder.json("gen_ai.output.messages")
-    assert message["parts"] == [
-        {"type": "reasoning", "content": "Hm."},
-        {"type": "text", "content": "So"},
-        {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"a": 1}},
-    ]
-
-
 def test_own_spans_are_silent_while_we_record(
     server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,12 +107,3 @@ def test_functions_of_a_module(server: ProviderServer, recorder: SpanRecorder, m
         ollama.chat(**CHAT)
         list(ollama.chat(**CHAT, stream=True))
     assert recorder.names == [f"chat {MODEL}"] * 2
-
-
-def test_repeated_text_of_together(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Text that Together repeats as `text` beside the content of a delta counts once."""
-    piece = {"index": 0, "text": "So", "delta": {"role": "assistant", "content": "So"}, "finish_reason": "stop"}
-    server.replies(events_reply([chunk(piece)]))
-    with together.Together(base_url=server.url, api_key="none", max_retries=0) as client:
-        list(client.chat.completions.create(**CHAT, stream=True))
-    assert answer_text(recorder.attributes()) == "So"

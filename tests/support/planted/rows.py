@@ -110,15 +110,20 @@ _Loader.add_constructor("!bytes", lambda loader, node: str(node.value).encode())
 _Loader.add_constructor("!tuple", _tuple)
 
 
+def table(name: str) -> Any:
+    """Return a table of this folder."""
+    return yaml.load(Path(__file__).with_name(name).read_text(encoding="utf-8"), _Loader)
+
+
 def _rows() -> Iterator[tuple[str, Row]]:
     """Yield the calls of the table by name; a row may be for several clients."""
-    table = yaml.load(Path(__file__).with_name("calls.yaml").read_text(encoding="utf-8"), _Loader)
+    calls = table("calls.yaml")
     if OLD:  # botocore refuses what it does not know
         for newer in ("requestMetadata", "performanceConfig"):
-            del table["shared"]["bedrock_request"][newer]
-        content = table["shared"]["bedrock_answer"]["output"]["message"]["content"]
+            del calls["shared"]["bedrock_request"][newer]
+        content = calls["shared"]["bedrock_answer"]["output"]["message"]["content"]
         content[:] = [block for block in content if "citationsContent" not in block]
-    for row in table["rows"]:
+    for row in calls["rows"]:
         clients = ("openai", *CLIENTS) if row["client"] == "like OpenAI" else row["client"]
         for client in [clients] if isinstance(clients, str) else clients:
             yield (
