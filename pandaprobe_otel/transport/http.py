@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.process.background import start_thread
+from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
     PROJECT_HEADER,
@@ -156,7 +157,8 @@ class AsyncHttpTransport:
             if outcome.set_running_or_notify_cancel():
                 try:
                     outcome.set_result(self._inner.send(request))
-                except BaseException as error:  # noqa: BLE001 - raised in the caller
+                except Exception as error:  # noqa: BLE001 - counted, and raised in the caller
+                    counted("transport", error)
                     outcome.set_exception(error)
 
         start_thread(run, "pandaprobe-request")
