@@ -142,7 +142,7 @@ class LazyPlugin:
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Load the rest with the first marked test."""
         if item.get_closest_marker(_MARKER) is not None:
-            self.suite().check(item)
+            self.suite().demand_of(item)  # refuses an invalid marker before anything runs
         if item.get_closest_marker(_CASSETTE) is not None:
             names: list[str] = getattr(item, "fixturenames", [])
             if "pandaprobe_recording" not in names:

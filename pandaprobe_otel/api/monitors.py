@@ -9,15 +9,14 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Required, Unpack
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from pandaprobe_otel.api.calls import Steps, call, checked, invalid
 from pandaprobe_otel.api.endpoint import Rate, Repeat
@@ -112,52 +111,36 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """The server's defaults, which also apply to fields that a declaration omits."""
 
 
-class Action(StrEnum):
-    """A kind of change to a monitor."""
-
-    CREATE = "create"
-    UPDATE = "update"
-    PAUSE = "pause"
-    RESUME = "resume"
-    DELETE = "delete"
-
-
-ACTIONS: Final = (Action.UPDATE, Action.PAUSE, Action.RESUME, Action.CREATE, Action.DELETE)
+ACTIONS: Final = ("update", "resume", "create", "pause", "delete")
 """Order of changes: existing monitors first, deletions last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(MonitorArguments, total=False):
     """A monitor as declared."""
 
-    name: str
-    body: Mapping[str, Any]
-    paused: bool
+    paused: StrictBool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldChange:
-    """Value of a field before and after a change."""
+class Declarations(Arguments, total=False):
+    """Content of a file."""
 
-    field: str
-    before: Any
-    after: Any
+    monitor: list[Declaration]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedChange:
-    """Planned or completed change to a monitor."""
+    """Planned or completed operation on a monitor, with the values of its fields before and after it."""
 
-    action: Action
+    action: str
     name: str
     monitor_id: UUID | None = None
-    fields: tuple[FieldChange, ...] = ()
-    body: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    paused: bool = False
+    """None for a monitor that does not exist yet."""
+    before: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    after: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __str__(self) -> str:
-        changes = "".join(f"\n    {each.field}: {each.before!r} → {each.after!r}" for each in self.fields)
-        return f"{self.action} {self.name}{' (paused)' if self.paused else ''}{changes}"
+        changes = (f"\n    {name}: {old!r} → {self.after[name]!r}" for name, old in self.before.items())
+        return f"{self.action} {self.name}{''.join(changes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,71 +154,64 @@ class MonitorPlan:
         return "\n".join([*map(str, self.changes), *(f"unchanged {name}" for name in self.unchanged)])
 
 
-def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Declaration, ...]:
+def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
     """Read the declarations in a file, or in a mapping of the same form.
 
     Raises:
         ConfigError: the file cannot be read or is not TOML.
         InvalidRequest: a declaration is invalid; `errors` has its place.
     """
-    content = source if isinstance(source, Mapping) else _read(Path(source))
-    what = "The list of monitors" if isinstance(source, Mapping) else os.fspath(source)
-    if unknown := sorted(content.keys() - {"monitor"}):
-        raise invalid(what, FieldError(unknown[0], "is unknown: declare monitors as [[monitor]]"))
-    rows = checked(list[dict[str, Any]], content.get("monitor", []), what=f"{what}, [[monitor]]")
-    declarations = tuple(_declaration(row, f"{what}, monitor {number}") for number, row in enumerate(rows, 1))
-    counts = Counter(declaration.name for declaration in declarations)
+    content, what = source, "The list of monitors"
+    if not isinstance(content, Mapping):
+        what = os.fspath(content)
+        try:
+            content = tomllib.loads(Path(content).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{what} cannot be read: {error}.") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{what} is not TOML: {error}.") from None
+    declared: list[dict[str, Any]] = checked(Declarations, content, what=what).get("monitor", [])
+    counts = Counter(each["name"] for each in declared)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise invalid(what, FieldError("name", f"{twice[0]!r} is declared twice"))
-    return declarations
+    return declared
 
 
-def plan_changes(declarations: Sequence[Declaration], existing: Sequence[Monitor], *, prune: bool) -> MonitorPlan:
+def plan_changes(declared: Sequence[Mapping[str, Any]], existing: Sequence[Monitor], *, prune: bool) -> MonitorPlan:
     """Compare declarations with existing monitors. Raises InvalidRequest for changes that cannot be made."""
-    by_name: dict[str, list[Monitor]] = {}
-    for monitor in existing:
-        by_name.setdefault(monitor.name, []).append(monitor)
     changes: list[PlannedChange] = []
     unchanged: list[str] = []
-    for declaration in declarations:
-        found = by_name.pop(declaration.name, [])
-        needed = _changes(declaration, found)
-        changes.extend(needed)
-        if not needed:
-            unchanged.append(declaration.name)
+    for each in declared:
+        needed = [*_changes(each, [monitor for monitor in existing if monitor.name == each["name"]])]
+        changes += needed
+        unchanged += [] if needed else [each["name"]]
     if prune:
-        undeclared = (monitor for monitors in by_name.values() for monitor in monitors)
-        changes.extend(PlannedChange(action=Action.DELETE, name=each.name, monitor_id=each.id) for each in undeclared)
+        names = {each["name"] for each in declared}
+        gone = (monitor for monitor in existing if monitor.name not in names)
+        changes += (PlannedChange(action="delete", name=each.name, monitor_id=each.id) for each in gone)
     return MonitorPlan(changes=tuple(changes), unchanged=tuple(unchanged))
 
 
-def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[PlannedChange]:
-    name, body = declaration.name, declaration.body
-    if not found:
-        return [PlannedChange(action=Action.CREATE, name=name, body=body, paused=declaration.paused)]
+def _changes(declared: Mapping[str, Any], found: Sequence[Monitor]) -> Iterator[PlannedChange]:
+    name, paused = declared["name"], declared.get("paused", False)
+    body = {field: value for field, value in declared.items() if field != "paused"}
     if len(found) > 1:
         raise invalid(f"The monitor {name!r}", FieldError("name", f"belongs to {len(found)} monitors"))
+    if not found:
+        yield PlannedChange(action="create", name=name, after=body)
+        if paused:
+            yield PlannedChange(action="pause", name=name)
+        return
     (monitor,) = found
-    before = _as_declared(monitor)
-    if before["target_type"] != body["target_type"]:
-        raise invalid(
-            f"The monitor {name!r}",
-            FieldError("target_type", f"is {before['target_type']} and cannot be changed: use another name"),
-        )
-    wanted = {**_DEFAULTS, **body}
-    fields = tuple(
-        FieldChange(field=key, before=before[key], after=wanted[key]) for key in before if before[key] != wanted[key]
-    )
-    changes: list[PlannedChange] = []
-    if fields:
-        changed = {each.field: each.after for each in fields}
-        changes.append(
-            PlannedChange(action=Action.UPDATE, name=name, monitor_id=monitor.id, fields=fields, body=changed)
-        )
-    if declaration.paused != (monitor.status == "PAUSED"):
-        action = Action.PAUSE if declaration.paused else Action.RESUME
-        changes.append(PlannedChange(action=action, name=name, monitor_id=monitor.id))
-    return changes
+    there, wanted = _as_declared(monitor), {**_DEFAULTS, **body}
+    if there["target_type"] != wanted["target_type"]:
+        words = f"is {there['target_type']} and cannot be changed: use another name"
+        raise invalid(f"The monitor {name!r}", FieldError("target_type", words))
+    if before := {field: value for field, value in there.items() if value != wanted[field]}:
+        after = {field: wanted[field] for field in before}
+        yield PlannedChange(action="update", name=name, monitor_id=monitor.id, before=before, after=after)
+    if paused != (monitor.status == "PAUSED"):
+        yield PlannedChange(action="pause" if paused else "resume", name=name, monitor_id=monitor.id)
 
 
 def _as_declared(monitor: Monitor) -> dict[str, Any]:
@@ -244,35 +220,9 @@ def _as_declared(monitor: Monitor) -> dict[str, Any]:
     weights = filters.pop("signal_weights", None)
     with suppress(InvalidRequest):  # unknown filters of a newer server are compared unchanged
         filters = checked(MonitorTargets, filters, what="")
-    return {
-        "target_type": str(monitor.target_type),
-        "metrics": monitor.metric_names,
-        "filters": filters,
-        "sampling_rate": monitor.sampling_rate,
-        "model": monitor.model,
-        "cadence": monitor.cadence,
-        "only_if_changed": monitor.only_if_changed,
-        "signal_weights": weights,
-    }
-
-
-def _declaration(row: Mapping[str, Any], what: str) -> Declaration:
-    fields = dict(row)
-    paused = fields.pop("paused", False)
-    if not isinstance(paused, bool):
-        raise invalid(what, FieldError("paused", "must be true or false"))
-    body = checked(MonitorArguments, fields, what=what)
-    body["target_type"] = str(body["target_type"])
-    return Declaration(name=body["name"], body=body, paused=paused)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}.") from None
+    names = ("target_type", "sampling_rate", "model", "cadence", "only_if_changed")
+    values = {name: getattr(monitor, name) for name in names}
+    return {**values, "metrics": monitor.metric_names, "filters": filters, "signal_weights": weights}
 
 
 _ALL: Final = "/evaluations/monitors"
@@ -329,12 +279,12 @@ class Monitors(Resource[D]):
     @operation
     def plan(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
         """Return the changes that `apply` would make. Changes nothing."""
-        declarations = read_declarations(declared)
+        wanted = read_declarations(declared)
         walk = PageWalk(self._connection, Monitors.list.endpoint, query={})
         existing: dict[UUID, Monitor] = {}
         while rows := (yield from walk.next_rows()):
             existing.update((monitor.id, monitor) for monitor in rows)
-        return plan_changes(declarations, tuple(existing.values()), prune=prune)
+        return plan_changes(wanted, tuple(existing.values()), prune=prune)
 
     @operation
     def apply(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
@@ -357,10 +307,11 @@ class Monitors(Resource[D]):
             InvalidRequest: a declaration is invalid, or a change cannot be made; nothing was changed.
         """
         plan = yield from Monitors.plan.method(self, declared, prune=prune)
+        made: dict[str, UUID] = {}
         for change in sorted(plan.changes, key=lambda change: ACTIONS.index(change.action)):
+            path = {} if change.action == "create" else {"monitor_id": change.monitor_id or made[change.name]}
             what = getattr(Monitors, change.action)
-            path = {} if change.action is Action.CREATE else {"monitor_id": change.monitor_id}
-            made = yield from call(self._connection, what.endpoint, path=path, body=change.body)
-            if change.paused:
-                yield from call(self._connection, Monitors.pause.endpoint, path={"monitor_id": made.id})
+            done = yield from call(self._connection, what.endpoint, path=path, body=change.after)
+            if change.action == "create":
+                made[change.name] = done.id
         return plan

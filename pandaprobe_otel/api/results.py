@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -156,7 +156,19 @@ class RunResult:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row for each pair, including those without a score."""
-        return [*self._score_rows(), *(_row(pair, None, "MISSING", "no score was given") for pair in self.missing)]
+        given = [
+            {
+                "target": score.target,
+                "metric": score.name,
+                "value": score.parsed,
+                "status": str(score.status),
+                "reason": score.reason,
+                "vacuous": self.vacuous.get(_pair(score)),
+            }
+            for score in self.scores
+        ]
+        rest = {"value": None, "status": "MISSING", "reason": "no score was given", "vacuous": None}
+        return [*given, *({"target": pair.target, "metric": pair.metric, **rest} for pair in self.missing)]
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a table. Needs pandas, which is not a dependency of this library."""
@@ -165,28 +177,10 @@ class RunResult:
         return frame(self.rows())
 
     def __str__(self) -> str:
-
         return result_text(self)
 
     def _repr_html_(self) -> str:
-
         return result_html(self)
-
-    def _score_rows(self) -> Iterator[dict[str, Any]]:
-        for score in self.scores:
-            row = _row(_pair(score), score.parsed, str(score.status), score.reason)
-            yield {**row, "vacuous": self.vacuous.get(_pair(score))}
-
-
-def _row(pair: Pair, value: object, status: str, reason: str | None) -> dict[str, Any]:
-    return {
-        "target": pair.target,
-        "metric": pair.metric,
-        "value": value,
-        "status": status,
-        "reason": reason,
-        "vacuous": None,
-    }
 
 
 def _pair(score: Score) -> Pair:

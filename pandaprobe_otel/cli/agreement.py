@@ -10,7 +10,7 @@ from pandaprobe_otel.cli.evaluate import (
     judge_of,
     judge_options,
     metric_options,
-    names_of,
+    metrics_of,
     no_evidence_option,
     progress,
     scorer_option,
@@ -41,16 +41,15 @@ def agreement(output_format: str, **options: Any) -> int:
     from pandaprobe_otel.evals.judge_quality import measure_judge
     from pandaprobe_otel.evals.verdicts import all_of
 
-    names, judge = names_of(options), judge_of(options)
-    if not names:
+    metrics, judge = metrics_of(options), judge_of(options)
+    if not metrics:
         raise click.UsageError("nothing to measure: pass --metric with --judge, or --scorer")
-    thresholds = thresholds_of(options, names, 0.5)
     found = usable(
         lambda: measure_judge(
             options["labelled"],
-            [*dict(options["metrics"]), *options["scorers"]],
+            metrics,
             judge=judge,
-            thresholds=thresholds,
+            thresholds=thresholds_of(options),
             min_kappa=options["min_kappa"],
             max_evaluations=options["max_evals"],
             say=progress,

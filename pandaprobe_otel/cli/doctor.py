@@ -43,20 +43,6 @@ _LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Library:
-    """A library that can be instrumented, and its installed version. None: it is not installed."""
-
-    name: str
-    installed: str | None
-    instrumentor: str
-    """Entry point that instruments the library. Its name is also the name that disables it."""
-    state: str
-    """State after `init()` under these settings: hooked, adopted, skipped or failed."""
-    reason: str
-    """Reason for the state; may be empty for `hooked`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The findings of the command, with secrets masked."""
 
@@ -64,7 +50,10 @@ class Report:
     settings: list[dict[str, Any]]
     problems: list[dict[str, Any]]
     notes: list[str]
-    libraries: list[Library]
+    libraries: list[dict[str, Any]]
+    """Each library that can be instrumented: its version if it is installed, the entry point that instruments it, whose
+    name also disables it, and its state after `init()` under these settings, with the reason.
+    """
     other_instrumentors: list[str]
     key: KeyCheck
     round_trip: RoundTrip | None = None
@@ -143,7 +132,7 @@ def _versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _installed_version(name) for name in names}}
 
 
-def _libraries(config: Config) -> list[Library]:
+def _libraries(config: Config) -> list[dict[str, Any]]:
     """Return the libraries that this package has an integration for, by name, with their state after `init()`.
 
     The libraries are instrumented and then restored. None of them is imported for this.
@@ -151,14 +140,14 @@ def _libraries(config: Config) -> list[Library]:
     from pandaprobe_otel.config.integrations import TABLE
 
     results = _results(config)
-    found: list[Library] = []
+    found: list[dict[str, Any]] = []
     for name, row in sorted(TABLE.items()):
         installed = _installed_version(_OPERATORS.split(row.requirement)[0])
         why = "not installed" if installed is None else "not selected (setting `instrument`)"
         result = results.get(name)
         state, reason = (result.state, result.reason) if result else ("skipped", why)
-        instrumentor = f"{_OURS}{name}"
-        found.append(Library(name=name, installed=installed, instrumentor=instrumentor, state=state, reason=reason))
+        about = {"name": name, "installed": installed, "instrumentor": f"{_OURS}{name}"}
+        found.append(about | {"state": state, "reason": reason})
     return found
 
 
@@ -249,10 +238,10 @@ def _print(report: Report) -> None:
     out.print(table)
     out.print("\n[bold]Instrumentable[/bold]")
     for library in report.libraries:
-        found = library.installed or f'not installed: pip install "pandaprobe-otel[{library.name}]"'
-        what = f"  {library.state}" if library.installed else ""
-        why = f": {library.reason}" if library.installed and library.reason else ""
-        out.print(f"  {library.name}  {found}{what}{why}", markup=False)
+        name, installed, state, reason = (library[key] for key in ("name", "installed", "state", "reason"))
+        found = f"{installed}  {state}{f': {reason}' if reason else ''}"
+        advice = f'not installed: pip install "pandaprobe-otel[{name}]"'
+        out.print(f"  {name}  {found if installed else advice}", markup=False)
     if report.other_instrumentors:
         out.print("  by other packages: " + ", ".join(report.other_instrumentors), markup=False)
     out.print(f"\n[bold]API key[/bold] {report.key.state}: ", end="")

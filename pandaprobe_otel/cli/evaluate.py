@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,11 @@ T = TypeVar("T")
 
 _OF_TASKS: Final = {"task": None, "scorers": (), "repeat": 1, "min_pass": 1.0, "judge": None}
 """Options that require a task, and their defaults."""
+_SAME: Final = frozenset(
+    {"concurrency", "model", "allow_vacuous", "repeat", "min_pass", "cache", "refresh", "max_evaluations"}
+    | {"timeout", "deliver_within", "pass_rate"}
+)
+"""Options that are arguments of `evaluate`."""
 _TOGETHER: Final = {"judge_url": "judge", "refresh": "cache"}
 """Options that require another option."""
 
@@ -82,24 +87,14 @@ _verdict_options: Final = all_of(
 _run_argument: Final[Decorator] = click.argument("report", type=FILE, metavar="RUN")
 
 
-def names_of(options: Mapping[str, Any]) -> list[str]:
-    """Return the names of the metrics and scorers."""
-    from pandaprobe_otel.evals.task_runs import scorer_name
-
-    return [*dict(options["metrics"]), *map(scorer_name, options.get("scorers", ()))]
+def metrics_of(options: Mapping[str, Any]) -> list[Any]:
+    """Return the names of the metrics, and the scorers."""
+    return [*dict(options["metrics"]), *options["scorers"]]
 
 
-def thresholds_of(options: Mapping[str, Any], names: Sequence[str], default: float | None = None) -> dict[str, float]:
-    """Return the threshold of each name: its own, or the common one. `NAME=MIN` overrides `--threshold`."""
-    given = _given_thresholds(options)
-    if unknown := sorted(given.keys() - {"", *names}):
-        raise click.UsageError(f"{unknown[0]} has a threshold but is not evaluated: name it with --metric too")
-    found = {name: given.get(name, given.get("", default)) for name in names}
-    return {name: threshold for name, threshold in found.items() if threshold is not None}
-
-
-def _given_thresholds(options: Mapping[str, Any]) -> dict[str, float]:
-    own = {name: value for name, value in options.get("metrics", ()) if value is not None}
+def thresholds_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the thresholds by metric, that of all others under "". `NAME=MIN` overrides `--threshold`."""
+    own = {name: value for name, value in options["metrics"] if value is not None}
     return dict(options["thresholds"]) | own
 
 
@@ -138,12 +133,17 @@ def progress(line: str) -> None:
 @flag("--allow-vacuous", "Pass if there is nothing to judge.")
 @option("--model", "Judge model. [default: the server's]", metavar="MODEL")
 @judge_options
-@option("--max-evals", "Upper limit of billed judgements. If more are needed, nothing is judged.", MOST, metavar="N")
+@option(
+    "--max-evals max_evaluations",
+    "Upper limit of billed judgements. If more are needed, nothing is judged.",
+    MOST,
+    metavar="N",
+)
 @option("--cache", "File that keeps the judgements of cases whose behaviour is unchanged.", NEW_FILE)
 @flag("--refresh", "With --cache: judge everything again and update the file.")
 @option("--pass-rate", "Share of the cases that must pass.", SHARE, 1.0)
 @option("--deliver-within", "Seconds that may pass until all traces are sent.", SECONDS, 60.0)
-@option("--wait-timeout", "Timeout of a run in seconds.", SECONDS, 600.0)
+@option("--wait-timeout timeout", "Timeout of a run in seconds.", SECONDS, 600.0)
 @_verdict_options
 def run(**options: Any) -> int:
     """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; then judge and report.
@@ -158,37 +158,31 @@ def run(**options: Any) -> int:
         if options[name] and not options[other]:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --{other}")
     judged = _of_stored if options["traces"] or options["sessions"] else _of_task
-    thresholds = thresholds_of(options, names_of(options), 0.5)
-    return _concluded(options, lambda: judged(options, thresholds))
+    return _concluded(options, lambda: judged(options))
 
 
-def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
+def _of_task(options: Mapping[str, Any]) -> Report:
     from pandaprobe_otel.evals.experiment import evaluate
 
     task = options["task"]
     if options["dataset"] is None or task is None:
         raise click.UsageError("nothing to judge: pass DATASET with --task, --trace, or --session")
-    same = ("concurrency", "model", "allow_vacuous", "repeat", "min_pass", "cache", "refresh")
     return evaluate(
         options["dataset"],
         task,
-        metrics=[*dict(options["metrics"]), *options["scorers"]],
-        thresholds=thresholds,
+        metrics=metrics_of(options),
+        thresholds=thresholds_of(options),
         name=getattr(task, "__name__", type(task).__name__),
         judge=judge_of(options),
-        max_evaluations=options["max_evals"],
-        timeout=options["wait_timeout"],
-        deliver_within=options["deliver_within"],
-        pass_rate=options["pass_rate"],
-        **{name: options[name] for name in same},
+        **{name: options[name] for name in _SAME},
     )
 
 
-def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Report:
+def _of_stored(options: Mapping[str, Any]) -> Report:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.experiment import judge_stored
     from pandaprobe_otel.evals.judging import JudgementCache, Judging
-    from pandaprobe_otel.evals.verdicts import Demand
+    from pandaprobe_otel.evals.verdicts import Demand, limits_of
 
     if misplaced := [name for name, default in _OF_TASKS.items() if options[name] != default]:
         raise click.UsageError(
@@ -197,16 +191,17 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
         )
     if options["dataset"] is not None or not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric, and no DATASET")
+    limits = limits_of(dict(options["metrics"]), thresholds_of(options))
     judging = Judging(
-        max_evaluations=options["max_evals"],
+        max_evaluations=options["max_evaluations"],
         cache=JudgementCache(options["cache"], refresh=options["refresh"]),
-        timeout_s=options["wait_timeout"],
+        timeout_s=options["timeout"],
     )
     with Client() as client:
         return judge_stored(
             client,
             judging,
-            Demand(metrics=thresholds, allow_vacuous=options["allow_vacuous"], model=options["model"]),
+            Demand(metrics=limits, allow_vacuous=options["allow_vacuous"], model=options["model"]),
             traces=options["traces"],
             sessions=options["sessions"],
             pass_rate=options["pass_rate"],
@@ -234,7 +229,7 @@ def gate(report: str, **options: Any) -> int:
         lambda: gated(
             _load(report),
             metrics=list(dict(options["metrics"])),
-            thresholds=_given_thresholds(options),
+            thresholds=thresholds_of(options),
             pass_rate=options["pass_rate"],
             allow_vacuous=options["allow_vacuous"],
         ),

@@ -12,7 +12,7 @@ import click
 
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.capture import stored_traces
-from pandaprobe_otel.cli.evaluate import judge_of, judge_options, metric_options, names_of, scorer_option, thresholds_of
+from pandaprobe_otel.cli.evaluate import judge_of, judge_options, metric_options, scorer_option, thresholds_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import COUNT, FILE, NEW_FILE, option, print_json, with_connection
 from pandaprobe_otel.cli.rows import options_of
@@ -66,7 +66,6 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     failed.
     """
     from pandaprobe_otel.evals.report_blocks import comparison_page
-    from pandaprobe_otel.evals.verdicts import DEFAULT_THRESHOLD
     from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
     from pandaprobe_otel.replay.fork.forked_run import RerunOptions
     from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one
@@ -87,7 +86,7 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     )
     judging: dict[str, Any] = {
         "metrics": [*dict(options["metrics"]), *options["scorers"]],
-        "thresholds": thresholds_of(options, names_of(options), DEFAULT_THRESHOLD),
+        "thresholds": thresholds_of(options),
         "judge": judge,
         "say": _say,
     }
@@ -160,7 +159,7 @@ def _as_json(forks: Forks) -> dict[str, Any]:
     from pandaprobe_otel.traces.comparison import first_difference
 
     pairs = paired(forks.before, forks.after)
-    first = first_difference(trace.spans for trace in pairs[0].traces)
+    first = first_difference(pairs[0].traces)
     span = None if first is None else first.span
     return {
         "not_played": list(forks.cut.gone),

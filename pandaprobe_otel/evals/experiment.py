@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.errors import ConfigError, NotFound, WaitTimeout
+from pandaprobe_otel.errors import ConfigError, NotFound
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
 from pandaprobe_otel.evals.judging import JudgementCache, Judgements, Judging, errors
 from pandaprobe_otel.evals.local_judge import LocalJudge, send_scores
@@ -31,7 +30,7 @@ from pandaprobe_otel.evals.task_runs import (
     run_cases,
     sorted_metrics,
 )
-from pandaprobe_otel.evals.verdicts import DEFAULT_THRESHOLD, Demand, Repetition, share, whole
+from pandaprobe_otel.evals.verdicts import Demand, Repetition, limits_of, share, whole
 from pandaprobe_otel.reporting.trace_links import trace_template
 from pandaprobe_otel.traces.records import TraceRecord
 
@@ -96,7 +95,7 @@ def evaluate(
     """
     cases = load_cases(dataset)
     names, scorers = sorted_metrics(metrics)
-    limits = _thresholds([*names, *scorers], metrics, thresholds)
+    limits = limits_of([*names, *scorers], metrics, thresholds)
     demand = Demand(
         metrics={metric: limits[metric] for metric in names},
         scorers={metric: limits[metric] for metric in scorers},
@@ -138,7 +137,6 @@ def evaluate(
     def report(found: Judgements, *notes: str) -> Report:
         return Report(
             name=trial.title,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             cases=tuple(case_result(done[case.id], found, demand) for case in cases if case.id in done),
             notes=(*notes, *judging.cache.uses),
             pass_rate=pass_rate,
@@ -195,22 +193,6 @@ def _trace_url() -> str | None:
     return trace_template(handle.config.endpoint, named=handle.config.trace_url)
 
 
-def _thresholds(
-    names: Sequence[str], metrics: object, thresholds: float | Mapping[str, float] | None
-) -> dict[str, float]:
-    given: dict[str, float] = {}
-    common = DEFAULT_THRESHOLD
-    for source in (metrics, thresholds):
-        if isinstance(source, Mapping):
-            given.update(cast("Mapping[str, float]", source))
-        elif isinstance(source, int | float):
-            common = float(source)
-    share(threshold=common)
-    if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"{', '.join(unknown)} has a threshold but is not a metric of this evaluation")
-    return {name: given.get(name, common) for name in names}
-
-
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"pandaprobe: {line}\n")
 
@@ -250,9 +232,9 @@ def judge_stored(
         runs[name, wanted.session] = (TaskRun.of_traces(name, records, targets=(name,)), wanted)
 
     for name in traces:
-        add(name, _stored_trace(client, name, deadline), of_traces)
+        add(name, _stored(client.traces.get, name, deadline), of_traces)
     for name in sessions:
-        records = _stored_session(client, name, deadline)
+        records = _stored(client.sessions.get, name, deadline)
         if of_sessions.metrics or not records:
             add(name, records, of_sessions if of_sessions.metrics else of_traces)
         for record in records if of_traces.metrics else ():
@@ -266,7 +248,6 @@ def judge_stored(
 
     return Report(
         name="traces and sessions" if traces and sessions else "sessions" if sessions else "traces",
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(case_result([run], found, wanted) for run, wanted in runs.values()),
         pass_rate=pass_rate,
         notes=judging.cache.uses,
@@ -274,18 +255,12 @@ def judge_stored(
     )
 
 
-def _stored_trace(client: Client, name: str, deadline: float) -> list[TraceRecord]:
-    try:
-        trace = client.traces.wait_visible(name, max(deadline - time.monotonic(), 0.0))
-    except WaitTimeout:
-        return []
-    return [TraceRecord(trace.model_dump(mode="json"))]
-
-
-def _stored_session(client: Client, name: str, deadline: float) -> list[TraceRecord]:
+def _stored(get: Callable[[str], Any], name: str, deadline: float) -> list[TraceRecord]:
+    """Return a stored trace, or those of a session, once they are there; none after the deadline."""
     while True:
         try:
-            return [TraceRecord(trace.model_dump(mode="json")) for trace in client.sessions.get(name).traces]
+            found = get(name)
+            return [TraceRecord(trace.model_dump(mode="json")) for trace in getattr(found, "traces", (found,))]
         except NotFound:
             if (left_s := deadline - time.monotonic()) <= 0:
                 return []

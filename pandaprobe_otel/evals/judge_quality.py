@@ -19,7 +19,7 @@ from pandaprobe_otel.evals.judging import Judging, Question, check_names, count_
 from pandaprobe_otel.evals.local_judge import LocalJudge, ModelJudge, local_metrics
 from pandaprobe_otel.evals.progress import all_at_once, shown
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, scored, sorted_metrics
-from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, share
+from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome, limits_of
 from pandaprobe_otel.traces.records import TraceRecord
 
 _DRAWS: Final = 10_000
@@ -272,9 +272,7 @@ def measure_judge(
     """
     cases = load_labelled(dataset)
     names, scorers = sorted_metrics(metrics)
-    given = {**(metrics if isinstance(metrics, Mapping) else {}), **(thresholds or {})}
-    share(**given)
-    limits = {name: given.get(name, 0.5) for name in (*names, *scorers)}
+    limits = limits_of([*names, *scorers], metrics, thresholds)
     judge = LocalJudge(judge) if isinstance(judge, str) else judge
     if names and judge is None:
         raise ValueError(f"{names[0]} needs a judge: pass judge=")

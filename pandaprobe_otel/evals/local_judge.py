@@ -161,34 +161,22 @@ class ModelJudge:
         return found
 
     def _answer(self, question: Question, metrics: Sequence[str], model: str | None) -> Judgements:
-        results = self._of_session if question.session else self._of_trace
-        traces = [{"input": None, "output": None, **trace.body} for trace in question.traces]
-        try:
-            answers = {name: _judgement(one) for name, one in results(traces, metrics, model).items()}
-        except JudgeError as error:
-            answers = dict.fromkeys(metrics, Judgement.error(str(error)))
-        return {(question.target, metric): one for metric, one in answers.items()}
-
-    def _of_trace(
-        self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
-    ) -> Mapping[str, Result]:
-        from pandaprobe_otel.judge.metrics import evaluate_trace
-
-        return {metric: evaluate_trace(metric, traces[0], self.judge, model=model) for metric in metrics}
-
-    def _of_session(
-        self, traces: Sequence[Mapping[str, Any]], metrics: Sequence[str], model: str | None
-    ) -> Mapping[str, Result]:
         from pandaprobe_otel.judge.metrics import SIGNALS, evaluate_session, evaluate_trace
 
-        signals = {
-            trace["trace_id"]: {
-                name: evaluate_trace(name, trace, self.judge, model=model, earlier=traces[:place]).score
-                for name in SIGNALS
-            }
-            for place, trace in enumerate(traces)
-        }
-        return {metric: evaluate_session(metric, signals, None) for metric in metrics}
+        traces = [{"input": None, "output": None, **trace.body} for trace in question.traces]
+        ask = partial(evaluate_trace, judge=self.judge, model=model)
+        try:
+            if question.session:
+                signals = {
+                    trace["trace_id"]: {name: ask(name, trace, earlier=traces[:place]).score for name in SIGNALS}
+                    for place, trace in enumerate(traces)
+                }
+                results = {metric: evaluate_session(metric, signals, None) for metric in metrics}
+            else:
+                results = {metric: ask(metric, traces[0]) for metric in metrics}
+        except JudgeError as error:
+            return {(question.target, metric): Judgement.error(str(error)) for metric in metrics}
+        return {(question.target, metric): _judgement(one) for metric, one in results.items()}
 
 
 def _judgement(result: Result) -> Judgement:

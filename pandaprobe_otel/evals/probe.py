@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pandaprobe_otel.capture.scores import score as send
 from pandaprobe_otel.evals.span_set import Budget, SpanSet
 from pandaprobe_otel.evals.verdicts import Finding, Judgement, Outcome
 from pandaprobe_otel.traces.text import tree_text
@@ -15,7 +15,6 @@ from pandaprobe_otel.traces.text import tree_text
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
-    from pandaprobe_otel.evals.verdicts import Metrics
     from pandaprobe_otel.traces.records import TraceRecord
 
 
@@ -24,9 +23,6 @@ class Probe:
     """Traces of a test, including those of its threads and tasks, as far as their spans have ended."""
 
     _recording: Recording
-    _score: Callable[[str, str, float | bool | str, str | None], None]
-    """Adds a score to a trace, depending on the mode."""
-    _evaluate: Callable[[Probe, Metrics | None], Mapping[str, Judgement]]
     scores: dict[str, float | bool | str]
     """Scores that the test itself has added with `score`."""
 
@@ -111,7 +107,7 @@ class Probe:
         traces = self.traces
         if not traces:
             raise AssertionError(f"score {name!r}: the test has no trace to score")
-        self._score(traces[-1].trace_id, name, value, reason)
+        send(traces[-1].trace_id, name, value, reason=reason)
         self.scores[name] = value
 
     def check(self, scorer: Scorer, *, expected: Any = None, threshold: float = 0.5, **metadata: Any) -> Judgement:
@@ -139,14 +135,3 @@ class Probe:
         if found.outcome(threshold) is not Outcome.PASSED:
             raise AssertionError(f"{found.text(name, threshold)}\n\n{self.tree}")
         return found
-
-    def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
-        """Judge the traces now and return the judgement of each metric. Of several traces, the worst counts.
-
-        metrics: names of metrics. Default: those of the marker.
-
-        Without `--pandaprobe=eval`, the test is skipped here, since it cannot continue without the numbers. Raises the
-        errors of `client.evaluations.run`.
-        """
-        __tracebackhide__ = True
-        return self._evaluate(self, metrics)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
@@ -92,27 +93,18 @@ def all_at_once(
     fails; no further job starts then, nor after Ctrl-C.
     """
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="pandaprobe-evals") as pool:
+        finished: SimpleQueue[Future[T]] = SimpleQueue()
         futures = [pool.submit(job) for job in jobs]
+        tally = Tally(what=what, total=len(futures))
+        for future in futures:
+            future.add_done_callback(finished.put)
         try:
-            _follow(futures, Tally(what=what, total=len(futures)), count, show)
+            show(tally)
+            while tally.done < len(futures):
+                with suppress(Empty):
+                    count(tally, finished.get(timeout=_PAUSE_S).result())
+                show(tally)
             return [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T], None], show: Show) -> None:
-    finished: SimpleQueue[Future[T]] = SimpleQueue()
-    for future in futures:
-        future.add_done_callback(finished.put)
-    show(tally)
-    while tally.done < len(futures):
-        try:
-            future = finished.get(timeout=_PAUSE_S)
-        except Empty:
-            show(tally)
-            continue
-        if future.exception() is not None:
-            return
-        count(tally, future.result())
-        show(tally)

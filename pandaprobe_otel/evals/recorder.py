@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, get_current, set_value
@@ -18,6 +19,7 @@ from pandaprobe_otel.traces.records import TraceRecord
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+_logger = logging.getLogger(__name__)
 _OWNER_KEY: Final = "pandaprobe-recording"
 _REMEMBERED_TRACES: Final = 10_000
 _MAX_SPANS: Final = 50_000
@@ -29,7 +31,7 @@ class Recording:
 
     def __init__(self, *, session: str | None = None) -> None:
         self.session = session
-        self.left_out = 0
+        self._is_full = False
         self._lock = threading.Lock()
         self._spans: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
         self._count = 0
@@ -39,7 +41,9 @@ class Recording:
         """Add a span that has ended."""
         with self._lock:
             if self._closed or self._count >= _MAX_SPANS:
-                self.left_out += 1
+                if not self._closed and not self._is_full:
+                    self._is_full = True
+                    _logger.warning("a test or case has more than %d spans: the others are not recorded", _MAX_SPANS)
                 return
             self._count += 1
             self._spans.setdefault(trace_id, []).append(span)
@@ -172,39 +176,35 @@ class _Borrowed:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._libraries: tuple[str, ...] = ()
-        self._variables: tuple[str, ...] = ()
+        self._undone = ExitStack()
 
     def take(self) -> None:
         from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
-        from pandaprobe_otel.registry import instrument_all, instrumented
+        from pandaprobe_otel.registry import instrument_all, instrumented, uninstrument
 
         with self._lock:
             if self._users == 0 and not _somebody_sends():
-                self._variables = tuple(name for name in CONTENT_SWITCHES if name not in os.environ)
-                os.environ.update({name: CONTENT_SWITCHES[name] for name in self._variables})
+                for name in CONTENT_SWITCHES.keys() - os.environ.keys():
+                    os.environ[name] = CONTENT_SWITCHES[name]
+                    self._undone.callback(_unset, name, CONTENT_SWITCHES[name])
                 before = tuple(result.name for result in instrumented())
-                made = instrument_all("auto", before)
-                self._libraries = tuple(result.name for result in made if result.name not in before)
+                for result in instrument_all("auto", before):
+                    if result.name not in before:
+                        self._undone.callback(uninstrument, result.name)
             self._users += 1
 
     def give_back(self) -> None:
-        from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
-        from pandaprobe_otel.registry import uninstrument
-
         with self._lock:
             self._users -= 1
-            if self._users > 0:
-                return
-            libraries, self._libraries = self._libraries, ()
-            variables, self._variables = self._variables, ()
-            if _somebody_sends():
-                return
-            for name in libraries:
-                uninstrument(name)
-            for name in variables:
-                if os.environ.get(name) == CONTENT_SWITCHES[name]:
-                    del os.environ[name]
+            if self._users == 0:
+                undone = self._undone.pop_all()
+                if not _somebody_sends():
+                    undone.close()
+
+
+def _unset(name: str, value: str) -> None:
+    if os.environ.get(name) == value:
+        del os.environ[name]
 
 
 _borrowed: Final = _Borrowed()

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -93,9 +94,9 @@ class Report:
     """Results of all cases."""
 
     name: str
-    created_at: str
-    """ISO 8601, UTC."""
     cases: tuple[CaseResult, ...]
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """ISO 8601, UTC."""
     notes: tuple[str, ...] = field(default=())
     """Other problems, such as traces that were not delivered, and the use of caches."""
     pass_rate: float = 1.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.report_comparison import CasePair, Comparison, TracePair, paired, sums
+from pandaprobe_otel.evals.report_comparison import CasePair, Comparison, paired, sums
 from pandaprobe_otel.evals.verdicts import MetricResult, Outcome
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.blocks import (
@@ -40,6 +40,7 @@ from pandaprobe_otel.traces.text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
+    from pandaprobe_otel.traces.records import SpanRecord
 
 Trees = Literal["failed", "all", "none"]
 
@@ -61,15 +62,11 @@ _MOST_NAMES: Final = 10
 _ROOM: Final = 65_000
 """Maximum number of characters of a comment; GitHub allows 65,536."""
 _NO_ROOM: Final = "The rest does not fit into a comment."
+_ALL: Final = 1 << 24
 _MOST_OF_KEY: Final = 80
 
 
 # -- lines ------------------------------------------------------------------------------------------------------------
-
-
-def rate_line(report: Report) -> str:
-    """Return the rate and the required rate, on one line."""
-    return f"{report.rate}" + ("" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required")
 
 
 def baseline_complaints(report: Report) -> list[str]:
@@ -92,13 +89,6 @@ def complaints(case: CaseResult) -> list[str]:
     return said or ["no metric was judged"]
 
 
-def _totals(report: Report) -> str:
-    parts = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
-    parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
-    parts += [f"${report.cost:.4g}"] if report.cost is not None else []
-    return ", ".join([*parts, f"{sum(case.seconds for case in report.cases):.1f} s"])
-
-
 # -- a report ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,14 +97,16 @@ def _title(report: Report) -> list[Words]:
 
 
 def _verdict(report: Report) -> list[Block]:
-    return [
-        *(line(quoted(words, "bad")) for words in baseline_complaints(report)[:1]),
-        line(text(f"{report.outcome}: {rate_line(report)}", _STYLES[report.outcome]), text(_totals(report), "dim")),
-    ]
-
-
-def _compared(report: Report) -> list[Block]:
-    return [] if report.comparison is None else comparison_blocks(report.comparison)
+    """Return the comparison with the baseline, and the rate, the required rate and the totals on one line."""
+    compared = [] if report.comparison is None else comparison_blocks(report.comparison)
+    wanted = "" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required"
+    totals = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
+    totals += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
+    totals += [f"${report.cost:.4g}"] if report.cost is not None else []
+    totals += [f"{sum(case.seconds for case in report.cases):.1f} s"]
+    rate = text(f"{report.outcome}: {report.rate}{wanted}", _STYLES[report.outcome])
+    worse = (line(quoted(words, "bad")) for words in baseline_complaints(report)[:1])
+    return [*compared, *worse, line(rate, text(", ".join(totals), "dim"))]
 
 
 def _table(report: Report, *, has_links: bool = False) -> Table:
@@ -129,9 +121,8 @@ def _table(report: Report, *, has_links: bool = False) -> Table:
     return Table(["case", "outcome", *report.metrics, "seconds"], rows)
 
 
-def _notes(report: Report) -> Iterator[Block]:
-    """Yield the other problems, and the use of caches."""
-    yield from (line(text("note:"), quoted(note, "unsure")) for note in report.notes)
+def _notes(report: Report) -> list[Block]:
+    return [line(text("note:"), quoted(note, "unsure")) for note in report.notes]
 
 
 def _name(case: CaseResult) -> list[Words]:
@@ -160,7 +151,7 @@ def report_text(report: Report, trees: Trees = "none", *, width: int | None = No
         for case in shown[:most]
     ]
     rest = more(len(shown), "cases: shown with --tree all or --report", most)
-    blocks = [_table(report), *folds, *rest, *_notes(report), *_compared(report), *_verdict(report)]
+    blocks = [_table(report), *folds, *rest, *_notes(report), *_verdict(report)]
     return "\n".join(lines_of(blocks, width=width, has_colours=has_colours))
 
 
@@ -180,22 +171,32 @@ def report_html(report: Report) -> str:
     bad = [case for case in report.cases if not case.passed]
     folds = [Fold(_name(case), [*_reasons(case), *_content(case, most=_MOST_CHARACTERS)]) for case in bad]
     rest = more(len(bad), "cases did not pass", _MOST_CASES)
-    made = [*_verdict(report), *_compared(report), _table(report), *folds[:_MOST_CASES], *rest]
-    return html(_title(report), [*made, *_notes(report)])
+    return html(_title(report), [*_verdict(report), _table(report), *folds[:_MOST_CASES], *rest, *_notes(report)])
 
 
 def report_page(report: Report) -> str:
     """Return the report as a page, with the traces of all cases. Those that did not pass are open."""
-    folds = [_whole(number, case, report.trace_url) for number, case in enumerate(report.cases)]
-    made = [line(text(report.created_at, "dim")), *_verdict(report), *_compared(report), *_notes(report)]
-    return page(_title(report), [*made, _table(report, has_links=True), *folds])
+    folds: list[Block] = []
+    for number, case in enumerate(report.cases):
+        error = [] if case.error is None else [line(quoted(case.error, "bad"))]
+        results = (line(quoted(result.text, _STYLES[result.outcome])) for result in case.results)
+        traces = (
+            Fold(
+                [_trace(trace.trace_id, report.trace_url)], tree_blocks(trace, most=_ALL, most_spans=_ALL), is_open=True
+            )
+            for trace in case.records
+        )
+        inside = [*error, *results, *_content(case), *traces]
+        folds.append(Fold(_name(case), inside, is_open=not case.passed, anchor=f"case-{number}"))
+    head = [line(text(report.created_at, "dim")), *_verdict(report), *_notes(report)]
+    return page(_title(report), [*head, _table(report, has_links=True), *folds])
 
 
 def report_markdown(report: Report) -> str:
     """Return the report as Markdown, for a job summary: all cases, and the reasons of those that did not pass."""
-    bad = _not_passed(report, len(report.cases))
-    blocks = [*_verdict(report), *_compared(report), _table(report), *bad, *_notes(report)]
-    return "\n\n".join(markdown(_title(report), blocks, most_rows=len(report.cases) + 1)) + "\n"
+    most = len(report.cases)
+    blocks = [*_verdict(report), _table(report), *_not_passed(report, most), *_notes(report)]
+    return "\n\n".join(markdown(_title(report), blocks, most_rows=most + 1)) + "\n"
 
 
 def comment(report: Report, *, key: str, before: Report | None = None, links: Mapping[str, str] | None = None) -> str:
@@ -204,15 +205,12 @@ def comment(report: Report, *, key: str, before: Report | None = None, links: Ma
     before: the baseline, which counts for the verdict. links: addresses by name.
     """
     report = report if before is None else report.against(before)
-    means = [[quoted(metric), text(f"{value:.2f}")] for metric, value in report.means.items()]
     blocks = [
         line(*(text(name, link=url) for name, url in (links or {}).items())),
         *_verdict(report),
-        *_compared(report),
-        *([] if before is None else _sums(before, report)),
-        *([Table(["metric", "mean"], means)] if means and before is None else []),
+        *([_table(report)] if before is None else _sums(before, report)),
         *_not_passed(report, _MOST_ROWS),
-        *list(_notes(report))[:_MOST_ROWS],
+        *_notes(report)[:_MOST_ROWS],
     ]
     written, rest = f"{marker(key)}\n", ""
     for part in markdown(_title(report), blocks, most_rows=_MOST_ROWS):
@@ -235,26 +233,15 @@ def _not_passed(report: Report, most: int) -> list[Block]:
     bad = [case for case in report.cases if not case.passed]
     folds: list[Block] = []
     for case in bad[:most]:
-        pages = filter(None, (page_of(trace.trace_id, report.trace_url) for trace in case.records[:_MOST_REASONS]))
-        links = [text("trace", link=address) for address in pages]
-        told = [*_reasons(case)[:_MOST_REASONS], *more(len(complaints(case)), "reasons", _MOST_REASONS)]
-        folds.append(Fold([*_name(case)[:2], *links], told))
+        reasons = [*_reasons(case)[:_MOST_REASONS], *more(len(complaints(case)), "reasons", _MOST_REASONS)]
+        folds.append(Fold([*_name(case)[:2], *_pages(case, report)], reasons))
     folds += more(len(bad), "cases", most)
     return [Fold([text(f"{counted(len(bad), 'case')} did not pass")], folds)] if bad else []
 
 
-def _whole(number: int, case: CaseResult, trace_url: str | None) -> Fold:
-    traces = [
-        Fold([_trace(trace.trace_id, trace_url)], tree_blocks(trace, most=1 << 24, most_spans=1 << 24), is_open=True)
-        for trace in case.records
-    ]
-    inside = [*_results(case), *_content(case), *traces]
-    return Fold(_name(case), inside, is_open=not case.passed, anchor=f"case-{number}")
-
-
-def _results(case: CaseResult) -> list[Block]:
-    error = [] if case.error is None else [line(quoted(case.error, "bad"))]
-    return [*error, *(line(quoted(result.text, _STYLES[result.outcome])) for result in case.results)]
+def _pages(case: CaseResult, report: Report) -> list[Words]:
+    pages = (page_of(trace.trace_id, report.trace_url) for trace in case.records[:_MOST_REASONS])
+    return [text("trace", link=address) for address in pages if address]
 
 
 def _trace(trace_id: str, trace_url: str | None) -> Words:
@@ -315,7 +302,7 @@ def comparison_page(before: Report, after: Report, comparison: Comparison) -> st
             quoted(pair.id, link=f"#case-{number}"),
             text(pair.kind, _OF_KINDS.get(pair.kind, "")),
             *(_outcome(None if case is None else case.outcome) for case in (pair.before, pair.after)),
-            text(sum(trace.differing for trace in pair.traces) or ""),
+            text(pair.differing or ""),
         ]
         for number, pair in enumerate(pairs)
     ]
@@ -337,46 +324,45 @@ def _sums(before: Report, after: Report) -> list[Block]:
 
 
 def _pair(number: int, pair: CasePair, before: Report, after: Report) -> Fold:
-    both = (pair.before, pair.after)
-    given, answered = ([None if case is None else getattr(case, name) for case in both] for name in ("input", "output"))
-    results = [[] if case is None else [*map(_result, case.results)] for case in both]
-    summary = [text(pair.kind, _OF_KINDS.get(pair.kind, "dim")), quoted(pair.id)]
+    both = [(case, report) for case, report in ((pair.before, before), (pair.after, after)) if case is not None]
+    results = zip_longest(*([_result(one) for one in case.results] for case, _ in both), fillvalue=text(""))
+    pages = [link for case, report in both for link in _pages(case, report)]
     blocks: list[Block] = [
-        *_changed("input", *given),
-        *_changed("output", *answered),
-        Table(["before", "now"], [*zip_longest(*results, fillvalue=text(""))]),
-        *(block for trace in pair.traces for block in _traces(trace, before.trace_url, after.trace_url)),
+        *(
+            block
+            for name in ("input", "output")
+            for block in _changed(name, getattr(pair.before, name, None), getattr(pair.after, name, None))
+        ),
+        Table([name for name, case in (("before", pair.before), ("now", pair.after)) if case], [*map(list, results)]),
+        *(block for spans in pair.traces for block in _spans(spans)),
     ]
-    return Fold(summary, blocks, is_open=pair.kind != "same", anchor=f"case-{number}")
+    title = [text(pair.kind, _OF_KINDS.get(pair.kind, "dim")), quoted(pair.id), *pages]
+    return Fold(title, blocks, is_open=pair.kind != "same", anchor=f"case-{number}")
 
 
 def _result(result: MetricResult) -> Words:
     return quoted(result.text, _STYLES[result.outcome])
 
 
-def _traces(pair: TracePair, before_url: str | None, after_url: str | None) -> Iterator[Block]:
-    names = [
-        text("no trace") if trace is None else _trace(trace.trace_id, url)
-        for trace, url in ((pair.before, before_url), (pair.after, after_url))
-    ]
-    told = f"{counted(pair.differing, 'span')} of {len(pair.spans)} differ" if pair.differing else "no difference"
-    rows = [[*map(_span, (one, one), ("before", "after")), text(_difference(one), "unsure")] for one in pair.spans]
-    yield Fold([text(told), *names], [Table(["before", "now", "difference"], rows)], is_open=bool(pair.differing))
-    for one in pair.spans:
-        if one.before is not None and one.after is not None and one.change != "same":
-            shown = [name for name in one.fields if name != "order"]  # The order is no value.
-            values = ((name, one.before.body.get(name), one.after.body.get(name)) for name in shown)
+def _spans(spans: Sequence[SpanPair]) -> Iterator[Block]:
+    """Yield the spans of a trace side by side, and then the changed fields of each."""
+    differing = sum(pair.change != "same" for pair in spans)
+    words = f"{counted(differing, 'span')} of {len(spans)} differ" if differing else "no difference"
+    rows: list[list[Words]] = []
+    for pair in spans:
+        change = {"left": "before only", "right": "now only"}.get(pair.change, ", ".join(pair.fields))
+        rows.append([*(_span(span, pair.depth) for span in (pair.before, pair.after)), text(change, "unsure")])
+    yield Fold([text(words)], [Table(["before", "now", "difference"], rows)], is_open=bool(differing))
+    for pair in spans:
+        if pair.before is not None and pair.after is not None and pair.change != "same":
+            shown = [name for name in pair.fields if name != "order"]  # The order is no value.
+            values = ((name, pair.before.body.get(name), pair.after.body.get(name)) for name in shown)
             changes = [block for value in values for block in _changed(*value)]
-            yield Fold([*span_words(one.after)[:2], text(f"{', '.join(one.fields)} changed")], changes)
+            yield Fold([*span_words(pair.after)[:2], text(f"{', '.join(pair.fields)} changed")], changes)
 
 
-def _span(pair: SpanPair, side: str) -> Words:
-    span = pair.before if side == "before" else pair.after
-    return text("" if span is None else "\u2003" * pair.depth + "  ".join(part.text for part in span_words(span)))
-
-
-def _difference(pair: SpanPair) -> str:
-    return {"left": "before only", "right": "now only"}.get(pair.change, ", ".join(pair.fields))
+def _span(span: SpanRecord | None, depth: int) -> Words:
+    return text("" if span is None else "\u2003" * depth + "  ".join(part.text for part in span_words(span)))
 
 
 def _changed(name: str, before: Any, after: Any) -> list[Payload]:
@@ -392,36 +378,26 @@ def _changed(name: str, before: Any, after: Any) -> list[Payload]:
 
 def quality_text(quality: JudgeQuality) -> str:
     """Return the agreement of a judge with the labels, and the cases that differ, for a terminal."""
-    title = line(quoted(f"{quality.metric}: {quality.outcome}"))
-    return "\n".join(lines_of([title, *_quality(quality)], width=_WIDTH))
-
-
-def _quality(quality: JudgeQuality) -> list[Block]:
-    seen = quality.agreement
+    seen, wrong = quality.agreement, quality.disagreements
     kappa = "cannot be said" if seen.kappa is None else f"{seen.kappa:.2f}, 95 % CI {seen.low:.2f} to {seen.high:.2f}"
-    wanted = "" if quality.min_kappa is None else f", {quality.min_kappa:g} required"
-    facts = [
-        ("kappa", kappa + wanted),
-        ("agreement", f"{seen.share:.0%} of {seen.cases} cases, {seen.yes} of them with the label yes"),
-        ("wrong", f"{seen.false_yes} × yes where the label is no, {seen.false_no} × no where it is yes"),
-        *([("lack", seen.lack)] if seen.lack else []),
-    ]
-    shown = quality.disagreements[:_MOST_CASES]
+    facts = {
+        "kappa": kappa + ("" if quality.min_kappa is None else f", {quality.min_kappa:g} required"),
+        "agreement": f"{seen.share:.0%} of {seen.cases} cases, {seen.yes} of them with the label yes",
+        "wrong": f"{seen.false_yes} × yes where the label is no, {seen.false_no} × no where it is yes",
+        "lack": seen.lack,
+    }
     rows = [
-        [
-            quoted(one.id),
-            text("yes" if one.label else "no"),
-            text(f"{one.value:.2f}"),
-            quoted(one.reason, "dim"),
-        ]
-        for one in shown
+        [quoted(one.id), text("yes" if one.label else "no"), text(f"{one.value:.2f}"), quoted(one.reason, "dim")]
+        for one in wrong[:_MOST_CASES]
     ]
-    return [
-        Table(["measure", "value"], [[text(name), text(value)] for name, value in facts]),
+    blocks: list[Block] = [
+        line(quoted(f"{quality.metric}: {quality.outcome}")),
+        Table(["measure", "value"], [[text(name), text(value)] for name, value in facts.items() if value]),
         *(line(quoted(f"{name}: no answer: {reason}", "bad")) for name, reason in quality.unanswered.items()),
         *([Table(["disagreement", "label", "score", "reason"], rows)] if rows else []),
-        *more(len(quality.disagreements), "cases; --format json has all", len(shown)),
+        *more(len(wrong), "cases; --format json has all", len(rows)),
     ]
+    return "\n".join(lines_of(blocks, width=_WIDTH))
 
 
 _MOST_BYTES: Final = 1 << 20
@@ -438,49 +414,32 @@ def error_commands(
 
     places: file and line of cases, which are tests. Lines count from 0, as in pytest.
     """
-    places = places or {}
-    said = [(case.outcome, case.id, words) for case in report.cases if not case.passed for words in complaints(case)]
-    if report.comparison is not None and (words := baseline_complaints(report)):
-        said.append((report.comparison.outcome, "baseline", "\n".join(words)))
-    return [
-        _command(
-            level="warning" if allow_no_evidence and outcome is Outcome.NO_EVIDENCE else "error",
-            title=f"{report.name}: {name}",
-            text=text,
-            place=places.get(name, ("", None)),
-        )
-        for outcome, name, text in said
-    ]
+    said = [(case.outcome, case.id, words) for case in report.cases for words in complaints(case)]
+    if report.comparison is not None and (lines := baseline_complaints(report)):
+        said.append((report.comparison.outcome, "baseline", "\n".join(lines)))
+    commands: list[str] = []
+    for outcome, name, words in said:
+        level = "warning" if allow_no_evidence and outcome is Outcome.NO_EVIDENCE else "error"
+        file, line = (places or {}).get(name, (None, None))
+        given = {"file": file, "line": None if line is None else str(line + 1), "title": f"{report.name}: {name}"}
+        properties = ",".join(f"{name}={_escaped(value, _OF_PROPERTIES)}" for name, value in given.items() if value)
+        commands.append(f"::{level} {properties}::{_escaped(words)}")
+    return commands
 
 
-def _command(*, title: str, text: str, place: tuple[str, int | None], level: str) -> str:
-    file, line = place
-    properties = {"file": file, "line": "" if line is None else str(line + 1), "title": title}
-    given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
-    return f"::{level} {given}::{_data(text)}"
+_OF_PROPERTIES: Final = "%\r\n:,"
 
 
-def add_summary(text: str, environ: Mapping[str, str]) -> bool:
-    """Append Markdown to the summary of the job; return False outside of a job."""
-    path = environ.get("GITHUB_STEP_SUMMARY", "")
-    if not path:
-        return False
-    with Path(path).open("ab") as file:
-        file.write(_within(text.encode("utf-8", "replace"), _MOST_BYTES - file.tell()))
-    return True
+def _escaped(text: str, special: str = "%\r\n") -> str:
+    return "".join(f"%{ord(each):02X}" if each in special else each for each in text)
 
 
-def _within(text: bytes, room: int) -> bytes:
-    """Return the first whole lines that fit, since GitHub does not show a longer summary."""
-    if len(text) <= room:
-        return text
-    kept = text[: max(room - len(_CUT), 0)]
-    return kept[: kept.rfind(b"\n") + 1] + _CUT if room >= len(_CUT) else b""
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def add_summary(text: str, environ: Mapping[str, str]) -> None:
+    """Append Markdown to the summary of a job, as far as whole lines fit: GitHub does not show a longer summary."""
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("ab") as file:
+            content, room = text.encode("utf-8", "replace"), _MOST_BYTES - file.tell()
+            if len(content) > room:
+                kept = content[: max(room - len(_CUT), 0)]
+                content = kept[: kept.rfind(b"\n") + 1] + _CUT if room >= len(_CUT) else b""
+            file.write(content)

@@ -9,10 +9,9 @@ from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from pandaprobe_otel.evals.report import CaseResult, Report
-from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
+from pandaprobe_otel.evals.statistics import chance_of_drop
 from pandaprobe_otel.evals.verdicts import Outcome
 from pandaprobe_otel.traces.comparison import SpanPair, paired_spans
-from pandaprobe_otel.traces.records import TraceRecord
 
 Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
 
@@ -27,8 +26,8 @@ _Z: Final = 1.645
 class MetricChange:
     """Change of a metric over the cases that both reports have scored.
 
-    `p` is the probability of at least this change of the mean by chance (one-sided sign-flip permutation test).
-    `p_lost` is the probability of at least this loss of passed cases by chance (exact McNemar test).
+    `p` is the probability of at least this change of the mean by chance (one-sided sign-flip permutation test). For
+    `passed`, this is McNemar's exact test.
     """
 
     metric: str
@@ -38,7 +37,6 @@ class MetricChange:
     lost: tuple[str, ...]
     won: tuple[str, ...]
     p: float
-    p_lost: float
     change: Change
     cases_to_tell: int | None = None
     """Number of cases with which this change would be significant. None: there is no change, or it is significant
@@ -64,22 +62,8 @@ class Comparison:
     """Changes of all metrics that two reports share, and of `passed` (1 for a passed case, 0 for any other)."""
 
     changes: tuple[MetricChange, ...]
-    only_before: tuple[str, ...]
-    only_after: tuple[str, ...]
-    metrics_before: tuple[str, ...] = ()
-    """Metrics that only the earlier report has."""
-    metrics_after: tuple[str, ...] = ()
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Sentences about metrics and cases that only one of the reports has."""
-        named = (
-            ("metrics of the earlier report only", self.metrics_before),
-            ("new metrics", self.metrics_after),
-            ("cases of the earlier report only", self.only_before),
-            ("new cases", self.only_after),
-        )
-        return tuple(f"{words}: {', '.join(names)}" for words, names in named if names)
+    remarks: tuple[str, ...] = ()
+    """Sentences about metrics and cases that only one of the reports has."""
 
     @property
     def outcome(self) -> Outcome:
@@ -117,12 +101,15 @@ def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison
         _change(metric, {name: (_value(old[name], metric), _value(new[name], metric)) for name in common}, alpha)
         for metric in (*metrics, None)
     ]
+    only = {
+        "metrics of the earlier report only": [metric for metric in before.metrics if metric not in metrics],
+        "new metrics": [metric for metric in after.metrics if metric not in metrics],
+        "cases of the earlier report only": [name for name in old if name not in new],
+        "new cases": [name for name in new if name not in old],
+    }
     return Comparison(
         changes=tuple(change for change in changes if change is not None),
-        only_before=tuple(name for name in old if name not in new),
-        only_after=tuple(name for name in new if name not in old),
-        metrics_before=tuple(metric for metric in before.metrics if metric not in metrics),
-        metrics_after=tuple(metric for metric in after.metrics if metric not in metrics),
+        remarks=tuple(f"{words}: {', '.join(names)}" for words, names in only.items() if names),
     )
 
 
@@ -133,13 +120,11 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
     differences = [new[0] - old[0] for old, new in scored.values()]
     lost = tuple(name for name, (old, new) in scored.items() if old[1] and not new[1])
     won = tuple(name for name, (old, new) in scored.items() if new[1] and not old[1])
-    falls = sum(differences) < 0 or (sum(differences) == 0 and len(lost) > len(won))
-    sign = 1.0 if falls else -1.0
-    p = chance_of_drop([sign * value for value in differences])
-    p_lost = chance_of_losses(*((len(lost), len(won)) if falls else (len(won), len(lost))))
+    falls = sum(differences) < 0
+    p = chance_of_drop(differences if falls else [-value for value in differences])
     change: Change = "no significant change"
     cases_to_tell = None
-    if p < alpha or p_lost < alpha:
+    if p < alpha:
         change = "regression" if falls else "improvement"
     elif sum(differences) != 0 and (wanted := _cases_for_significance(differences)) > len(scored):
         change, cases_to_tell = "too few cases to tell", wanted
@@ -151,7 +136,6 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
         lost=lost,
         won=won,
         p=p,
-        p_lost=p_lost,
         change=change,
         cases_to_tell=cases_to_tell,
     )
@@ -211,27 +195,19 @@ Kind = Literal["lost", "won", "different", "same", "new", "gone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TracePair:
-    """Traces of the same run of a case. One may be missing."""
-
-    before: TraceRecord | None
-    after: TraceRecord | None
-    spans: tuple[SpanPair, ...]
-
-    @property
-    def differing(self) -> int:
-        """Number of spans that differ."""
-        return sum(pair.change != "same" for pair in self.spans)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CasePair:
     """A case of both runs, or of only one."""
 
     id: str
     before: CaseResult | None
     after: CaseResult | None
-    traces: tuple[TracePair, ...]
+    traces: tuple[tuple[SpanPair, ...], ...]
+    """The spans of each trace of the case. One of the runs may lack a trace."""
+
+    @property
+    def differing(self) -> int:
+        """Number of spans that differ."""
+        return sum(pair.change != "same" for spans in self.traces for pair in spans)
 
     @property
     def kind(self) -> Kind:
@@ -242,20 +218,16 @@ class CasePair:
             return "lost" if self.before.passed else "won"
         verdicts = [[(one.metric, one.outcome) for one in case.results] for case in (self.before, self.after)]
         differs = verdicts[0] != verdicts[1] or self.before.output != self.after.output
-        return "different" if differs or any(trace.differing for trace in self.traces) else "same"
+        return "different" if differs or self.differing else "same"
 
 
 def paired(before: Report, after: Report) -> list[CasePair]:
     """Return all cases of both reports, starting with those of the later one, in its order."""
     old, new = _by_id(before), _by_id(after)
-    names = [*new, *(name for name in old if name not in new)]
-    return [_pair(name, old.get(name), new.get(name)) for name in names]
-
-
-def _pair(name: str, before: CaseResult | None, after: CaseResult | None) -> CasePair:
-    records = [() if case is None else case.records for case in (before, after)]
-    return CasePair(id=name, before=before, after=after, traces=tuple(_traces(*pair) for pair in zip_longest(*records)))
-
-
-def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
-    return TracePair(before=before, after=after, spans=paired_spans(before, after))
+    pairs: list[CasePair] = []
+    for name in [*new, *(name for name in old if name not in new)]:
+        both = old.get(name), new.get(name)
+        traces = zip_longest(*(() if case is None else case.records for case in both))
+        spans = tuple(paired_spans(*records) for records in traces)
+        pairs.append(CasePair(id=name, before=both[0], after=both[1], traces=spans))
+    return pairs

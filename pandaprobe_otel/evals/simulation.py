@@ -13,7 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.context import attach, detach, get_current
 
@@ -23,11 +23,9 @@ from pandaprobe_otel.evals.local_judge import LocalJudge, Model, ask_for
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.span_set import Budget
 from pandaprobe_otel.evals.verdicts import Judgement, whole
-from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import whole_text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api.models import Session
     from pandaprobe_otel.evals.task_runs import TaskRun
 
 
@@ -117,7 +115,6 @@ _NEXT: Final = (
 )
 _GOAL: Final = "Set `reached` to true when the agent has done all that you came for, and not for promises; else false."
 _NO_GOAL: Final = "Set `reached` to false."
-_SAMPLES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +169,6 @@ class ScriptedPersona:
         message = self.messages[conversation.turns]
         return message if isinstance(message, str) else conversation.random.choice(message)
 
-    @classmethod
-    def of_session(cls, session: Session, *, until: Until | None = None) -> Self:
-        """Return a user who repeats the user messages of a stored session."""
-        return cls(messages_of_user(session), until=until)
-
 
 @dataclass(frozen=True, slots=True)
 class ModelPersona:
@@ -187,14 +179,12 @@ class ModelPersona:
     model.
     goal: what the user wants. Without a goal, the user leaves when they have nothing more to say.
     opening: the first message.
-    samples: messages whose style the user imitates.
     """
 
     text: str
     model: Model
     goal: str | None = field(default=None, kw_only=True)
     opening: str | None = field(default=None, kw_only=True)
-    samples: Sequence[str] = field(default=(), kw_only=True)
 
     async def __call__(self, conversation: Conversation) -> str | End:
         """Ask the model for the next message, and whether the goal is reached."""
@@ -208,20 +198,10 @@ class ModelPersona:
             return End(reached=None if self.goal is None else False, reason=reply.reason)
         return str(reply.message)
 
-    @classmethod
-    def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
-        """Return a user with the opening, the style and the goal of the user of a stored session."""
-        said = messages_of_user(session)
-        text = "You are the user who wrote the samples: you know what they know, and want what they want."
-        return cls(text, model, goal=goal, opening=said[0] if said else None, samples=said)
-
     def _prompt(self, conversation: Conversation) -> str:
         part = [f"<user>\n{_inside(self.text, 'user')}\n</user>"]
         if self.goal is not None:
             part.append(f"<goal>\n{_inside(self.goal, 'goal')}\n</goal>")
-        if self.samples:
-            samples = "\n".join(f"- {sample}" for sample in self.samples[:_SAMPLES])
-            part.append(f"<samples>\n{_inside(samples, 'samples')}\n</samples>")
         task = _NEXT.format(goal=_NO_GOAL if self.goal is None else _GOAL)
         said = _inside(conversation.text, "conversation") or "(You speak first.)"
         return _FRAME.format(part="\n".join(part), said=said, task=task)
@@ -252,55 +232,31 @@ def is_reached(until: Until, conversation: Conversation) -> bool:
     return bool(until(conversation))
 
 
-def messages_of_user(session: Session) -> list[str]:
-    """Return the user's messages of a stored session: the input of each trace, or the last message of the input.
-
-    Raises ValueError for a session without any user message.
-    """
-    traces = [TraceRecord(trace.model_dump(mode="json")) for trace in session.traces]
-    if not (said := [whole_text(trace.input) for trace in traces if trace.input not in (None, "")]):
-        raise ValueError(f"session {session.session_id} has no user message")
-    return said
-
-
 def persona_of(given: Any, model: Model | None) -> Persona:
     """Return the simulated user for an input of a dataset.
 
-    A text is a description, and a list is a script. A mapping has one of three keys. `persona` is a description and may
-    come with `goal` and `opening`. `script` may come with `until`. `session` is the id of a stored session, played by
-    the model if there is one, otherwise repeated. A callable is a persona itself. Raises ValueError for anything else,
-    and the API's error if a session cannot be read.
+    A text is a description, and a list is a script. A mapping has one of two keys. `persona` is a description and may
+    come with `goal` and `opening`. `script` may come with `until`. A callable is a persona itself.
+
+    Raises ValueError for anything else.
     """
     if callable(given):
         return cast("Persona", given)
-    fields: Any = given
-    if not isinstance(given, Mapping):
-        fields = {"persona": given} if isinstance(given, str) else {"script": given} if _is_list(given) else {}
-    for kind, allowed in _FIELDS.items():
-        if kind in fields and fields.keys() <= {kind, *allowed}:
-            content, options = fields[kind], {name: fields[name] for name in allowed if name in fields}
-            if kind == "script":
-                return ScriptedPersona(content, **options)
-            if kind == "persona":
-                if model is None:
-                    raise ValueError("a persona in words needs a model: Simulation(agent, model=...)")
-                return ModelPersona(str(content), model, **options)
-            return _of_session(str(content), model, **options)
-    kinds = "; ".join(f"{kind} (optionally {', '.join(names)})" for kind, names in _FIELDS.items())
+    fields: dict[str, Any] = {}
+    if isinstance(given, str):
+        fields = {"persona": given}
+    elif isinstance(given, Mapping):
+        fields |= cast("Mapping[str, Any]", given)
+    elif isinstance(given, Sequence):
+        fields = {"script": given}
+    if "script" in fields and fields.keys() <= {"script", "until"}:
+        return ScriptedPersona(fields.pop("script"), **fields)
+    if "persona" in fields and fields.keys() <= {"persona", "goal", "opening"}:
+        if model is None:
+            raise ValueError("a persona in words needs a model: Simulation(agent, model=...)")
+        return ModelPersona(str(fields.pop("persona")), model, **fields)
+    kinds = "persona (optionally goal, opening); script (optionally until)"
     raise ValueError(f"{given!r} is not a simulated user: pass a text, a list of messages, or a mapping with {kinds}")
-
-
-_FIELDS: Final = {"persona": ("goal", "opening"), "script": ("until",), "session": ("goal", "until")}
-
-
-def _of_session(name: str, model: Model | None, *, goal: str | None = None, until: Until | None = None) -> Persona:
-    from pandaprobe_otel.api import Client
-
-    with Client() as client:
-        stored = client.sessions.get(name)
-    if model is None:
-        return ScriptedPersona.of_session(stored, until=until)
-    return ModelPersona.of_session(stored, model, goal=goal)
 
 
 def _inside(text: str, mark: str) -> str:

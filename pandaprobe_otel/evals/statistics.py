@@ -84,11 +84,3 @@ def _signed_sums(values: Sequence[float]) -> list[float]:
     for value in values:
         sums = [total + signed for total in sums for signed in (value, -value)]
     return sums
-
-
-def chance_of_losses(lost: int, won: int) -> float:
-    """Return the one-sided p-value of the exact McNemar test: `lost` cases passed only before, `won` only now."""
-    changed = lost + won
-    if changed == 0:
-        return 1.0
-    return sum(math.comb(changed, wins) for wins in range(won + 1)) / (1 << changed)

@@ -6,13 +6,11 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, Final, Literal, Self, TypeVar
 
 import pytest
 
-from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.judging import Judgements, UnknownMetric
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.progress import Tally, Ticker
@@ -22,7 +20,7 @@ from pandaprobe_otel.evals.report_blocks import add_summary, error_commands
 from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.task_runs import TaskRun, case_result, count_runs, questions_of, targets_of
-from pandaprobe_otel.evals.verdicts import Demand, Finding, Judgement, MetricResult, Metrics, Outcome, parse_metrics
+from pandaprobe_otel.evals.verdicts import Demand, MetricResult, Outcome, parse_metrics
 from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.traces.records import TraceRecord
 from pandaprobe_otel.traces.text import tree_text
@@ -125,17 +123,29 @@ class Suite:
         self._cases: list[CaseResult] = []
         self._terminal = Narrator(config)
         self.connection = Connection(self.mode, settings)
-        self.connection.check()
-        self.connection.prepare()
 
     # -- collection ---------------------------------------------------------------------------------------------------
 
-    def check(self, item: pytest.Item) -> None:
-        """Refuse an invalid marker before anything runs."""
-        self._demand_of(item)
+    def demand_of(self, node: Any) -> Demand:
+        """Return the options of a test's marker. Raises UsageError for an invalid marker.
 
-    def _demand_of(self, node: Any) -> Demand:
-        return demand_of(node, self._metrics)
+        The metrics of the option are those of a marker that names none. They do not apply to sessions, which have other
+        metrics.
+        """
+        merged: dict[str, Any] = {}
+        markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
+        if not markers:
+            return Demand()
+        for marker in reversed(markers):  # The closest marker comes last and overrides the others.
+            if marker.args:
+                raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe accepts only keyword arguments")
+            merged.update(marker.kwargs)
+        if self._metrics and "metrics" not in merged and not merged.get("session"):
+            merged["metrics"] = self._metrics
+        try:
+            return Demand.of_marker(**merged)
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """In the mode eval, refuse unknown metrics before the tests run."""
@@ -143,7 +153,7 @@ class Suite:
         self._recorded = sum(is_recorded(item) for item in session.items)
         if self.mode != "eval" or self._is_worker:
             return
-        asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)).metrics]
+        asked = [(item, demand) for item in session.items if (demand := self.demand_of(item)).metrics]
         if not asked:
             return
         of_traces, of_sessions = (
@@ -168,7 +178,7 @@ class Suite:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a test as often as its marker says. pytest runs the other tests."""
-        demand = self._demand_of(item)
+        demand = self.demand_of(item)
         if demand.repetition.repeat == 1:
             return None
         # The judge may still reject a passed run, so enough passed runs are not a reason to stop.
@@ -180,7 +190,7 @@ class Suite:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Start recording."""
         if is_recorded(item):
-            self._begin(item, self._demand_of(item))
+            self._begin(item, self.demand_of(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -218,9 +228,9 @@ class Suite:
 
     def probe(self, item: pytest.Item) -> Probe:
         """Return the fixture's object for a test."""
-        state = item.stash.get(_STATE, None) or self._begin(item, self._demand_of(item))
+        state = item.stash.get(_STATE, None) or self._begin(item, self.demand_of(item))
         self._listen()
-        return Probe(state.recording, self._score, partial(self._judged_now, state.demand), state.scores)
+        return Probe(state.recording, state.scores)
 
     def _begin(self, item: pytest.Item, demand: Demand) -> ItemState:
         recording = Recording(session=f"pytest-{uuid.uuid4()}" if demand.session else None)
@@ -244,35 +254,6 @@ class Suite:
             "recorded": self._recorded,
             "runs": [{"number": number_of(item), "error": state.error, "traces": traces}] if state.ran else [],
         }
-
-    def _score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        """Add a score to a trace. It is sent if the mode sends traces."""
-        from pandaprobe_otel.capture.scores import score, score_body
-
-        if self.mode == "off":
-            score_body(trace_id, name, value, reason=reason)  # refuses invalid scores, as the other modes do
-        else:
-            score(trace_id, name, value, reason=reason)
-
-    def _judged_now(self, demand: Demand, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        """Judge the traces of a test that waits for the numbers. In any mode other than eval, skip the test here."""
-        __tracebackhide__ = True
-        if self.mode != "eval":
-            pytest.skip(
-                f"probe.evaluate() needs the judge: run pytest with --pandaprobe=eval (the mode is {self.mode})"
-            )
-        if metrics is not None:
-            demand = replace(Demand.of_marker(metrics=metrics), model=demand.model)
-        traces, judging = probe.traces, self.connection.judging
-        problem = self.connection.flush()
-        if problem and judging.judge is None:
-            raise ConfigError(f"the traces of this test could not be sent: {problem}")
-        run = TaskRun.of_traces("", traces, targets=targets_of(traces, session=False))
-        questions = questions_of(run, replace(demand, session=False))
-        found = judging.judged(questions, self.connection.client)
-        # Errors are worse than answers about nothing or about a part of a trace, and these are worse than scores.
-        ranked = sorted(found.items(), key=lambda item: (_rank(item[1]), item[1].value or 0.0), reverse=True)
-        return {metric: one for (_, metric), one in ranked}
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -324,7 +305,6 @@ class Suite:
         """Return the report, and write it if requested. If the tests were stopped, it has no evidence on the rest."""
         report = Report(
             name="test suite",
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             cases=tuple(self._cases),
             notes=self._notes,
             complete=complete,
@@ -455,41 +435,36 @@ class Narrator:
         return self._config.pluginmanager.get_plugin("terminalreporter")
 
     def start(self) -> None:
-        """Start the judge's part, after the line of dots."""
+        """Start the judge's part."""
         self._ticker = Ticker(self.say)
-        if self._reporter is not None:
-            self._reporter.write("\n")
 
     def say(self, line: str) -> None:
-        """Write a line."""
-        if self._reporter is not None:
-            self._reporter.write_line(f"pandaprobe: {line}")
+        """Write a line, after the line of dots, which pytest does not track with xdist."""
+        if self._reporter is None:
+            return
+        self._reporter.ensure_newline()
+        writer = self._config.get_terminal_writer()
+        if writer.width_of_current_line:
+            writer.line()
+        self._reporter.write_line(f"pandaprobe: {line}")
 
     def follow(self, tests: Collection[RecordedTest]) -> None:
         """Write the progress of the recorded tests, if it is due. On a terminal, pytest itself shows it."""
         if self._reporter is None or self._reporter.isatty:
             return
-        if self._ticker is None:
-            self._ticker = Ticker(self._say_after_dots)
+        self._ticker = self._ticker or Ticker(self.say)
         self._ticker.tick(lambda: _tally(tests))
 
     def show(self, state: Tally) -> None:
         """Write the progress of a run, if it is due."""
-        if self._reporter is not None and self._ticker is not None:
+        if self._ticker is not None:
             self._ticker.tick(lambda: state)
-
-    def _say_after_dots(self, line: str) -> None:
-        self._reporter.ensure_newline()  # After the line of dots, which pytest does not track with xdist.
-        writer = self._config.get_terminal_writer()
-        if writer.width_of_current_line:
-            writer.line()
-        self.say(line)
 
 
 def _tally(tests: Collection[RecordedTest]) -> Tally:
     tally = Tally(what="traced tests", total=max(test.recorded for test in tests))
     for test in tests:
-        count_runs(tally, test.runs, replace(test.demand, metrics={}))
+        count_runs(tally, test.runs, test.demand)
     return tally
 
 
@@ -506,27 +481,6 @@ def _note(report: pytest.TestReport, state: ItemState) -> None:
     state.error = str(crash or report.longreprtext).strip()[:_MAX_TEXT] or "the test failed"
 
 
-def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand:
-    """Return the options of a test's marker. Raises UsageError for an invalid marker.
-
-    metrics: default metrics of a marker that names none. They do not apply to sessions, which have other metrics.
-    """
-    merged: dict[str, Any] = {}
-    markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
-    if not markers:
-        return Demand()
-    for marker in reversed(markers):  # The closest marker comes last and overrides the others.
-        if marker.args:
-            raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe accepts only keyword arguments")
-        merged.update(marker.kwargs)
-    if metrics and "metrics" not in merged and not merged.get("session"):
-        merged["metrics"] = metrics
-    try:
-        return Demand.of_marker(**merged)
-    except (TypeError, ValueError) as error:
-        raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
-
-
 def is_recorded(item: pytest.Item) -> bool:
     """Return whether a test belongs in the report: it has the marker, or the fixture `probe`."""
     return item.get_closest_marker("pandaprobe") is not None or "probe" in getattr(item, "fixturenames", ())
@@ -535,11 +489,6 @@ def is_recorded(item: pytest.Item) -> bool:
 def number_of(item: pytest.Item) -> int:
     """Return the number of the run that an item makes."""
     return int(item.stash.get(NUMBER, 1))
-
-
-def _rank(judgement: Judgement) -> int:
-    """Return 0 for an error, 1 for a yes about nothing or about a part of a trace, 2 for a score."""
-    return 0 if judgement.finding is Finding.ERROR else 1 + judgement.passes(0.0)
 
 
 def _usable(option: str, action: Callable[[], T]) -> T:

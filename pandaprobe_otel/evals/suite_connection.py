@@ -25,35 +25,31 @@ class Connection:
     """The connection of one test run."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
+        """Prepare for the tests. Raises UsageError (exit code 4) if the mode needs a key and there is none."""
         self.judging = Judging(
             judge=_judge_of(settings) if mode == "eval" else None,
             max_evaluations=_number(settings, "max-evals", int),
             cache=JudgementCache(settings.get("cache"), refresh=is_set(settings, "refresh")),
             timeout_s=_number(settings, "timeout", float) or _DEFAULT_TIMEOUT_S,
         )
-        self._mode = _mode_of_sending(mode, self.judging.judge)
-        self._instrumented = False
-        self._undone = ExitStack()
-        self._silenced = False
         within_s = _number(settings, "deliver-within", float)
         self._deliver_within_s = _DELIVER_WITHIN_S if within_s is None else within_s
-
-    def check(self) -> None:
-        """Raise UsageError (exit code 4) if the mode needs a key and there is none."""
-        if self._mode == "off":
-            return
+        self._instrumented = False
+        self._undone = ExitStack()
         from pandaprobe_otel.config.resolve import Config
 
         config = Config.resolve()
-        if not config.usable:
+        if self.judging.judge is not None:  # Locally judged traces need no server, and are sent only if there is a key.
+            mode = "record" if config.usable else "off"
+        elif mode != "off" and not config.usable:
             why = " ".join(problem.message for problem in config.problems) or "PANDAPROBE_ENABLED is false."
-            raise pytest.UsageError(f"--pandaprobe={self._mode} cannot send: {why}")
+            raise pytest.UsageError(f"--pandaprobe={mode} cannot send: {why}")
+        self._mode = mode
+        if mode == "off":
+            self._silence()
 
-    def prepare(self) -> None:
-        """Prepare for collected tests. With the mode off, no later `init()` of the app sends anything."""
-        if self._mode != "off" or self._silenced:
-            return
-        self._silenced = True
+    def _silence(self) -> None:
+        """Let no later `init()` of the app send anything."""
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
@@ -133,15 +129,6 @@ def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:
         return LocalJudge(model, url=url)
     except ValueError as error:
         raise pytest.UsageError(f"--pandaprobe-judge: {error}") from None
-
-
-def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
-    """Return the mode of sending. Locally judged traces need no server, and are sent only if there is a key."""
-    if judge is None:
-        return mode
-    from pandaprobe_otel.config.resolve import Config
-
-    return "record" if Config.resolve().usable else "off"
 
 
 def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N | None:

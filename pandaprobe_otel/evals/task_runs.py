@@ -60,13 +60,12 @@ class TaskRun:
     @classmethod
     def of_traces(cls, name: str, traces: Sequence[TraceRecord], **fields: Any) -> TaskRun:
         """Return a run that is known by its traces, such as that of a test, with the output of the last one."""
-        first, last = (traces[0], traces[-1]) if traces else (None, None)
         made: dict[str, Any] = {
-            "case": Case(id=name, input=None if first is None else first.input),
-            "output": None if last is None else last.output,
+            "case": Case(id=name, input=traces[0].input if traces else None),
+            "output": traces[-1].output if traces else None,
             "error": None,
             "seconds": sum(trace.seconds for trace in traces),
-            "trace_id": "" if last is None else last.trace_id,
+            "trace_id": traces[-1].trace_id if traces else "",
             "traces": tuple(traces),
         }
         return cls(**made | fields)
@@ -170,21 +169,10 @@ def is_settled(runs: Sequence[TaskRun], demand: Demand) -> bool:
     return "out of reach" in states or all(state == "reached" for state in states)
 
 
-def is_lost(runs: Sequence[TaskRun], demand: Demand) -> bool:
-    """Return whether the case has failed, regardless of missing judgements."""
-    errors = sum(run.error is not None for run in runs)
-    if errors and demand.repetition.settled(passed=0, failed=errors) == "out of reach":
-        return True
-    return any(
-        _result(metric, threshold, runs, {}, demand).outcome is Outcome.FAILED
-        for metric, threshold in demand.scorers.items()
-    )
-
-
 def count_runs(tally: Tally, runs: Sequence[TaskRun], demand: Demand) -> None:
-    """Count a case in the progress, with the cost of its traces."""
-    known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
-    tally.add(failed=is_lost(runs, demand), cost=sum(known) if known else None)
+    """Count a case in the progress, with the cost of its traces. It has failed if no missing judgement can save it."""
+    found = case_result(runs, {}, replace(demand, metrics={}))
+    tally.add(failed=found.outcome is Outcome.FAILED, cost=found.cost)
 
 
 # -- scorers ----------------------------------------------------------------------------------------------------------
@@ -343,15 +331,16 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
     recording, task = Recording(), trial.task
     token = attach(recording.applied_to(Context()))
     begun = time.perf_counter()
-    conversation = task.begin(f"{case.id} {number}") if isinstance(task, Simulation) else None
-    metadata = {"case": case.id} | ({"run": number} if trial.demand.repetition.repeat > 1 else {})
-    handle = start_trace(trial.title, input=case.input, metadata=metadata) if conversation is None else None
-    output = failed = cut = None
+    output = failed = cut = conversation = None
+    trace_id = _NO_TRACE
     try:
         if isinstance(task, Simulation):
+            conversation = task.begin(f"{case.id} {number}")
             task(trial.personas[case.id], conversation)
-        elif handle is not None:
-            with handle:
+        else:
+            metadata = {"case": case.id} | ({"run": number} if trial.demand.repetition.repeat > 1 else {})
+            with start_trace(trial.title, input=case.input, metadata=metadata) as handle:
+                trace_id = handle.trace_id
                 output = _waited(task(case.input))
                 handle.set_output(output)
     except Exception as error:  # noqa: BLE001 - the task's own failure is the result of its case, and is shown there
@@ -363,10 +352,7 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
         detach(token)
     took, traces = time.perf_counter() - begun, recording.traces()
     recording.close()
-    trace_id = _NO_TRACE
-    if handle is not None:
-        trace_id = handle.trace_id
-    elif conversation is not None:
+    if conversation is not None:
         output, trace_id = conversation.to_list(), next(reversed(conversation.trace_ids), _NO_TRACE)
     targets = (trace_id if conversation is None else conversation.session,)
     return TaskRun(

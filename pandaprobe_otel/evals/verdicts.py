@@ -87,20 +87,16 @@ class Judgement:
         """Return the verdict. A yes about nothing, or about part of a trace, gives no evidence unless `allow_vacuous`
         is set.
         """
-        if self.is_no(threshold):
-            return Outcome.FAILED
         if self.finding is Finding.ERROR:
             return Outcome.NO_EVIDENCE
+        if self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold):
+            return Outcome.FAILED
         whole = self.finding is Finding.SCORED and self.unfinished is None
         return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
 
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
         """Return whether the verdict is a yes."""
         return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
-
-    def is_no(self, threshold: float) -> bool:
-        """Return whether the judge gave a "no" with evidence, which another answer may overrule."""
-        return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
 
     def text(self, metric: str, threshold: float) -> str:
         """Return the judgement and its reason on one line."""
@@ -255,6 +251,30 @@ def _judgement(plain: Mapping[str, Any]) -> Judgement:
 DEFAULT_THRESHOLD: Final = 0.5
 """Default threshold of every PandaProbe metric (measured on server 0.5.0). Runs have no thresholds of their own."""
 
+
+def limits_of(names: Iterable[str], *given: object) -> dict[str, float]:
+    """Return the threshold of each metric.
+
+    given: thresholds, of which later ones count: numbers by metric, or one for all others (also under ""). Anything
+    else, such as a list of metrics, has none.
+
+    Raises ValueError for a threshold of no metric, and for one that is not between 0 and 1.
+    """
+    found: dict[str, float] = {"": DEFAULT_THRESHOLD}
+    for each in given:
+        if isinstance(each, Mapping):
+            named = cast("Mapping[str, float | None]", each)
+            found |= {name: value for name, value in named.items() if value is not None}
+        elif isinstance(each, int | float):
+            found[""] = each
+    limits = {name: found.get(name, found[""]) for name in names}
+    if unknown := [name for name in found if name and name not in limits]:
+        raise ValueError(f"{', '.join(unknown)} has a threshold but is not a metric of this evaluation")
+    for value in (found[""], *limits.values()):
+        share(threshold=value)
+    return limits
+
+
 Metrics = str | Iterable[str] | Mapping[str, float] | Mapping[str, float | None]
 """Names, or names with a threshold each. None: the common threshold."""
 
@@ -271,10 +291,6 @@ class Demand:
     session: bool = False
     allow_vacuous: bool = False
     model: str | None = None
-
-    def __post_init__(self) -> None:
-        for value in self.thresholds.values():
-            share(threshold=value)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -304,15 +320,9 @@ class Demand:
 
         Raises ValueError for invalid arguments.
         """
-        common = DEFAULT_THRESHOLD if threshold is None else threshold
-        share(threshold=common)
-        if isinstance(metrics, Mapping):
-            given = cast("Mapping[str, float | None]", metrics)
-            named = {name: common if value is None else value for name, value in given.items()}
-        else:
-            named = dict.fromkeys((metrics,) if isinstance(metrics, str) else metrics, common)
+        names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         return cls(
-            metrics=named,
+            metrics=limits_of(names, threshold, metrics),
             repetition=Repetition(repeat=repeat, min_pass=min_pass),
             session=session,
             allow_vacuous=allow_vacuous,

@@ -62,7 +62,7 @@ async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path
     left = (await monitors.list()).items
 
     assert planned == made
-    assert [str(change) for change in made.changes] == ["create nightly", "create sessions (paused)"]
+    assert [str(change) for change in made.changes] == ["create nightly", "create sessions", "pause sessions"]
     assert (again.changes, again.unchanged) == ((), ("nightly", "sessions"))
     assert (there["nightly"].sampling_rate, there["sessions"].status) == (0.2, "PAUSED")
     assert there["sessions"].filters == {"signal_weights": {"confidence": 0.5}}
@@ -86,19 +86,19 @@ def test_only_what_differs_is_sent() -> None:
     plan = plan_changes(read_declarations(mine), (there,), prune=False)
 
     (change,) = plan.changes
-    assert (change.action, change.body) == ("update", {"sampling_rate": 1.0, "model": None})
+    assert (change.action, change.after) == ("update", {"sampling_rate": 1.0, "model": None})
     assert str(plan) == "update m\n    sampling_rate: 0.5 → 1.0\n    model: 'x/y' → None"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (declared(cadence="hourly"), "monitor 1 was not sent: cadence: must be one of every_6h, daily, weekly"),
+        (declared(cadence="hourly"), "was not sent: monitor -> 0 -> cadence: must be one of every_6h, daily, weekly"),
         (declared(colour="blue"), "colour: there is no such argument"),
         (declared(filters={"tag": ["a"]}), "filters -> tag: there is no such argument"),
-        (declared(paused="yes"), "paused: must be true or false"),
+        (declared(paused="yes"), "paused: Input should be a valid boolean"),
         (declared(target_type="trace"), "target_type: Input should be 'TRACE' or 'SESSION'"),
-        ({"monitors": []}, "monitors: is unknown: declare monitors as [[monitor]]"),
+        ({"monitors": []}, "monitors: there is no such argument"),
         ({"monitor": declared()["monitor"] * 2}, "'m' is declared twice"),
     ],
 )

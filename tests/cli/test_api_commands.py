@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -97,7 +97,6 @@ def test_reading_traces(command: Command, trace: str) -> None:
     assert "s-1" in tree
     assert trace in table
     assert (nothing, command.error_output) == ("", "nothing found\n")
-    assert command.json("traces", "users", "--all")["items"][0]["user_id"] == "u-1"
     assert command.json("traces", "analytics", "--metric", "models", *WINDOW)[0]["model"] == "m"
 
 
@@ -165,45 +164,74 @@ def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> N
     assert "agent run" in by_id
 
 
-def test_sessions(command: Command, trace: str) -> None:
-    """Sessions can be listed, read, analysed over time and deleted."""
-    assert command.json("sessions", "list", "--no-has-error", "--all")["items"][0]["session_id"] == "s-1"
-    assert [each["trace_id"] for each in command.json("sessions", "get", "s-1")["traces"]] == [trace]
-    assert trace in command.table("sessions", "get", "s-1")
-    assert command.json("sessions", "analytics", "--granularity", "week", *WINDOW)[0]["session_count"] == 1
-    assert command.json("sessions", "delete", "s-1") == {"deleted": 1}
-
-
 def test_scores(command: Command, trace: str) -> None:
     """A score's type is derived from its value unless `--type` sets it."""
-    number = command.json("scores", "submit", trace, "good", "0.75", "--reason", "why", "--metadata", '{"m": 1}')
-    truth = command.json("scores", "submit", trace, "fine", "TRUE")
-    label = command.json("scores", "submit", trace, "word", "0.5", "--type", "label", "--source", "ANNOTATION")
-    given = [(each["value"], each["data_type"], each["source"]) for each in (number, truth, label)]
-    assert given == [
+    given = [
+        command.json("scores", "submit", trace, *arguments)
+        for arguments in (
+            ("good", "0.75", "--reason", "why", "--metadata", '{"m": 1}'),
+            ("fine", "TRUE"),
+            ("word", "0.5", "--type", "label", "--source", "ANNOTATION"),
+        )
+    ]
+    assert [(each["value"], each["data_type"], each["source"]) for each in given] == [
         ("0.75", "NUMERIC", "PROGRAMMATIC"),
         ("true", "BOOLEAN", "PROGRAMMATIC"),
         ("0.5", "CATEGORICAL", "ANNOTATION"),
     ]
-    assert command.json("scores", "list", "--data-type", "boolean")["items"][0]["id"] == truth["id"]
-    assert command.json("scores", "list", "--trace-id", trace, "--all")["total"] == 3
-    assert {each["name"] for each in command.json("scores", "get", trace)} == {"good", "fine", "word"}
-    assert command.json("scores", "update", number["id"], "--value", "0.25")["value"] == "0.25"
-    assert "good" in command.table("scores", "summary", "--since", "1h")
-    assert command.json("scores", "trend", "good", "--granularity", "hour")[0]["avg_score"] == 0.25
-    assert command.json("scores", "distribution", "good", "--buckets", "2")[0]["count"] == 1
-    command.table("scores", "delete", number["id"])
+    assert command.json("scores", "list", "--data-type", "boolean")["items"][0]["id"] == given[1]["id"]
+    assert command.json("scores", "update", given[0]["id"], "--value", "0.25")["value"] == "0.25"
+    command.table("scores", "delete", given[0]["id"])
     command.table("scores", "submit", trace, "bad", "1.5", code=ExitCode.VALIDATION)
     command.table("scores", "submit", trace, "bad", "many", "--type", "number", code=ExitCode.VALIDATION)
     assert "'many' is not a number" in command.error_output
 
 
+READING: Final = {
+    "traces users --all": "u-1",
+    "sessions list --no-has-error --all": "s-1",
+    "sessions get s-1": "agent run",
+    f"sessions analytics --granularity week {' '.join(WINDOW)}": "2026-05-04",
+    "scores list --all": "good",
+    "scores get TRACE": "0.75",
+    "scores summary --since 1h": "good",
+    "scores trend good --granularity hour": "0.75",
+    "scores distribution good --buckets 2": "1",
+    "scores sessions list --session-id s-1 --all": "agent_reliability",
+    "scores sessions get s-1": "agent_reliability",
+    "scores sessions summary": "agent_reliability",
+    "scores sessions trend agent_reliability": "1",
+    "scores sessions distribution agent_reliability": "1",
+    "scores sessions history s-1": "agent_reliability",
+    "scores sessions comparison agent_reliability --sort-order desc --all": "s-1",
+    "evals metrics": "agent_reliability",
+    "evals providers": "openai",
+    "evals template confidence": "confidence",
+    "evals runs list --sessions --all": "agent_reliability",
+}
+"""Commands that read, with what each prints."""
+
+
+def test_reading(command: Command, trace: str) -> None:
+    """Each command that reads prints a table, and JSON; a session without evidence scores 1.0, which is no evidence."""
+    command.table("scores", "submit", trace, "good", "0.75")
+    run = command.json("evals", "start", "-m", "agent_reliability", "--session", "s-1")
+    assert "1 session × 1 metric = 1 evaluation, billed" in command.error_output
+    waited = command.json("evals", "runs", "wait", run["id"], code=ExitCode.NO_EVIDENCE)
+    (score,) = waited["scores"]
+    assert (waited["ok"], waited["missing_count"], score["value"], bool(score["vacuous"])) == (False, 0, 1.0, True)
+    for line, words in READING.items():
+        arguments = line.replace("TRACE", trace).split()
+        assert words in command.table(*arguments), line
+        assert words in json.dumps(command.json(*arguments)), line
+    command.table("evals", "runs", "retry", run["id"], code=ExitCode.VALIDATION)
+    assert "No failed scores to retry" in command.error_output
+    command.table("scores", "sessions", "delete", command.json("scores", "sessions", "list")["items"][0]["id"])
+    assert command.json("sessions", "delete", "s-1") == {"deleted": 1}
+
+
 def test_evaluations(command: Command, trace: str) -> None:
     """Evaluation runs can be started, waited for, retried, read and deleted."""
-    assert "agent_reliability" in command.table("evals", "metrics")
-    assert "openai" in command.table("evals", "providers")
-    assert command.json("evals", "template", "confidence")["metric"]["name"] == "confidence"
-
     started = command.json("evals", "start", "-m", "confidence", "--trace", trace, "--name", "n")
     waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.NO_EVIDENCE)
     assert (waited["ok"], waited["run"]["status"], waited["scores"][0]["status"]) == (False, "COMPLETED", "FAILED")
@@ -212,41 +240,12 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert text.startswith("evaluation COMPLETED: 0 scores, 1 failed\n")
     assert [each["status"] for each in command.json("evals", "runs", "scores", started["id"])] == ["FAILED"]
     assert command.json("evals", "runs", "get", repeated["id"])["filters"]["retry_of"] == started["id"]
-    assert command.json("evals", "runs", "list", "--all")["total"] == 2
     assert "deleted run" in command.table("evals", "runs", "delete", started["id"], "--delete-scores")
     command.table("evals", "start", "-m", "confidence", "--all")
     assert "1 trace × 1 metric = 1 evaluation, billed" in command.error_output
     many = ("-m", "confidence", "-m", "coherence", "--tag", "a", "--max-evals", "1")
     command.table("evals", "start", *many, code=ExitCode.VALIDATION)
     assert "at most 1 trace × 2 metrics = 2 evaluations, more than --max-evals=1" in command.error_output
-    command.table("evals", "start", "-m", "agent_reliability", "--session", "s-1")
-    assert "1 session × 1 metric = 1 evaluation, billed" in command.error_output
-
-
-def test_evaluations_of_sessions(command: Command, trace: str) -> None:
-    """A session without evidence scores 1.0, which is no evidence."""
-    for _ in range(2):
-        started = command.json("evals", "start", "-m", "agent_reliability", "--session", "s-1")
-        waited = command.json("evals", "runs", "wait", started["id"], code=ExitCode.NO_EVIDENCE)
-    (score,) = waited["scores"]
-    assert (waited["ok"], waited["missing_count"], score["value"]) == (False, 0, 1.0)
-    assert score["vacuous"]
-
-    scores = ("scores", "sessions")
-    first, _ = command.json(*scores, "list", "--session-id", "s-1", "--all")["items"]
-    assert {each["name"] for each in command.json(*scores, "get", "s-1")} == {"agent_reliability"}
-    assert command.json(*scores, "summary")[0]["metric_name"] == "agent_reliability"
-    assert command.json(*scores, "trend", "agent_reliability")[0]["count"] == 2
-    assert command.json(*scores, "distribution", "agent_reliability")[0]["count"] == 2
-    assert len(command.json(*scores, "history", "s-1")) == 2
-    compared = command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")
-    assert [each["session_id"] for each in compared["items"]] == ["s-1"]
-    command.table(*scores, "delete", first["id"])
-    by_filter = command.json("evals", "start", "-m", "agent_reliability", "--min-trace-count", "1", "--no-has-error")
-    command.table("evals", "runs", "retry", by_filter["id"], code=ExitCode.VALIDATION)
-    assert "No failed scores to retry" in command.error_output
-    command.table("evals", "runs", "delete", by_filter["id"])
-    assert command.json("evals", "runs", "list", "--sessions", "--all")["total"] == 2
 
 
 def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
@@ -257,15 +256,12 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
     )  # fmt: skip
     identity = made["id"]
     assert (made["metric_names"], made["filters"]["tags"], made["sampling_rate"]) == (["coherence"], ["a"], 0.5)
-    assert command.json("monitors", "get", identity)["name"] == "m"
     assert command.json("monitors", "update", identity, "--cadence", "weekly")["cadence"] == "weekly"
     assert command.json("monitors", "pause", identity)["status"] == "PAUSED"
-    assert command.json("monitors", "resume", identity)["status"] == "ACTIVE"
+    assert command.json("monitors", "resume", identity) == command.json("monitors", "get", identity)
     assert command.json("monitors", "list", "--status", "active", "--all")["total"] == 1
     run = command.json("monitors", "trigger", identity)
-    command.table("monitors", "trigger", identity)
-    assert run["id"] in {each["id"] for each in command.json("monitors", "runs", identity)["items"]}
-    assert command.json("monitors", "runs", identity, "--all")["total"] == 2
+    assert [each["id"] for each in command.json("monitors", "runs", identity)["items"]] == [run["id"]]
 
     file = tmp_path / "monitors.toml"
     file.write_text(

@@ -14,6 +14,7 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.registry import instrumented, uninstrument
+from provider_server import ProviderServer, Received, Reply, completion
 from suites import RunCommand, RunSuite, Suites
 
 
@@ -86,3 +87,22 @@ def project_client(project: dict[str, str]) -> Iterator[Client]:
 def judged(run_suite: RunSuite, project: dict[str, str]) -> RunSuite:
     """Return a function that runs a suite with `--pandaprobe=eval` against the server."""
     return partial(run_suite, **{**project, "PANDAPROBE_PYTEST": "eval"})
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ProviderServer]:
+    """Yield a model that judges: a low score for "bad one", an error for "is down", and nothing to judge for a plan."""
+
+    def judge(request: Received) -> Reply:
+        prompt = str(request.json["messages"])
+        if "is down" in prompt:
+            return Reply(status=401, chunks=(b"no key",))
+        if "plan" in request.json["response_format"]["json_schema"]["schema"]["properties"]:
+            return completion({"reason": "none", "score": 1.0, "task": "t", "plan": []})
+        score = 0.2 if "bad one" in prompt else 0.9
+        seen = {"task": "t", "outcome": "o", "user_input": "q", "tools_called": [], "available_tools": []}
+        return completion({"reason": "seen", "score": score, **seen})
+
+    with ProviderServer() as server:
+        server.script = judge
+        yield server

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from pandaprobe_otel.evals.judging import JudgementCache, Judging, Question, Ser
 from pandaprobe_otel.evals.verdicts import Finding
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer
 from span_recorder import recording
 from suites import RunCommand, RunSuite
 
@@ -30,19 +28,6 @@ from suites import RunCommand, RunSuite
 def answer(question: str) -> str:
     """Return a text about the question, as an agent."""
     return f"about {question}"
-
-
-@pytest.fixture
-def endpoint() -> Generator[ProviderServer]:
-    """Yield a judge that scores everything 0.9."""
-
-    def judged(request: Received) -> Reply:
-        found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
-        return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
-
-    with ProviderServer() as server:
-        server.script = judged
-        yield server
 
 
 def quiet(line: str) -> None:

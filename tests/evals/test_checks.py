@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
@@ -30,7 +29,7 @@ from pandaprobe_otel.evals import (
     evaluate,
 )
 from pandaprobe_otel.traces.records import TraceRecord
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer, Received, Reply, completion
 from span_recorder import recording
 from suites import RunSuite
 
@@ -187,20 +186,6 @@ def answer(question: str) -> str:
 
 
 CLAIMS = {"claims": [{"claim": "39.00", "supported": True}, {"claim": "today", "supported": False}]}
-
-
-def completion(content: Mapping[str, Any] | str) -> Reply:
-    """Return an answer in OpenAI's format."""
-    text = content if isinstance(content, str) else json.dumps(content)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return json_reply({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
-
-
-@pytest.fixture
-def endpoint() -> Generator[ProviderServer]:
-    """Yield the endpoint of a model."""
-    with ProviderServer() as server:
-        yield server
 
 
 @pytest.fixture(params=["client", "async client", "judge"])

@@ -55,10 +55,10 @@ def test_a_summary_is_no_longer_than_github_takes(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     path.write_text("before\n")
     environ = {"GITHUB_STEP_SUMMARY": str(path)}
-    assert add_summary("odd \ud800\n", environ)
+    add_summary("odd \ud800\n", environ)
     for _ in range(3):
-        assert add_summary("x" * 98 + "y\n", environ)
-        assert add_summary(("x" * 98 + "y\n") * 9000, environ)
+        add_summary("x" * 98 + "y\n", environ)
+        add_summary(("x" * 98 + "y\n") * 9000, environ)
     assert path.stat().st_size <= 1 << 20
     lines = path.read_text().splitlines()
     assert lines[:2] == ["before", "odd ?"]

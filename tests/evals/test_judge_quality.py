@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from pandaprobe_otel.evals import LocalJudge, TaskRun, measure_judge
 from pandaprobe_otel.evals.judge_quality import agreement
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer, Received, Reply, completion
 from suites import RunCommand
 
 
@@ -132,19 +132,17 @@ def test_a_trace_is_a_case_also_if_it_is_labelled_twice(endpoint: ProviderServer
 
 
 @pytest.fixture
-def endpoint() -> Generator[ProviderServer]:
-    """Yield a judge that reads its score from the case's input."""
+def endpoint(endpoint: ProviderServer) -> ProviderServer:
+    """Return a judge that reads its score from the case's input."""
 
     def judged(request: Received) -> Reply:
         given = json.loads(request.json["messages"][0]["content"].partition("<trace>")[2].partition("</trace>")[0])
         if "down" in str(given["input"]):
             return Reply(status=401, chunks=(b"no key",))
-        found = {"reason": "seen", "score": float(str(given["input"]).split()[1]), "task": "t", "outcome": "o"}
-        return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
+        return completion({"reason": "seen", "score": float(given["input"].split()[1]), "task": "t", "outcome": "o"})
 
-    with ProviderServer() as server:
-        server.script = judged
-        yield server
+    endpoint.script = judged
+    return endpoint
 
 
 def cases(*kinds: tuple[int, bool, str]) -> list[dict[str, Any]]:
@@ -235,7 +233,7 @@ def test_the_command_prints_all_as_json(endpoint: ProviderServer, run_command: R
         ((), "nothing to measure: pass --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url needs --judge"),
-        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold but is not evaluated"),
+        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold but is not a metric of this evaluation"),
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], words: str) -> None:

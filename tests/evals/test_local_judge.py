@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Simulation, evaluate
 from pandaprobe_otel.evals.report_blocks import report_page
 from pandaprobe_otel.judge.http_judge import HttpJudge
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer, Reply
 from span_recorder import recording
 from suites import RunSuite
 
@@ -31,34 +29,8 @@ def answer(question: str) -> str:
     return f"{question}: {look_up('17')}"
 
 
-def judged(request: Received) -> Reply:
-    """Answer as a judge: a low score for "bad one", an error for "is down"."""
-    prompt = str(request.json["messages"])
-    if "is down" in prompt:
-        return Reply(status=401, chunks=(b"no key",))
-    score = 0.2 if "bad one" in prompt else 0.9
-    seen: dict[str, Any] = {"user_input": "q", "tools_called": [], "available_tools": []}
-    found = {"reason": "seen", "score": score, "task": "t", "outcome": "o", **seen}
-    if "plan" in request.json["response_format"]["json_schema"]["schema"]["properties"]:
-        found = {"reason": "none", "score": 1.0, "task": "t", "plan": []}
-    return completion(found)
-
-
-def completion(content: Any) -> Reply:
-    """Return an answer in OpenAI's format."""
-    return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(content)}}]})
-
-
 def quiet(line: str) -> None:
     """Discard a line of output."""
-
-
-@pytest.fixture
-def endpoint() -> Generator[ProviderServer]:
-    """Yield the endpoint of the judge."""
-    with ProviderServer() as server:
-        server.script = judged
-        yield server
 
 
 def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: Path) -> None:
@@ -152,10 +124,6 @@ def test_x(probe, question):
 def test_session(probe):
     assistant("good one")
     assistant("good two")
-
-def test_now(probe):
-    assistant("bad one")
-    assert not probe.evaluate(["task_completion"])["task_completion"].passes(0.5)
 """
 
 
@@ -171,7 +139,6 @@ def test_the_judgements_of_a_suite_are_sent_too(
             "test_x[good one]": "passed",
             "test_x[bad one]": "passed",
             "test_session": "passed",
-            "test_now": "passed",
             "test_x[good one]::pandaprobe[task_completion]": "passed",
             "test_x[bad one]::pandaprobe[task_completion]": "failure",
             "test_session::pandaprobe[agent_reliability]": "passed",
@@ -179,4 +146,4 @@ def test_the_judgements_of_a_suite_are_sent_too(
         assert "4 traces × 1 metric + 1 session × 1 metric = 5 evaluations" in each.out
     sent = [(score.name, score.parsed, score.reason) for score in project_client.scores.iter()]
     good, bad = ("task_completion", 0.9, "seen"), ("task_completion", 0.2, "seen")
-    assert sorted(sent) == [bad, bad, bad, good, good]
+    assert sorted(sent) == [bad, bad, good, good]

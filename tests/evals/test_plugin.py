@@ -150,7 +150,6 @@ IN_PROGRAM = """
 def test_in_program(probe):
     from pandaprobe_otel import evaluate
     assistant("now")
-    assert probe.evaluate({"task_completion": 0.7})["task_completion"].passes(0.7)
     def task(question):
         assistant(question)
         if question == "crash":
@@ -307,29 +306,19 @@ def test_cached(probe):
     assistant("the same")
     probe.score("polite", 0.9, reason="it says please")
     assert probe.scores == {"polite": 0.9}
-
-def test_needs_the_number(probe):
-    assistant("now")
-    judgement = probe.evaluate({"task_completion": 0.7})["task_completion"]
-    assert judgement.passes(0.7)
-    assert not judgement.passes(0.95)
 """
 
 
-def test_report_cache_scores_and_judgements_within_a_test(
-    run_suite: RunSuite, judged: RunSuite, server: LocalServer, tmp_path: Path
-) -> None:
-    """The report has traces and verdicts; unchanged traces are not judged again; without a judge a test is skipped."""
-    outcome = run_suite(REPORTED)
-    assert outcome.cases == {"test_cached": "passed", "test_needs_the_number": "skipped"}, outcome.out
-    server.judge.set("task_completion", [0.8, 0.8, 0.8, 0.1])
+def test_report_cache_and_scores(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
+    """The report has traces and verdicts; unchanged traces are not judged again."""
+    server.judge.set("task_completion", [0.8, 0.1])
     options = ("--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=report.json")
     first = judged(REPORTED, *options)
     assert first.code == 0, first.out
     second = judged(REPORTED, *options)
     assert "nothing = 0 evaluations, 1 more from the cache" in second.out
     assert second.code == 0
-    case, _ = Report.load(tmp_path / "report.json").cases
+    (case,) = Report.load(tmp_path / "report.json").cases
     assert (case.id, case.outcome, case.output) == ("test_suite.py::test_cached", "passed", "refunded: the same")
     assert case.results[0].text.startswith("task_completion 0.80 >= 0.50 (cached)")
     assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]

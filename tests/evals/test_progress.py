@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.evals.progress import Tally, Ticker
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer
 from suites import RunCommand, RunSuite
 
 
@@ -86,21 +86,13 @@ def answer(question):
     ids=" ".join,
 )
 def test_a_judge_of_ones_own_shows_its_progress(
-    run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
+    endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """A local judge's progress counts evaluations, including those without an answer."""
 
-    def answer_as_judge(request: Received) -> Reply:
-        if "second" in str(request.json["messages"]):
-            return Reply(status=401, chunks=(b"no key",))
-        found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
-        return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
-
     (tmp_path / "shop.py").write_text(JUDGED)
-    cases = ({"input": what, "output": "a", "label": "yes"} for what in ("first", "second", "third"))
+    cases = ({"input": what, "output": "a", "label": "yes"} for what in ("first", "is down", "third"))
     (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
-    with ProviderServer() as server:
-        server.script = answer_as_judge
-        done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", server.url)
+    done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", endpoint.url)
     assert "3 of 3 judged (task_completion), 1 failed" in done.stderr
     assert ("3 of 3 judged (is_right)" in done.stderr) == (command[1] == "agreement")

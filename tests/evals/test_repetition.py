@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from math import ceil, comb, sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from statistics import NormalDist
 
 import pytest
 
 from pandaprobe_otel.evals import Report, TaskRun, evaluate
-from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses, needed, rate
+from pandaprobe_otel.evals.statistics import chance_of_drop, needed, rate
 from span_recorder import recording
 from suites import RunSuite
 
@@ -227,10 +227,3 @@ def test_many_differences_are_tested_by_the_normal_approximation() -> None:
     differences = [source.uniform(-0.5, 0.4) for _ in range(200)]
     spread = sqrt(sum(value * value for value in differences))
     assert chance_of_drop(differences) == pytest.approx(NormalDist().cdf(sum(differences) / spread), abs=1e-12)
-
-
-def test_lost_cases_are_tested_by_the_binomial_test() -> None:
-    """McNemar's exact test: the chance of at most this number of wins if losses and wins are equally likely."""
-    for lost, won in itertools.product(range(9), range(9)):
-        expected = sum(comb(lost + won, wins) for wins in range(won + 1)) / 2 ** (lost + won)
-        assert chance_of_losses(lost, won) == pytest.approx(expected, abs=1e-12)

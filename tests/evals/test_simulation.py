@@ -14,7 +14,6 @@ import pytest
 
 from pandaprobe_otel import agent, context, start_trace, tool
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.api.models import Session
 from pandaprobe_otel.evals import (
     Conversation,
     End,
@@ -32,7 +31,7 @@ from pandaprobe_otel.evals import (
 )
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.traces.records import TraceRecord
-from provider_server import ProviderServer, Received, Reply, json_reply
+from provider_server import ProviderServer, Received, Reply, completion
 from span_recorder import SpanRecorder, recording
 from subprocesses import environment, run_python
 from suites import RunCommand, RunSuite
@@ -213,28 +212,20 @@ def reply(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def endpoint() -> Generator[ProviderServer]:
-    """Yield a model that plays a customer, and judges."""
+def endpoint(endpoint: ProviderServer) -> ProviderServer:
+    """Return a model that plays a customer, and judges."""
+    judge = endpoint.script
 
     def model(request: Received) -> Reply:
         prompt = request.json["messages"][0]["content"]
-        if "You play a user" not in prompt:
-            scored = {"reason": "seen", "score": 0.9, "user_input": "q", "tools_called": [], "available_tools": []}
-            return completion(scored)
-        if "is down" in prompt:
-            return Reply(status=401, chunks=(b"no key",))
-        if "paid back</" in prompt.replace("\n", "") or "paid back\n</conversation>" in prompt:
+        if "You play a user" not in prompt or "is down" in prompt:
+            return judge(request)
+        if "paid back\n</conversation>" in prompt:
             return completion(reply(reached=True))
         return completion(reply(message="order 17" if "Which order?" in prompt else "I want a refund"))
 
-    with ProviderServer() as server:
-        server.script = model
-        yield server
-
-
-def completion(content: Any) -> Reply:
-    """Return an answer in OpenAI's format."""
-    return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(content)}}]})
+    endpoint.script = model
+    return endpoint
 
 
 def test_a_model_plays_a_user(endpoint: ProviderServer, spans: SpanRecorder) -> None:
@@ -318,35 +309,6 @@ def test_an_invalid_user_is_refused(given: Any, words: str) -> None:
         Simulation(plain)(given)
     with pytest.raises(ValueError, match=re.escape(words)):
         evaluate([["hi"], given] if not isinstance(given, dict) else [{"input": given}], Simulation(plain))
-
-
-def stored(*inputs: Any) -> Session:
-    """Return a session in the form of the API."""
-    at = "2026-01-01T00:00:00Z"
-    fields: dict[str, Any] = {"status": "COMPLETED", "metadata": {}, "tags": [], "spans": [], "started_at": at}
-    fields["project_id"] = str(uuid.uuid4())
-    traces = [{"trace_id": str(uuid.uuid4()), "name": "t", "input": given, **fields} for given in inputs]
-    counts: dict[str, Any] = {"trace_count": len(inputs), "first_trace_at": at, "has_error": False}
-    return Session.model_validate({"session_id": "s", "traces": traces, **counts})
-
-
-def test_a_user_is_drawn_from_a_stored_session() -> None:
-    """A stored session's user messages can be repeated as a script, or open a conversation played by a model."""
-    stored_input = {"messages": [{"role": "user", "content": "first"}, {"role": "user", "content": "order 17"}]}
-    session = stored("a refund pls", stored_input, None)
-    shown = [message["content"] for message in Simulation(shop)(ScriptedPersona.of_session(session)).messages]
-    assert shown[::2] == ["a refund pls", "order 17"]
-    prompts: list[str] = []
-
-    def ask(prompt: str) -> str:
-        prompts.append(prompt)
-        return json.dumps(reply(leaves=True))
-
-    conversation = Simulation(shop)(ModelPersona.of_session(session, ask, goal="A refund."))
-    assert conversation.messages[0]["content"] == "a refund pls"
-    assert "- a refund pls\n- order 17" in prompts[0]
-    with pytest.raises(ValueError, match="session s has no user message"):
-        ScriptedPersona.of_session(stored(None))
 
 
 # -- evaluate() -------------------------------------------------------------------------------------------------------
@@ -442,7 +404,7 @@ def test_the_command_simulates_too(run_command: RunCommand, tmp_path: Path) -> N
 
 
 def test_a_server_has_the_session_and_judges_it(server: LocalServer, tmp_path: Path) -> None:
-    """Each conversation is one session on the server, which can be replayed from there."""
+    """Each conversation is one session on the server."""
     (tmp_path / "shop.py").write_text(SHOP)
     server.judge.set("tool_correctness", 0.9)
     code = f"""
@@ -454,8 +416,6 @@ def test_a_server_has_the_session_and_judges_it(server: LocalServer, tmp_path: P
     assert report.passed, str(report)
     session = report.cases[0].traces[0]["session_id"]
     assert {{trace["session_id"] for trace in report.cases[0].traces}} == {{session}}
-    again = simulation({{"session": session}})
-    assert [message["content"] for message in again.messages][::2] == ["hello", "order 17"]
     print(session)
     """
     env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"users-{uuid.uuid4()}")

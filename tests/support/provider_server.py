@@ -72,6 +72,13 @@ def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0, **heade
     return Reply(chunks=(text.encode(),), status=status, waits_s=waits_s, headers=named)
 
 
+def completion(content: Any) -> Reply:
+    """Return a chat completion of OpenAI's with a text, or with a JSON document as its text."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return json_reply({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+
 def events_reply(
     payloads: Sequence[Any],
     *,

@@ -21,7 +21,7 @@ _MAX_SPANS: Final = 200
 def fork_text(forks: Forks) -> str:
     """Return how the forks differ. The text shows the spans of the first fork and the verdicts of all."""
     pairs = paired(forks.before, forks.after)
-    shown = next((pair for pair in pairs if any(one.differing for one in pair.traces)), pairs[0])
+    shown = next((pair for pair in pairs if pair.differing), pairs[0])
     lines = [
         *_head(forks),
         *_first_difference(shown),
@@ -72,7 +72,7 @@ def _head(forks: Forks) -> Iterator[str]:
 
 def _first_difference(pair: CasePair) -> Iterator[str]:
     yield ""
-    first = first_difference(trace.spans for trace in pair.traces)
+    first = first_difference(pair.traces)
     if first is None:
         yield "no difference"
         return
@@ -86,7 +86,7 @@ def _first_difference(pair: CasePair) -> Iterator[str]:
 
 
 def _spans(pair: CasePair) -> Iterator[str]:
-    rows = [row for trace in pair.traces for row in trace.spans]
+    rows = [row for spans in pair.traces for row in spans]
     yield ""
     yield f"spans (- recorded, + {pair.id}, ~ differs)"
     for row in rows[:_MAX_SPANS]:
