@@ -256,18 +256,6 @@ def test_a_criterion_of_ones_own(endpoint: ProviderServer) -> None:
     assert texts == ["is_polite 0.75 < 0.80: not seen", "reads_the_terms 0.75 >= 0.50: seen"]
 
 
-def test_a_judgement_beyond_the_scale_is_no_evidence() -> None:
-    """A judgement outside of 0 to 1 is an error, like a number that a function returns."""
-
-    def too_much(run: TaskRun) -> Judgement:
-        return Judgement.scored(1.5)
-
-    report = evaluate(["q"], lambda question: "x", [too_much])
-    assert (
-        report.cases[0].results[0].text == "too_much could not be judged: it returned 1.5, which is not between 0 and 1"
-    )
-
-
 # -- in a test --------------------------------------------------------------------------------------------------------
 
 SUITE = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel import tool
-from pandaprobe_otel.evals import Case, Simulation, TaskRun, evaluate, goal_reached, load_cases
+from pandaprobe_otel.evals import Case, Judgement, Simulation, TaskRun, evaluate, goal_reached, load_cases
 from span_recorder import recording
 from subprocesses import environment, run_python
 
@@ -68,12 +68,18 @@ def test_offline_with_scorers_of_ones_own() -> None:
         report.assert_passed()
 
 
+def too_much(run: TaskRun) -> Judgement:
+    """Return a judgement beyond the scale, as a scorer."""
+    return Judgement.scored(1.5)
+
+
 def test_a_scorer_that_fails_is_no_verdict() -> None:
-    """An exception in a scorer and a number outside of 0 to 1 are errors, not verdicts."""
+    """An exception in a scorer, and a number or a judgement outside of 0 to 1, are errors, not verdicts."""
     with recording():
-        report = evaluate([1], work, metrics=[cannot, lambda run: 7])
-    assert [result.finding for result in report.cases[0].results] == ["error", "error"]
+        report = evaluate([1], work, metrics=[cannot, too_much, lambda run: 7])
+    assert [result.finding for result in report.cases[0].results] == ["error"] * 3
     assert "KeyError: '1'" in str(report)
+    assert "it returned 1.5, which is not between 0 and 1" in str(report)
 
 
 class OddError(Exception):

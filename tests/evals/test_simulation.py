@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel import agent, context, start_trace, tool
-from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import (
     Conversation,
     End,
@@ -29,11 +27,8 @@ from pandaprobe_otel.evals import (
     evaluate,
     goal_reached,
 )
-from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.traces.records import TraceRecord
 from provider_server import ProviderServer, Received, Reply, completion
 from span_recorder import SpanRecorder, recording
-from subprocesses import environment, run_python
 from suites import RunCommand, RunSuite
 
 
@@ -401,31 +396,6 @@ def test_the_command_simulates_too(run_command: RunCommand, tmp_path: Path) -> N
     assert done.returncode == 1, done.stderr
     assert [case.outcome for case in Report.load(tmp_path / "r.json").cases] == ["passed", "failed"]
     assert "gave up after 1 turn: the script is over" in done.stdout
-
-
-def test_a_server_has_the_session_and_judges_it(server: LocalServer, tmp_path: Path) -> None:
-    """Each conversation is one session on the server."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    server.judge.set("tool_correctness", 0.9)
-    code = f"""
-    import sys; sys.path.insert(0, {str(tmp_path)!r})
-    from shop import simulation
-    from pandaprobe_otel.evals import evaluate, goal_reached
-    users = [{{"script": ["hello", "order 17"], "until": "paid back"}}]
-    report = evaluate(users, simulation, ["agent_reliability", goal_reached], thresholds=0.0)
-    assert report.passed, str(report)
-    session = report.cases[0].traces[0]["session_id"]
-    assert {{trace["session_id"] for trace in report.cases[0].traces}} == {{session}}
-    print(session)
-    """
-    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"users-{uuid.uuid4()}")
-    done = run_python(code, env, set_up=False)
-    assert done.returncode == 0, done.stderr
-    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
-        found = client.sessions.get(done.stdout.strip())
-    traces = [TraceRecord(trace.model_dump(mode="json")) for trace in found.traces]
-    assert [trace.input for trace in traces] == ["hello", "order 17"]
-    assert [trace.output for trace in traces] == ["Which order?", "paid back"]
 
 
 SUITE = """
