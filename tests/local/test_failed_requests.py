@@ -202,6 +202,14 @@ def test_costs_that_would_lose_the_trace(http: httpx.Client, cost: str) -> None:
     assert _refused(answer) == "spans -> 0 -> cost -> total"
 
 
+@pytest.mark.parametrize("tokens", [10.5, 10.0, "abc", "", True, {}, [], 2**31, -(2**31) - 1])
+def test_token_counts_that_would_poison_the_project(http: httpx.Client, tokens: Any) -> None:
+    """A token count that the real server's SQL cannot read is refused."""
+    answer = http.post("/traces", json=_trace(spans=[_span(token_usage={"completion_tokens": tokens})]))
+    assert _refused(answer) == "spans -> 0 -> token_usage"
+    assert "completion_tokens" in answer.json()["errors"][0]["message"]
+
+
 def test_token_counts_that_are_safe(http: httpx.Client) -> None:
     """Integers, null, digits as text and any other key of the usage are stored."""
     usage: dict[str, Any] = {"prompt_tokens": "12", "completion_tokens": None, "reasoning": 1.5, "x": {"y": []}}
