@@ -117,7 +117,6 @@ INSIDE = {
     "integrations/test_openai_hooks.py": "what stays open, which nothing shows",
     "integrations/test_runs_of_events.py": "properties of merged streams",
     "local/pages/test_content.py": "properties of JSON as HTML",
-    "local/pages/test_overview.py": "properties of intervals and their words",
     "local/test_failures.py": "groups of a hundred thousand traces in a second",
     "local/test_server.py": "a database of another version",
     "mapping/test_conservation.py": "properties over all rows of the dialects",
