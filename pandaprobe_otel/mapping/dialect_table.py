@@ -80,6 +80,12 @@ class KindRule:
     states: bool = False
     note: str = ""
 
+    def kind_of(self, value: Any, view: SpanView) -> str | None:
+        """Return the kind that the value states, or None."""
+        if self.decide is not None:
+            return self.decide(value, view)
+        return self.values.get(value) or self.values.get(value.strip().lower()) if isinstance(value, str) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:

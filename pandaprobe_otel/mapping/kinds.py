@@ -112,13 +112,7 @@ def kind_in(shape: Shape, view: SpanView) -> str:
     """Return the kind of a span whose shape is known."""
     attributes = view.attributes
     for key, rule in shape.kind_rules:
-        value = attributes[key]
-        if rule.decide is not None:
-            kind = rule.decide(value, view)
-        elif type_of(value) is str:
-            kind = rule.values.get(value) or rule.values.get(value.strip().lower())
-        else:
-            kind = None
+        kind = rule.kind_of(attributes[key], view)
         if kind is not None:
             return kind
     for decide in _NAME_RULES:

@@ -164,10 +164,10 @@ def add_rare_metadata(span: MappedSpan) -> None:
         if len(view.links) > MAX_LINKS:
             put(span, "left_out_links", len(view.links) - MAX_LINKS)
     if view.dropped is not None:
-        for what, count in view.dropped._asdict().items():
+        for what, count in view.dropped.items():
             if count:
                 put(span, f"dropped_{what}", count)
-        if view.dropped.attributes:
+        if view.dropped.get("attributes"):
             mistake(
                 "OpenTelemetry's SDK left out attributes of a span, perhaps messages or the model: it keeps 128. Set "
                 "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096 before the app makes its TracerProvider."

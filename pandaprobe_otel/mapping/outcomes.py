@@ -39,15 +39,10 @@ def outcome_of(error: BaseException) -> str | None:
     """Return `pandaprobe.outcome` for work that this exception ended; None for a failure, "" for control flow."""
     if isinstance(error, GeneratorExit):
         return PARTIAL
-    is_base = not isinstance(error, Exception)
     for kind in type(error).__mro__:
-        name, package = kind.__name__, kind.__module__.partition(".")[0]
-        if is_base and name in _CANCELLATIONS:
-            return CANCELLED
-        if (name, package) == _STEERING:
-            return ""
-        if _PAUSES.get(name) == package:
-            return INTERRUPTED
+        told = outcome_named(f"{kind.__module__}.{kind.__name__}")
+        if told is not None and (told != CANCELLED or not isinstance(error, Exception)):
+            return told
     return None
 
 

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, small_media
 from pandaprobe_otel.mapping.values import decoded, first_of, inside, is_absent, listed, type_of, word
 
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -229,14 +228,13 @@ def _nested_message(draft: Draft, part: Any) -> None:
 
 
 def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
-    """Return an image or file part with the data (base64 text or bytes); long data is held with its digest."""
+    """Return an image or file part with the data (base64 text or bytes)."""
     if type_of(data) is bytes:
         data = base64.b64encode(data).decode()
     if type_of(data) is not str:
         return {"type": "file", "file": {"file_data": data}}
     url = data if data.startswith("data:") else f"data:{mime or 'application/octet-stream'};base64,{data}"
-    held = (small_media(url) if len(url) >= MIN_DATA_URL else None) or url
-    return _image_url(held) if image else {"type": "file", "file": {"file_data": held}}
+    return _image_url(url) if image else {"type": "file", "file": {"file_data": url}}
 
 
 def _image_url(url: Any) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from pandaprobe_otel.mapping.attributes import ERROR, ERROR_TYPE, OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
-    Dropped,
     SpanView,
     plain,
     plain_items,
@@ -275,11 +274,12 @@ def read_ended(span: EndedSpan, *, is_public: bool = False) -> SpanView:
         copied, shape = attributes.copy(), None
         if is_bare:
             view.events = view.links = events = ()
-            view.dropped = Dropped(dropped) if dropped else None
+            view.dropped = {"attributes": dropped} if dropped else None
         else:
             events, links, lost_events, lost_links = span[_BARE:]
             view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
-            view.dropped = _or_none(Dropped(dropped, lost_events, lost_links))
+            lost = {"attributes": dropped, "events": lost_events, "links": lost_links}
+            view.dropped = lost if any(lost.values()) else None
         if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
             shape = known.get((*map(type_of, copied.values()),))
         if shape is None:
@@ -305,10 +305,6 @@ def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
         return shape
     plain_items(attributes)
     return None
-
-
-def _or_none(dropped: Dropped) -> Dropped | None:
-    return dropped if any(dropped) else None
 
 
 # -- for the app's functions ------------------------------------------------------------------------------------------

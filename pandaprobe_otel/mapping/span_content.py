@@ -39,7 +39,6 @@ from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_value
 from pandaprobe_otel.mapping.span_view import EventView
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, dicts, is_absent, scalar, type_of, word
 
@@ -419,8 +418,6 @@ class Said:
             return is_told or _OF_MANY_NAMES.search(name) is not None
         if len(text) < _MIN_CONTAINED:
             return False
-        if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
-            return True
         return self._contain(text)
 
     def holds(self, leaf: Any) -> bool:
@@ -441,10 +438,6 @@ class Said:
             return False
         self._at = at
         return True
-
-    def _holds_digest(self, text: str) -> bool:
-        digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
-        return digest is not None and digest["sha256"] in self._leaves
 
     def _add(self, value: Any, level: int, key: str | None = None) -> None:
         kind, leaves = type_of(value), self._leaves

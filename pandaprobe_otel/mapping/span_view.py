@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.mapping.values import type_of
 
@@ -40,14 +40,6 @@ class LinkView:
     span_id: int
 
 
-class Dropped(NamedTuple):
-    """Numbers of attributes, events and links that the SDK dropped for lack of room."""
-
-    attributes: int = 0
-    events: int = 0
-    links: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class SpanView:
     """Span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
@@ -73,8 +65,8 @@ class SpanView:
     scope_version: str = ""
     resource: Mapping[str, Any] = field(default_factory=dict[str, Any])
     otel_kind: str = "INTERNAL"
-    dropped: Dropped | None = field(default=None, compare=False)
-    """None if nothing was dropped."""
+    dropped: Mapping[str, int] | None = field(default=None, compare=False)
+    """Numbers of attributes, events and links that the SDK dropped for lack of room; None if nothing was dropped."""
     shape: Any = field(default=None, init=False, compare=False, repr=False)
     """Shape of the attributes (`shapes.py`) if it was known when the span was read, else None."""
 

@@ -27,7 +27,6 @@ MAX_INLINE: Final = 262_144
 MAX_DATA_URL: Final = 32 << 20
 """Longer data URLs are cut like other texts, because hashing them would require decoding."""
 
-_SMALL_MEDIA: Final = frozenset({"mime_type", "bytes", "sha256", "data"})
 _MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes, sha256 [0-9a-f]{64})\]\Z")
 _MAX_MARKER: Final = 140
 
@@ -112,23 +111,12 @@ def digest_of_data_url(text: str) -> dict[str, object] | None:
     return digest_of(data, head[5:-7].partition(";")[0] or None)
 
 
-def small_media(url: str) -> dict[str, object] | None:
-    """Return the digest of a long base64 data URL, with the URL itself as `data` unless it is too long to be sent.
-
-    The last step of the mapping keeps either the URL or the digest. None for any other text.
-    """
-    digest = digest_of_data_url(url)
-    return {**digest, "data": url} if digest is not None and len(url) <= MAX_INLINE else digest
-
-
 def with_media(value: Any, keep: int) -> Any:
     """Return the JSON-safe value with each base64 data URL of over `keep` characters replaced by its digest."""
     kind = type_of(value)
     if kind is str:
         return (None if len(value) <= keep else digest_of_data_url(value)) or value
     if kind is dict:
-        if value.keys() == _SMALL_MEDIA and type_of(url := value["data"]) is str and url.startswith("data:"):
-            return url if len(url) <= keep else {key: item for key, item in value.items() if key != "data"}
         return {key: with_media(item, keep) for key, item in value.items()}
     return [with_media(item, keep) for item in value] if kind is list else value
 

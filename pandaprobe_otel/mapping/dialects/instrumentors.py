@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, first_time, milliseconds, model, provider
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import selected, simple, whole
@@ -118,7 +118,6 @@ OPENINFERENCE: Final = Dialect(
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _OPENINFERENCE_KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
-        Row("metadata.span_kind", "openinference.span.kind", other_kind, "only if PandaProbe has no such kind"),
         *named(messages, {"input": "llm.input_messages.*", "output": "llm.output_messages.*"}, form="messages"),
         Row("input", "llm.prompts.*", _prompts, form="messages"),
         Row("output", "llm.choices.*", _choices, form="messages"),
@@ -239,7 +238,6 @@ TRACELOOP: Final = Dialect(
         KindRule("llm.request.type", _REQUEST_TYPES),
     ),
     rows=(
-        Row("metadata.span_kind", "traceloop.span.kind", other_kind, "only if PandaProbe has no such kind"),
         Row("input", "gen_ai.prompt.*", prompts, "up to 0.47, by number", form="messages"),
         Row("output", "gen_ai.completion.*", completions, "up to 0.47, by number", form="messages"),
         *named(

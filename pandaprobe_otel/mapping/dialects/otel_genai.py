@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
 from pandaprobe_otel.mapping.messages import joined, typed_parts
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
@@ -142,6 +142,18 @@ _ROWS: Final = (
         ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason", "gen_ai.response.finish_reason"),
         finish_reasons,
         "`FinishReason.STOP` (Semantic Kernel) is stop",
+    ),
+    Row(
+        "metadata.span_kind",
+        (
+            "langfuse.observation.type",
+            "openinference.span.kind",
+            "langsmith.span.kind",
+            "traceloop.span.kind",
+            "mlflow.spanType",
+        ),
+        other_kind,
+        "only if PandaProbe has no such kind",
     ),
     Row("metadata.operation", "gen_ai.operation.name", unknown_operation, "only if the kind does not say it"),
     Row("error_type", "error.type", text),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named, other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.otel_genai import provider
 from pandaprobe_otel.mapping.parameters import simple
 from pandaprobe_otel.mapping.span_view import SpanView
@@ -129,7 +129,6 @@ LANGFUSE: Final = Dialect(
         ),
     ),
     rows=(
-        Row("metadata.span_kind", "langfuse.observation.type", other_kind, "only if PandaProbe has no such kind"),
         Row("input", "langfuse.observation.input", _input, "without tool definitions"),
         Row("metadata.tools", "langfuse.observation.input", _tools),
         Row("parameters", "langfuse.observation.model.parameters", parameters.bag),
@@ -215,7 +214,6 @@ LANGSMITH: Final = Dialect(
     scopes=("langsmith",),
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
-        Row("metadata.span_kind", "langsmith.span.kind", other_kind, "only if PandaProbe has no such kind"),
         Row("input", "gen_ai.prompt", None, late=True),
         Row("output", "gen_ai.completion", _document, late=True),
         Row("usage.bag", "langsmith.metadata.usage_metadata", encoded_counts),
@@ -264,7 +262,6 @@ MLFLOW: Final = Dialect(
     scopes=("mlflow.tracing",),
     kinds=(KindRule("mlflow.spanType", _MLFLOW_TYPES, decide=_mlflow_kind, note="others are OTHER"),),
     rows=(
-        Row("metadata.span_kind", "mlflow.spanType", other_kind, "only if PandaProbe has no such kind"),
         *named(scalar, {"input": "mlflow.spanInputs", "output": "mlflow.spanOutputs"}, late=True),
         Row("cost", "mlflow.llm.cost", amounts, "the suffix `_cost` is cut"),
         Row("metadata.provider", "mlflow.llm.provider", _provider),
