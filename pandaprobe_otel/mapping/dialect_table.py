@@ -8,7 +8,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from dataclasses import field as made
 from typing import Any, Final, Literal, TypeAlias
 
@@ -30,15 +30,16 @@ class Row:
     """
 
     field: str
-    names: InitVar[str | tuple[str, ...]]
+    names: str | tuple[str, ...]
     convert: Convert | None = None
     note: str = ""
     form: Form = "value"
     late: bool = False
-    sources: tuple[str, ...] = made(init=False)
 
-    def __post_init__(self, names: str | tuple[str, ...]) -> None:
-        object.__setattr__(self, "sources", (names,) if isinstance(names, str) else names)
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the attributes."""
+        return (self.names,) if isinstance(self.names, str) else self.names
 
 
 def named(

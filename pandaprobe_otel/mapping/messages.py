@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.parts import Draft, result_text
-from pandaprobe_otel.mapping.values import decoded, dicts, inside, is_absent, listed, type_of, word
+from pandaprobe_otel.mapping.parts import CALL_IDS, RESULT_KEYS, RESULT_TYPES, Draft
+from pandaprobe_otel.mapping.values import decoded, dicts, first_of, inside, is_absent, listed, type_of, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {
@@ -139,23 +139,14 @@ class Conversation:
         elif type_of(raw) is str and raw[:2] == "[{":
             raw = typed_parts(raw) or raw
         if role == "tool" and not _holds_result(raw):
-            self._add_tool_message(item, raw)
+            if raw == "" or not is_absent(raw):
+                draft.add_result(first_of(item, *CALL_IDS), raw, item.get("name"))
+                self.messages.append(draft.results[0] | _unread_fields(item))
             return
         for part in listed(raw):
             draft.add(part)
         _add_fields(draft, item)
         self._finish(draft, item)
-
-    def _add_tool_message(self, item: Any, raw: Any) -> None:
-        if is_absent(raw) and raw != "":
-            return
-        message: dict[str, Any] = {"role": "tool", "content": result_text(raw)}
-        identity = item.get("tool_call_id") or item.get("call_id") or item.get("toolCallId") or item.get("id")
-        if identity:
-            message["tool_call_id"] = identity
-        if item.get("name"):
-            message["name"] = item["name"]
-        self.messages.append(message | _unread_fields(item))
 
     def _finish(self, draft: Draft, item: Any) -> None:
         self.reasoning.extend(draft.reasoning)
@@ -231,14 +222,8 @@ def _is_part(part: Any) -> bool:
     return type_of(part.get("type")) is str or bool(part.keys() & {"text", "toolUse", "toolResult", "reasoningContent"})
 
 
-_RESULT_KEYS: Final = frozenset({"toolResult", "function_response", "functionResponse"})
-_RESULT_TYPES: Final = frozenset(
-    {"tool_call_response", "tool_result", "tool-result", "function_call_output", "toolResult"}
-)
-
-
 def _holds_result(raw: Any) -> bool:
-    return any(word(part.get("type")) in _RESULT_TYPES or part.keys() & _RESULT_KEYS for part in dicts(raw))
+    return any(word(part.get("type")) in RESULT_TYPES or not part.keys().isdisjoint(RESULT_KEYS) for part in dicts(raw))
 
 
 def _add_fields(draft: Draft, item: Any) -> None:

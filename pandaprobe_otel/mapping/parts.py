@@ -92,7 +92,7 @@ class Draft:
     def add_call(self, call: Any) -> None:
         """Add a tool call in any shape, once per id."""
         inner: dict[str, Any] = inside(call, "function") or call
-        identity = first_of(call, "call_id", "id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
+        identity = first_of(call, *CALL_IDS)
         name = first_of(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
             return
@@ -109,7 +109,7 @@ class Draft:
         if value is None:
             return
         result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
-        if identity is None:
+        if not identity:
             del result["tool_call_id"]
         if name:
             result["name"] = name
@@ -138,22 +138,23 @@ def _text(draft: Draft, part: Any) -> None:
     draft.add_text(text)
 
 
-_RESULT_ENVELOPE: Final = frozenset({"type", "kind", "id", "response", "result", "content", "role", "tool_call_id"})
 _TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "index", "cache_control", "kind"})
 """Keys of a text part that are read or that mean nothing for the text."""
 
 
-def _call_response(draft: Draft, part: Any) -> None:
-    response = first_of(part, "response", "result", "content")
-    draft.add_result(part.get("id"), response)
-    if len(part) > 3 and response is not None:  # such as a mark for a failed tool
-        more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
+CALL_IDS: Final = ("call_id", "tool_use_id", "toolUseId", "toolCallId", "tool_call_id", "id")
+_RESULT_ENVELOPE: Final = frozenset(
+    {*CALL_IDS, "type", "kind", "response", "result", "content", "output", "role", "name", "toolName", "status"}
+)
+
+
+def _result(draft: Draft, part: Any) -> None:
+    draft.add_result(
+        first_of(part, *CALL_IDS), first_of(part, "response", "result", "content", "output"), part.get("name")
+    )
+    more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
+    if more and draft.results:  # such as a mark for a failed tool
         draft.results[-1] |= more
-
-
-def _tool_result(draft: Draft, part: Any) -> None:
-    identity = first_of(part, "tool_use_id", "toolCallId", "tool_call_id", "call_id", "toolUseId", "id")
-    draft.add_result(identity, first_of(part, "content", "output", "result"))
 
 
 def _reasoning(draft: Draft, part: Any) -> None:
@@ -244,17 +245,9 @@ def _image_url(url: Any) -> dict[str, Any]:
 # -- parts without a type: Bedrock and Gemini name the part by its key ------------------------------------------------
 
 
-def _bedrock_result(draft: Draft, result: Any) -> None:
-    draft.add_result(result.get("toolUseId"), result.get("content"))
-
-
 def _bedrock_reasoning(draft: Draft, inner: Any) -> None:
     text = inner.get("reasoningText")
     _reasoning(draft, text if type_of(text) is dict else {"text": text})
-
-
-def _gemini_result(draft: Draft, result: Any) -> None:
-    draft.add_result(result.get("id"), result.get("response"), result.get("name"))
 
 
 def _untyped_text(draft: Draft, part: Any) -> None:
@@ -267,12 +260,14 @@ def _untyped_text(draft: Draft, part: Any) -> None:
 Reader = Callable[[Draft, Any], None]
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse")
 """Types of tool calls."""
+RESULT_TYPES: Final = ("tool_call_response", "tool_result", "tool-result", "function_call_output", "toolResult")
+RESULT_KEYS: Final = ("toolResult", "function_response", "functionResponse")
+"""Types of the results of tools, and the keys of those without a type."""
 
 _READERS: Final[dict[Any, Reader]] = {
     **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), _text),
     **dict.fromkeys(_CALLS, Draft.add_call),
-    "tool_call_response": _call_response,
-    **dict.fromkeys(("tool_result", "tool-result", "function_call_output", "toolResult"), _tool_result),
+    **dict.fromkeys(RESULT_TYPES, _result),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_content"), _reasoning),
     **dict.fromkeys(("file", "input_file"), _file),
     **dict.fromkeys(("blob", "uri", "image", "input_image", "document"), _media),
@@ -282,10 +277,9 @@ _READERS: Final[dict[Any, Reader]] = {
 
 _BY_KEY: Final[dict[str, Reader]] = {
     "toolUse": Draft.add_call,
-    "toolResult": _bedrock_result,
     "reasoningContent": _bedrock_reasoning,
     **dict.fromkeys(("function_call", "functionCall"), Draft.add_call),
-    **dict.fromkeys(("function_response", "functionResponse"), _gemini_result),
+    **dict.fromkeys(RESULT_KEYS, _result),
     **dict.fromkeys(("inline_data", "inlineData", "file_data", "fileData"), _media),
     **dict.fromkeys(("text", "content"), _untyped_text),
     "image": lambda draft, image: _media(draft, {"type": "image", **image}),

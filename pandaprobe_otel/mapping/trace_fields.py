@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
@@ -294,17 +294,15 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
                 if key in side.keys or (key == _CONTENT and side is _QUESTION):
                     about.setdefault(f"{field}_from", {})["key"] = key
                     break
-    resource = _newest  # read once, because another thread may replace it
-    if resource is None or resource.resource is not root.view.resource:
-        resource = _resource_fields(root.view.resource)
+    resource = _resource_fields(root.view.resource)
     context = {
         "session_id": _identity("session_id", _SESSION_KEYS, told, context_spans) if told else None,
         "user_id": _identity("user_id", _USER_KEYS, told, context_spans) if told else None,
-        "environment": options.environment or told.get("environment") or resource.environment,
-        "release": options.release or told.get("release") or resource.release,
+        "environment": options.environment or told.get("environment") or resource["environment"],
+        "release": options.release or told.get("release") or resource["release"],
     }
     metadata: dict[str, Any] = _metadata(context_spans) if "trace.metadata" in told else {}
-    metadata |= resource.metadata
+    metadata |= resource["metadata"]
     metadata |= about
     fields |= context
     for key, most in _LONGEST:
@@ -367,27 +365,24 @@ def _text(value: Any) -> str | None:
     return value if kind is str and value else None
 
 
-class _ResourceFields(NamedTuple):
-    """Fields of a trace that come from its resource."""
-
-    resource: Mapping[str, Any]
-    environment: str | None
-    release: str | None
-    metadata: Mapping[str, str]
+_newest: tuple[Mapping[str, Any] | None, dict[str, Any]] = (None, {})
+"""The newest resource and its fields. A process has one resource, whose attributes never change."""
 
 
-_newest: _ResourceFields | None = None
-"""Fields of the newest resource. A process has one resource, whose attributes never change."""
-
-
-def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
-    global _newest
+def _resource_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a trace that come from its resource."""
+    global _newest  # replaced as a whole, so every thread reads a consistent pair
+    known, fields = _newest
+    if known is resource:
+        return fields
     plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
-    environment = _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment"))
-    metadata = {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))}
-    fields = _ResourceFields(resource, environment, _text(plain.get("service.version")), metadata)
+    fields = {
+        "environment": _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment")),
+        "release": _text(plain.get("service.version")),
+        "metadata": {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))},
+    }
     if type_of(resource) is not dict:  # the SDK's attributes cannot be changed
-        _newest = fields
+        _newest = resource, fields
     return fields
 
 
