@@ -89,26 +89,10 @@ def test_messages_that_a_length_limit_cuts_off_are_kept_as_text(name: str) -> No
 
 TRACE = 0x0123456789ABCDEF0123456789ABCDEF
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e300, 1e300) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
 
 def span(number: int, **fields: Any) -> dict[str, Any]:
     """Return the body of a span of the trace."""
     return {"span_id": span_uuid(TRACE, number), **fields}
-
-
-@given(st.lists(JSON, max_size=6))
-def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
-    """Spans with any contents are separated exactly."""
-    pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
-    encoded = EncodedSpans.of(pieces)
-    assert [*encoded] == pieces
-    assert len(encoded) == len(pieces)
-    assert orjson.loads(b"[%b]" % encoded.joined) == [orjson.loads(piece) for piece in pieces]
 
 
 @pytest.mark.parametrize(
