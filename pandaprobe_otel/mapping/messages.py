@@ -71,7 +71,8 @@ def _only_finished(item: Any) -> bool:
 
 def messages_in(value: Any) -> list[dict[str, Any]]:
     """Return the messages of a body's input or output; empty for a value in another form."""
-    return dicts(value.get("messages")) if type_of(value) is dict else []
+    messages: Any = value.get("messages") if type_of(value) is dict else None
+    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
 
 
 class Conversation:
@@ -252,7 +253,7 @@ def joined(value: Any) -> Any:
     the next one continues it.
     """
     messages = decoded(value)
-    if not any(map(_is_unfinished, dicts(messages))):
+    if type_of(messages) is not list or not any(map(_is_unfinished, messages)):
         return messages
     whole: list[dict[str, Any]] = []
     for message in dicts(messages):
@@ -264,8 +265,8 @@ def joined(value: Any) -> Any:
     return whole
 
 
-def _is_unfinished(message: dict[str, Any]) -> bool:
-    return message.get("finish_reason") == ""
+def _is_unfinished(message: Any) -> bool:
+    return type_of(message) is dict and message.get("finish_reason") == ""
 
 
 def _without_breaks(parts: list[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -46,12 +46,8 @@ def finished(
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     if options.scrubs:
         _scrub((trace, *spans))
-    ((own,), encoded_trace), *_ = _pieces([trace], options)
-    bodies: list[dict[str, Any]] = []
-    pieces: list[bytes] = []
-    for some, data in _pieces(spans, options):
-        bodies += some
-        pieces.append(data)
+    (own,), (encoded_trace,) = _encoded_bodies([trace], options)
+    bodies, pieces = _encoded_bodies(spans, options)
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
     if total > options.max_trace_bytes and options.inline_media:
@@ -64,23 +60,28 @@ def finished(
     return MappedTrace(own, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)), merged)
 
 
-def _pieces(bodies: list[dict[str, Any]], options: MappingOptions) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-    """Yield the bodies, mended where needed, with their encoding. Several are encoded and searched at once."""
+def _encoded_bodies(bodies: list[dict[str, Any]], options: MappingOptions) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the bodies, mended where needed, and pieces of their encoding: several are encoded at once."""
     most = 0 if options.masks else options.max_field_bytes
-    at, together = 0, 1
-    while at < len(bodies):
-        some = bodies[at : at + together]
-        at += len(some)
+    kept: list[dict[str, Any]] = []
+    pieces: list[bytes] = []
+    together = 1
+    while len(kept) < len(bodies):
+        some = bodies[len(kept) : len(kept) + together]
         data = _encoded(some)
         together = _TOGETHER if 0 < len(data) < _LARGE <= most else 1
-        if 0 < len(data) <= most and not _has_data_url(data):
-            yield some, data
-        elif len(some) > 1:  # only if there is a problem, each is treated separately
-            for body in some:
-                yield from _pieces([body], options)
-        else:
+        if not 0 < len(data) <= most or _has_data_url(data):
+            if len(some) > 1:  # only if there is a problem, each is treated separately
+                for body in some:
+                    one, alone = _encoded_bodies([body], options)
+                    kept += one
+                    pieces += alone
+                continue
             body, data = _mended(some[0] if data else _safe_body(some[0]), options)
-            yield [body], data
+            some = [body]
+        kept += some
+        pieces.append(data)
+    return kept, pieces
 
 
 _E: Final = ord("e")

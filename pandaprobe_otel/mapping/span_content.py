@@ -33,14 +33,14 @@ from pandaprobe_otel.mapping.content import (
 from pandaprobe_otel.mapping.dialects.otel_genai import DETAILS
 from pandaprobe_otel.mapping.exact_json import parser
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
-from pandaprobe_otel.mapping.messages import Conversation
+from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_value
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, dicts, is_absent, scalar, type_of, word
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of, word
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -182,6 +182,7 @@ def _talk(span: MappedSpan, side: str) -> Any:
     return None
 
 
+_NONE: Final = (None, "", "unknown")
 _STOP: Final = ("stop",)
 """The only reason for finishing that the messages of one text have."""
 
@@ -190,23 +191,31 @@ def _messages(
     span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, candidate: Candidate
 ) -> dict[str, Any] | None:
     """Return the same for messages in any form; None if they have no content."""
-    if type_of(raw) is not list and is_absent(raw):
+    is_list = type_of(raw) is list
+    if not is_list and is_absent(raw):
         return None
-    talk = Conversation()
-    is_whole = talk.add_all(raw, DEFAULT_ROLE[side]) or type_of(raw) is str
-    if side == "output" and "finish_reasons" not in span.metadata:
-        reasons = [one["finish_reason"] for one in dicts(raw) if one.get("finish_reason") not in (None, "", "unknown")]
+    if side == "output" and is_list and "finish_reasons" not in span.metadata:
+        reasons = [
+            one["finish_reason"] for one in raw if type_of(one) is dict and one.get("finish_reason") not in _NONE
+        ]
         if reasons:
             span.metadata["finish_reasons"] = reasons
-    if system is not None:
-        _add_system(talk, system, span)
-    if not (talk.messages or talk.reasoning):
+    messages: list[dict[str, Any]] = []
+    reasoning: Sequence[str] = ()
+    is_whole = is_list and system is None and take_texts(iter(raw), messages) is END
+    if not is_whole:
+        talk = Conversation()
+        is_whole = talk.add_all(raw, DEFAULT_ROLE[side]) or type_of(raw) is str
+        if system is not None:
+            _add_system(talk, system, span)
+        messages, reasoning = talk.messages, talk.reasoning
+    if not (messages or reasoning):
         return None
     if is_whole and candidate[-1] and (side == "input" or "stop" in span.metadata.get("finish_reasons", _STOP)):
         span.taken.append(candidate[1])
-    if talk.reasoning:
-        _add_reasoning(span, side, talk.reasoning)
-    return talk.content()
+    if reasoning:
+        _add_reasoning(span, side, reasoning)
+    return {"messages": messages} if messages else None
 
 
 def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> None:
