@@ -59,7 +59,9 @@ def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Se
     into: dict[int, int] = {}
     for inner in reversed(calls):  # the innermost first
         outer = outer_of.get(inner)
-        if outer is None or below[outer.view.span_id] != 1 or not _is_same_call(outer, inner):
+        if outer is None or outer.view.span_id in into or below[outer.view.span_id] != 1:
+            continue  # it is part of another one itself: two spans have one id, so that their parents form a ring
+        if not _is_same_call(outer, inner):
             continue
         _merge(outer, inner, captures_all=captures_all)
         into[inner.view.span_id] = outer.view.span_id
@@ -88,9 +90,10 @@ def _outer_calls(calls: Sequence[MappedSpan], by_id: Mapping[int, MappedSpan]) -
             if above is None or above.kind not in _PASSING:
                 break
             above = by_id.get(above.view.parent_id or 0)
-        if above is not None and above.kind == call.kind and above.view.span_id in begun:
+        span_id = call.view.span_id
+        if above is not None and above.kind == call.kind and span_id != above.view.span_id in begun:
             found[call] = above
-        begun.add(call.view.span_id)
+        begun.add(span_id)
     return found
 
 

@@ -175,6 +175,9 @@ def test_a_ring_of_parents_ends() -> None:
     body = mapped(*ring)
     assert len(body["spans"]) == 3
     assert len(mapped(call(10, span_id=1, parent=2), call(10, span_id=2, parent=1))["spans"]) == 1
+    for parent in (1, 2):  # of spans with the same id
+        calls = [call(10, span_id=1), call(10, span_id=2, parent=1), call(10, span_id=1, parent=parent)]
+        assert len(mapped(*calls)["spans"]) >= 2
     assert body["status"] == "COMPLETED"
 
 
