@@ -159,9 +159,11 @@ class ModelScope(_Scope):
     def __init__(self, recorder: Recorder, span: Span, context: Context) -> None:
         super().__init__(recorder, span, context=context)
         self._pieces: list[Any] = []
+        self._first_ns = 0
 
     def produced(self, item: Any, /) -> None:
-        """Keep a piece of the answer."""
+        """Keep a piece of the answer, and the time of the first one."""
+        self._first_ns = self._first_ns or time_ns()
         self._pieces.append(item)
 
     def _record(self, value: Any) -> None:
@@ -176,7 +178,7 @@ class ModelScope(_Scope):
         super()._record_error(error)
 
     def _record_pieces(self) -> None:
-        self.span.set_attribute(names.STREAM, True)
+        self.span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: self._first_ns})
         models: Any = import_module("smolagents.models")  # loaded: its generator was read
         self._record_message(models.agglomerate_stream_deltas(self._pieces))
 

@@ -97,10 +97,12 @@ async def leave(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatCompletionClie
             break
 
 
+RESPONSES: Any = {"kind": OpenAIChatClient, "default_options": {"store": False}}
+"""Over the Responses API, without the service's memory of earlier turns."""
 PROCESSOR = "openinference.instrumentation.agent_framework:AgentFrameworkToOpenInferenceProcessor"
 APP = AgentApp(
     run=ask,
-    ways=[ask_streamed, partial(ask, kind=OpenAIChatClient), partial(ask_streamed, kind=OpenAIChatClient)],
+    ways=[ask_streamed, *(partial(way, **RESPONSES) for way in (ask, ask_streamed))],
     leaves=[leave, partial(leave, kind=OpenAIChatClient)],
     tells_first=False,
     name="agent_framework",

@@ -348,23 +348,6 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
     assert (third.body["session_id"], third.body["user_id"]) == ("mine", "me")
 
 
-def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Streams of one agent, read alternately in several tasks, are separate traces."""
-    agent = forecaster(model(weather_model))
-
-    async def read(city: str) -> None:
-        async for _ in agent.arun(f"Weather in {city}?", stream=True, session_id=city):
-            await asyncio.sleep(0)
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*map(read, WEATHER))
-
-    asyncio.run(all_of_them())
-    for trace in traces.new(2):
-        assert len(trace.all("LLM")) == 2
-        assert trace.only("TOOL", "weather")["input"]["city"] == trace.body["session_id"]
-
-
 def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
     """A workflow leaves none of our objects behind; with `capture_content=False`, its span has no content."""
 

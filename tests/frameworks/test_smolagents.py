@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from inspect import iscoroutinefunction, signature
@@ -18,7 +19,7 @@ from smolagents.monitoring import TokenUsage
 from smolagents.utils import AgentGenerationError
 
 from agent_traces import SentTraces
-from framework_cases import CONFORMANCE, AgentApp, StartModel, recorded_apart
+from framework_cases import AT_THE_CLIENT, CONFORMANCE, AgentApp, StartModel, recorded_apart
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
@@ -115,10 +116,7 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    ways=[
-        streamed,
-        *(partial(way, model=model) for way in (blocking, streamed) for model in (careful, hugging_face)),
-    ],
+    ways=[streamed, *(partial(way, model=careful) for way in (blocking, streamed))],
     calls_by_text=True,
     leaves=[leave],
     script=adapted(weather_model),
@@ -142,6 +140,14 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """smolagents' agents are recorded as those of every framework."""
     check(APP, traces, model)
+
+
+def test_a_model_without_an_instrumented_client(traces: SentTraces, model: StartModel) -> None:
+    """Its calls are recorded as smolagents sends them, with the results of tools in messages of their own."""
+    *_, matches_the_wire = AT_THE_CLIENT
+    whole, in_steps = (partial(way, model=hugging_face) for way in (blocking, streamed))
+    app = replace(APP, run=whole, ways=[in_steps], tree=APP.tree.replace("suau", "suat"))
+    matches_the_wire(app, traces, model)
 
 
 def test_code_that_calls_a_tool(traces: SentTraces, model: StartModel) -> None:

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import FunctionType
@@ -240,7 +240,7 @@ async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentApp:
-    """The runs of one framework, for `CUTS` and `CONFORMANCE`.
+    """The runs of one framework, for `CONFORMANCE`.
 
     Attributes:
         run: Asks an agent at this endpoint, which knows "You know weather." and has this tool, sync or async:
@@ -255,7 +255,7 @@ class AgentApp:
         is_awaited: False if the framework's runs block, so that they cannot be cancelled.
         passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
         passes_refusals: False if a run whose model refuses returns.
-        name: The integration. This and the following are for `CONFORMANCE` alone.
+        name: The integration. This and the following are for other checks than `CUT_SHORT`.
         package: The framework's package, in which the integration puts its hooks.
         tree: The outline of a run that asks "Weather in Łódź?" and calls the tool, with `SESSION` for the session.
         tool: The name under which the model calls the tool.
@@ -292,19 +292,13 @@ class AgentApp:
         """The kinds of the spans of `tree`."""
         return [line.split()[0] for line in self.tree.strip().splitlines()[1:]]
 
-    @property
-    def awaited(self) -> list[Any]:
-        """The ways that can be cancelled."""
-        return [self.run, *(way for way in self.ways if iscoroutinefunction(way))]
+
+Check = Callable[[AgentApp, SentTraces, StartModel], None]
 
 
 def _can_be_cancelled(app: AgentApp) -> None:
     if not app.is_awaited:
         pytest.skip("its runs block")
-
-
-def _hi(way: Any, endpoint: ScriptedEndpoint) -> Any:
-    return way(endpoint, "Hi", weather)
 
 
 def _about(way: Any, endpoint: ScriptedEndpoint, city: str) -> Any:
@@ -313,38 +307,26 @@ def _about(way: Any, endpoint: ScriptedEndpoint, city: str) -> Any:
 
 def _cancelled_in_the_model(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     _can_be_cancelled(app)
-    for way in app.awaited:
-        cancel_in_the_model(model, partial(_hi, way))
-        _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
+    cancel_in_the_model(model, lambda endpoint: app.run(endpoint, "Hi", weather))
+    _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
 
 
 def _cancelled_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     _can_be_cancelled(app)
     endpoint = model(app.script)
-    for way in app.awaited:
-        asyncio.run(cancel_in_a_tool(partial(way, endpoint, "Weather in Oslo?")))
-        _is_cut_short(traces.one(), "TOOL", CANCELLED)
-
-
-def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    if not app.leaves:
-        pytest.skip("it has no streams")
-    for leave in app.leaves:
-        left_after_a_word(model, leave)
-        _is_cut_short(traces.one(), "LLM", PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
+    asyncio.run(cancel_in_a_tool(lambda slow: app.run(endpoint, "Weather in Oslo?", slow)))
+    _is_cut_short(traces.one(), "TOOL", CANCELLED)
 
 
 def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    for way in app.awaited:
-        outcome = asyncio.run(_outcome(way(model(app.script), "Weather in Nowhere?", weather)))
-        passed = isinstance(outcome, Exception) and "There is no Nowhere" in str(outcome)
-        assert passed == app.passes_refusals, outcome
-        trace = traces.one()
-        failed = [trace.root, trace.only("LLM")]
-        assert [span["name"] for span in failed if span["status"] != "ERROR"] == [], str(trace)
-        assert "There is no Nowhere" in failed[1]["error"]
-        assert trace.body["status"] == "ERROR"
-        assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
+    outcome = asyncio.run(_outcome(app.run(model(app.script), "Weather in Nowhere?", weather)))
+    assert (isinstance(outcome, Exception) and "There is no Nowhere" in str(outcome)) == app.passes_refusals, outcome
+    trace = traces.one()
+    failed = [trace.root, trace.only("LLM")]
+    assert [span["name"] for span in failed if span["status"] != "ERROR"] == [], str(trace)
+    assert "There is no Nowhere" in failed[1]["error"]
+    assert trace.body["status"] == "ERROR"
+    assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
 
 
 def _raised_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
@@ -355,6 +337,25 @@ def _stopped_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> 
     if not app.passes_stops:
         pytest.skip("its tools run apart from its agents")
     tool_raises(app, traces, model, Stop)
+
+
+def _by_each_way(check: Check) -> Check:
+    """Return the check of each way to run the app that can be cancelled."""
+
+    @wraps(check)
+    def checked(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+        for way in (app.run, *(each for each in app.ways if iscoroutinefunction(each))):
+            check(replace(app, run=way), traces, model)
+
+    return checked
+
+
+def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if not app.leaves:
+        pytest.skip("it has no streams")
+    for leave in app.leaves:
+        left_after_a_word(model, leave)
+        _is_cut_short(traces.one(), "LLM", PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
 
 
 class Stop(BaseException):
@@ -368,18 +369,16 @@ def tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: type
         """Tell the weather in a city."""
         raise kind(f"no station in {city}")
 
-    for way in app.awaited:
-        outcome = asyncio.run(_outcome(way(model(app.script), "Weather in Oslo?", weather)))
-        trace = traces.one()
-        told = str(trace)
-        tool = next(span for span in trace.spans if span["kind"] == "TOOL")
-        assert (tool["status"], "no station in Oslo" in tool.get("error", "")) == ("ERROR", True), told
-        assert [span["name"] for span in trace.spans if "ended_at" not in span] == [], told
-        assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
-        is_failed = isinstance(outcome, BaseException)
-        status = ("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")
-        assert (trace.root["status"], trace.body["status"]) == status, told
-        assert is_failed or kind is not Stop
+    outcome = asyncio.run(_outcome(app.run(model(app.script), "Weather in Oslo?", weather)))
+    trace = traces.one()
+    told = str(trace)
+    tool = next(span for span in trace.spans if span["kind"] == "TOOL")
+    assert (tool["status"], "no station in Oslo" in tool.get("error", "")) == ("ERROR", True), told
+    assert [span["name"] for span in trace.spans if "ended_at" not in span] == [], told
+    assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
+    is_failed = isinstance(outcome, BaseException)
+    assert (trace.root["status"], trace.body["status"]) == (("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")), told
+    assert is_failed or kind is not Stop
 
 
 async def _outcome(one: Awaitable[object]) -> object:
@@ -402,15 +401,8 @@ def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str | None) -> None:
     assert cut["metadata"].get("outcome", ...) in outcomes or _WHOLE in str(cut.get("output")), told
 
 
-CUT_SHORT: Final = (
-    _cancelled_in_the_model,
-    _cancelled_in_a_tool,
-    _left,
-    _refused,
-    _raised_in_a_tool,
-    _stopped_in_a_tool,
-)
-CUTS: Final = pytest.mark.parametrize("cut", CUT_SHORT, ids=lambda cut: cut.__name__[1:])
+_BY_EACH_WAY = (_cancelled_in_the_model, _cancelled_in_a_tool, _refused, _raised_in_a_tool, _stopped_in_a_tool)
+CUT_SHORT: Final = (*map(_by_each_way, _BY_EACH_WAY), _left)
 """Ways in which a run ends early. Each has one trace with the true status and outcome."""
 
 
