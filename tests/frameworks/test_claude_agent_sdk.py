@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +35,16 @@ from claude_agent_sdk import Message as ClaudeMessage
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import CONFORMANCE, AgentApp, StartModel, growth, growth_of_ours, holds, recorded_apart
+from framework_cases import (
+    AT_THE_CLIENT,
+    CONFORMANCE,
+    AgentApp,
+    StartModel,
+    growth,
+    growth_of_ours,
+    holds,
+    recorded_apart,
+)
 from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter
@@ -143,7 +153,6 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 APP = AgentApp(
     run=ask,
-    ways=[partial(ask, way=by_client), partial(ask, way=by_prompts)],
     leaves=[leave],
     script=claude_model,
     sees_calls=False,
@@ -167,6 +176,13 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """The SDK's agents are recorded as those of every framework."""
     check(APP, traces, model)
+
+
+@pytest.mark.parametrize("way", [by_client, by_prompts])
+def test_other_ways_to_ask(way: Any, traces: SentTraces, model: StartModel) -> None:
+    """They make the same tree; unlike `query`, a client returns an error as a message."""
+    *_, matches_the_wire = AT_THE_CLIENT
+    matches_the_wire(replace(APP, run=partial(ask, way=way)), traces, model)
 
 
 def test_tokens_without_partial_messages(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
