@@ -68,9 +68,9 @@ def instructions_of(query: Any) -> tuple[Instructions, Content]:
     """
     options: Any = getattr(query.transport, "_options", None)
     agents = {name: obj(definition) for name, definition in obj(getattr(query, "_agents", None)).items()}
-    prompts: dict[str | None, list[Part]] = {name: _parts(one.get("prompt")) for name, one in agents.items()}
-    prompts[None] = _parts(getattr(options, "system_prompt", None))
-    return prompts, _settings(options, agents)
+    found: dict[str | None, list[Part]] = {name: _parts(agent.get("prompt")) for name, agent in agents.items()}
+    found[None] = _parts(getattr(options, "system_prompt", None))
+    return found, _settings(options, agents)
 
 
 def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
