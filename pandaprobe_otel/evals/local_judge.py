@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.judge.http_judge import HttpJudge
     from pandaprobe_otel.judge.judge import Judge
-    from pandaprobe_otel.judge.metrics import Result
+    from pandaprobe_otel.judge.metrics import Result, Signals
 
     T = TypeVar("T", bound=BaseModel)
 
@@ -167,8 +167,8 @@ class ModelJudge:
         ask = partial(evaluate_trace, judge=self.judge, model=model)
         try:
             if question.session:
-                signals = {
-                    trace["trace_id"]: {name: ask(name, trace, earlier=traces[:place]).score for name in SIGNALS}
+                signals: Signals = {
+                    str(trace["trace_id"]): {name: ask(name, trace, earlier=traces[:place]).score for name in SIGNALS}
                     for place, trace in enumerate(traces)
                 }
                 results = {metric: evaluate_session(metric, signals, None) for metric in metrics}

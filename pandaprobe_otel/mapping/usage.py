@@ -7,9 +7,10 @@ they are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over all
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from decimal import Decimal
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -206,27 +207,72 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
     prices = load_prices()
     if prices is None:
         return None
-    counts = {name: usage.get(ours) or 0 for name, ours in _COUNTED.items()}
-    at = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
+    counts = [usage.get(name) or 0 for name in _COUNTED]
     for seller in (provider, None) if provider else (None,):
         try:
-            found = prices.calc_price(
-                prices.Usage(**counts), model_ref=model, provider_id=seller, genai_request_timestamp=at
-            )
+            rates = _rates(model, seller, start_ns // _MINUTE_NS)
+            # The package is exact but takes 40 us; a product with its rates takes two.
+            amounts = _calculated(counts, model, seller, start_ns) if rates is None else _product(rates, counts)
         except LookupError:  # not listed
             continue
         except Exception as error:  # noqa: BLE001 - a missing price must not cost the trace
             counted("the price of a call", error)
             continue
-        amounts = {"input": found.input_price, "output": found.output_price, "total": found.total_price}
-        return Priced({name: float(part) for name, part in amounts.items()}, f"genai-prices {prices.__version__}")
+        names = ("input", "output", "total")
+        return Priced(
+            {name: float(part) for name, part in zip(names, amounts, strict=True)}, f"genai-prices {prices.__version__}"
+        )
     return None
 
 
-_COUNTED: Final = {
-    "input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "cache_read_tokens": "cache_read_tokens",
-    "cache_write_tokens": "cache_creation_tokens",
-}  # fmt: skip
+_COUNTED: Final = ("prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens")
+_MINUTE_NS: Final = 60_000_000_000
+_MILLION: Final = 1_000_000
+_Amounts: TypeAlias = tuple[Decimal, Decimal, Decimal]
+_Rates: TypeAlias = tuple[Decimal, Decimal, Decimal, Decimal]
+
+
+def _calculated(counts: Sequence[int], model: str, seller: str | None, start_ns: int) -> _Amounts:
+    """Return the price by the package: of the input, of the output, and the total."""
+    prices = load_prices()
+    prompt, completion, read, written = counts
+    amount = prices.Usage(
+        input_tokens=prompt, output_tokens=completion, cache_read_tokens=read, cache_write_tokens=written
+    )
+    at = datetime.fromtimestamp(start_ns // 1_000_000_000, UTC)
+    found = prices.calc_price(amount, model_ref=model, provider_id=seller, genai_request_timestamp=at)
+    return found.input_price, found.output_price, found.total_price
+
+
+@lru_cache(maxsize=256)
+def _rates(model: str, seller: str | None, minute: int) -> _Rates | None:
+    """Return the price of one token of each kind in a minute; None if it depends on the number of tokens or requests.
+
+    Raises LookupError for a model that is not listed.
+    """
+    few, many = (
+        [
+            _calculated(counts, model, seller, minute * _MINUTE_NS)
+            for counts in ((n, 0, 0, 0), (0, n, 0, 0), (n, 0, n, 0), (n, 0, 0, n))
+        ]
+        for n in (_MILLION, 9 * _MILLION)
+    )
+    one = _calculated((100, 100, 0, 0), model, seller, minute * _MINUTE_NS)
+    prompt, completion, read, written = (total / _MILLION for _, _, total in few)
+    rates = (prompt, completion, read, written)
+    is_linear = all(total == 9 * less[2] for (_, _, total), less in zip(many, few, strict=True))
+    return rates if is_linear and one == _product(rates, (100, 100, 0, 0)) else None
+
+
+def _product(rates: _Rates, counts: Sequence[int]) -> _Amounts:
+    """Return the price by rates. Tokens that are read from a cache or written to it are part of the prompt."""
+    prompt, completion, read, written = counts
+    plain = prompt - read - written
+    if plain < 0:
+        raise ValueError(f"{read} tokens of a cache and {written} for it exceed a prompt of {prompt}")
+    of_input = rates[0] * plain + rates[2] * read + rates[3] * written
+    of_output = rates[1] * completion
+    return of_input, of_output, of_input + of_output
 
 
 @cache

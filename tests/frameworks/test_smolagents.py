@@ -145,7 +145,8 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
 def test_a_model_without_an_instrumented_client(traces: SentTraces, model: StartModel) -> None:
     """Its calls are recorded as smolagents sends them, with the results of tools in messages of their own."""
     *_, matches_the_wire = AT_THE_CLIENT
-    whole, in_steps = (partial(way, model=hugging_face) for way in (blocking, streamed))
+    whole: Any = partial(blocking, model=hugging_face)
+    in_steps: Any = partial(streamed, model=hugging_face)
     app = replace(APP, run=whole, ways=[in_steps], tree=APP.tree.replace("suau", "suat"))
     matches_the_wire(app, traces, model)
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Any
 
+import genai_prices
 import pytest
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping import MappingOptions, SpanView
 from pandaprobe_otel.mapping.model_calls import MARK
@@ -112,6 +118,44 @@ print([p.message for p in Config.resolve({"compute_cost": True}, environ={}, fil
     assert "pip install 'pandaprobe-otel[cost]'" in problems
 
 
+# -- the package's prices, computed by rates where that is exact -------------------------------------------------------
+
+MODELS: list[tuple[str, str]] = [
+    (model.id, seller.id) for seller in get_snapshot().providers for model in seller.models
+]
+NOW = time.time_ns()
+
+
+@st.composite
+def usages(draw: Any) -> dict[str, int]:
+    """Draw the token counts of a call, some above the thresholds of prices in tiers."""
+    prompt = draw(st.integers(0, 10) | st.integers(0, 1_000_000))
+    read = draw(st.integers(0, prompt))
+    counts = {"prompt_tokens": prompt, "completion_tokens": draw(st.integers(0, 100_000)), "cache_read_tokens": read}
+    return counts | ({"cache_creation_tokens": draw(st.integers(0, prompt - read))} if draw(st.booleans()) else {})
+
+
+@given(model=st.sampled_from(MODELS), usage=usages())
+def test_a_price_is_the_package_s(model: tuple[str, str], usage: dict[str, int]) -> None:
+    """Each amount equals that of the package to the last digit, for every model and any count."""
+    amount = genai_prices.Usage(
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage["completion_tokens"],
+        cache_read_tokens=usage["cache_read_tokens"],
+        cache_write_tokens=usage.get("cache_creation_tokens"),
+    )
+    at = datetime.fromtimestamp(NOW // 10**9, UTC)
+    try:
+        found = genai_prices.calc_price(amount, model_ref=model[0], provider_id=model[1], genai_request_timestamp=at)
+    except LookupError:
+        return  # another seller's price is taken
+    price = listed_price(*model, usage, NOW)
+    assert price is not None
+    assert tuple(price.amounts.values()) == tuple(
+        map(float, (found.input_price, found.output_price, found.total_price))
+    )
+
+
 def test_counts_that_contradict_each_other_have_no_price() -> None:
     """A call that read more from a cache than its prompt has gets no invented price."""
-    assert listed_price("gpt-5-mini", "openai", {"prompt_tokens": 1, "cache_read_tokens": 2}, 1 << 60) is None
+    assert listed_price("gpt-5-mini", "openai", {"prompt_tokens": 1, "cache_read_tokens": 2}, NOW) is None
