@@ -139,12 +139,10 @@ def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, An
     if options.masks:
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
     limit = options.max_field_bytes
-    if options.inline_media:
-        whole, limit = with_media(body, options.inline_media), limit + options.inline_media
-        # Data that is cut in the middle shows nothing, so a body with much of it has digests alone.
-        body = whole if len(_encoded([whole])) <= limit else with_media(body, 0)
-    else:
-        body = with_media(body, 0)
+    whole, body = with_media(body, options.inline_media), with_media(body, 0)
+    # Data that is cut in the middle shows nothing, so a body with much of it has digests alone.
+    if whole != body and len(_encoded([whole])) <= limit + options.inline_media:
+        body, limit = whole, limit + options.inline_media
     for field in FIELDS:
         if field in body:
             body[field] = shrink(body[field], limit, digest=True)

@@ -149,6 +149,13 @@ def test_pictures_are_kept_whole_or_not_at_all(pictures: int, spans: int, is_kep
     assert "cut" not in text
 
 
+def test_room_for_pictures_is_not_given_to_texts() -> None:
+    """A field without pictures keeps its limit where small pictures are sent with their data."""
+    options = MappingOptions(max_field_bytes=4096, inline_media=262_144)
+    (span,) = map_views([view("a", chat("x" * 100_000))], options=options).spans
+    assert 3000 < len(json.dumps(span["input"])) <= 4096
+
+
 # -- the limits and markers in `docs/recorded.md` ----------------------------------------------------------------------
 
 CHAT = {"gen_ai.operation.name": "chat"}
