@@ -293,6 +293,7 @@ class FunctionCall(HttpCall):
             return
         # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
         self._kept = getattr(stream, "chunks", ())
+        self._logging = None  # It holds the stream, which could not be collected if the app forgets it.
         self.items = self.read_through(result, ObservedItems)
         setattr(stream, STREAM, self)
 
