@@ -10,16 +10,14 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping
-from concurrent.futures import Future
 from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from pandaprobe_otel.process.background import start_thread
-from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
     PROJECT_HEADER,
@@ -99,17 +97,20 @@ class HttpTransport:
                     self._endpoint + request.path,
                     content=request.body,
                     headers=self._headers | ({PROJECT_HEADER: request.project} if request.project else {}),
-                    timeout=httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s)),
+                    timeout=_timeout(request),
                     extensions={"trace": step},
                 )
                 with exchange as response:
-                    body = _read(response, request, deadline)
-                    return Answer(status=response.status_code, body=body, headers=dict(response.headers))
+                    body = bytearray()
+                    for piece in response.iter_bytes():
+                        body += piece
+                        if _is_enough(body, request, deadline):
+                            break
+                    return _answer(response, body)
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except _failures as error:
-            arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _never_arrived)
-            return NoAnswer(reason=describe(error), may_have_arrived=arrived)
+            return _no_answer(error)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -130,61 +131,96 @@ class HttpTransport:
         """Return the client. Before version 0.28, httpx logs that it loads certificates: call this under `_Quiet`."""
         with self._lock:
             if self._client is None:
-                limits = httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
-                self._client = httpx.Client(follow_redirects=False, limits=limits)
+                self._client = httpx.Client(follow_redirects=False, limits=_limits())
             return self._client
 
 
 class AsyncHttpTransport:
-    """The same transport for asyncio: a thread of its own waits for the answer to each request.
+    """Transport for asyncio, below one endpoint with fixed headers. Never raises or follows a redirect.
 
-    A cancelled caller leaves its thread, which ends with the answer or the timeout. A forked child opens connections of
-    its own.
+    Connections belong to the event loop and the process that opened them. Another loop (a second `asyncio.run`) or a
+    forked child opens new ones and leaves the old ones alone.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        self._inner = HttpTransport(endpoint, headers)
-        self._process = os.getpid()
+        self._endpoint = endpoint
+        self._headers = {**headers, "Content-Type": "application/json"}
+        self._redaction = Redaction()
+        self._redaction.learn(headers)
+        self._client: httpx.AsyncClient | None = None
+        self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
 
     async def send(self, request: Request) -> Outcome:
         """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            self._inner.reset_after_fork()
-        outcome = Future[Outcome]()
+        return _missing or self._redaction.applied_to(await self._send(request))
 
-        def run() -> None:
-            if outcome.set_running_or_notify_cancel():
-                try:
-                    outcome.set_result(self._inner.send(request))
-                except Exception as error:  # noqa: BLE001 - counted, and raised in the caller
-                    counted("transport", error)
-                    outcome.set_exception(error)
-
-        start_thread(run, "pandaprobe-request")
-        return await asyncio.wrap_future(outcome)
+    async def _send(self, request: Request) -> Outcome:
+        deadline = time.monotonic() + request.timeout_s
+        try:
+            with _Quiet():
+                exchange = self._connected().stream(
+                    request.method,
+                    self._endpoint + request.path,
+                    content=request.body,
+                    timeout=_timeout(request),
+                )
+                async with exchange as response:
+                    body = bytearray()
+                    async for piece in response.aiter_bytes():
+                        body += piece
+                        if _is_enough(body, request, deadline):
+                            break
+                    return _answer(response, body)
+        except _failures as error:
+            return _no_answer(error)
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        self._inner.close()
+        client, self._client = self._client, None
+        if client is not None and self._is_at_home():
+            with _Quiet():
+                await client.aclose()
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None or not self._is_at_home():
+            self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
+            self._client = httpx.AsyncClient(headers=self._headers, follow_redirects=False, limits=_limits())
+        return self._client
+
+    def _is_at_home(self) -> bool:
+        return self._home is not None and self._home[0]() is asyncio.get_running_loop() and self._home[1] == os.getpid()
 
 
 class _TooLateError(Exception):
     """The token that allowed the request had expired by the time a connection was ready."""
 
 
-def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
-    """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
-    body = bytearray()
-    for piece in response.iter_bytes():
-        body += piece
-        if request.most_read is not None and len(body) >= request.most_read:
-            break
-        if len(body) > LARGEST_BODY:
-            raise httpx.ReadError("the answer is too large")
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("timed out")
-    return bytes(body)
+def _is_enough(body: bytearray, request: Request, deadline: float) -> bool:
+    """Return whether `most_read` bytes are read. Raises after the deadline: httpx limits the time of a read alone."""
+    if request.most_read is not None and len(body) >= request.most_read:
+        return True
+    if len(body) > LARGEST_BODY:
+        raise httpx.ReadError("the answer is too large")
+    if time.monotonic() > deadline:
+        raise httpx.ReadTimeout("timed out")
+    return False
+
+
+def _timeout(request: Request) -> httpx.Timeout:
+    return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
+
+
+def _limits() -> httpx.Limits:
+    return httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
+
+
+def _answer(response: httpx.Response, body: bytearray) -> Answer:
+    return Answer(status=response.status_code, body=bytes(body), headers=dict(response.headers))
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _never_arrived)
+    return NoAnswer(reason=describe(error), may_have_arrived=arrived)
 
 
 class _Quiet:
@@ -202,6 +238,7 @@ class _Quiet:
         _ours.reset(self._token)
 
 
+# A context variable, not a thread-local: while one task of a loop waits for its answer, other tasks share its thread.
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 

@@ -200,16 +200,17 @@ def test_the_connection_of_a_request_that_is_late_is_kept() -> None:
     assert isinstance(then, Answer)
 
 
-@both_kinds
+@every_way
 @pytest.mark.parametrize(("most_read", "sent"), [(50_000, 100_000), (None, (1 << 20) + 1)])
 def test_an_answer_is_read_as_far_as_it_is_of_use(
-    kind: Kind, most_read: int | None, sent: int, monkeypatch: pytest.MonkeyPatch
+    send: Send, most_read: int | None, sent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the needed part of an answer is read; an answer larger than the bound of memory makes the request fail."""
-    monkeypatch.setattr(f"{kind.__module__}.LARGEST_BODY", 1 << 20)  # 64 MiB, of which a test would keep four copies
+    for kind in (SocketTransport, HttpTransport):
+        monkeypatch.setattr(f"{kind.__module__}.LARGEST_BODY", 1 << 20)  # 64 MiB: a test would keep four copies
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * sent
     with answering(endless, hang_up=False) as url:
-        answer = by(kind, url, Request(method="GET", path="/traces/x", most_read=most_read, timeout_s=60.0))
+        answer = send(url, Request(method="GET", path="/traces/x", most_read=most_read, timeout_s=60.0))
 
     if most_read is None:
         assert isinstance(answer, NoAnswer)
@@ -322,7 +323,8 @@ def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes, send: Send) -> N
     assert answer.may_have_arrived
 
 
-def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
+@every_way
+def test_an_answer_that_trickles_in_ends_at_the_timeout(send: Send) -> None:
     """An answer that arrives byte by byte ends at the timeout, which is for the whole exchange."""
     is_over = threading.Event()
 
@@ -334,7 +336,7 @@ def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
 
     with StrictPandaProbe() as server:
         server.script.append(Reply(wire=trickle))
-        answer = post(server.url, timeout_s=0.3)
+        answer = post(server.url, send=send, timeout_s=0.3)
         is_over.set()
 
     assert isinstance(answer, NoAnswer)
