@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -128,6 +129,20 @@ def ask(client: Any, **more: Any) -> Any:
     return client.chat.completions.create(model="gpt-5", messages=question, **more)
 
 
+def cached_results(kit: Kit) -> None:
+    @functools.lru_cache
+    @kit.tool
+    def price(number: int) -> int:
+        return number * 2
+
+    @kit.agent
+    def shop(question: str) -> int:
+        return price(17) + price(17)
+
+    assert shop("what?") == 68
+    assert price.cache_info().hits == 1
+
+
 def unsampled_parent(kit: Kit) -> None:
     from opentelemetry import context, trace
 
@@ -208,6 +223,14 @@ def abandoned_stream(kit: Kit) -> None:
     gc.collect()
 
 
+def raw_response(kit: Kit) -> None:
+    client = kit.client()
+    question = [{"role": "user", "content": "Where is my order?"}]
+    raw = client.chat.completions.with_raw_response.create(model="gpt-5", messages=question)
+    assert raw.http_response.status_code == 200
+    assert "On its way" in raw.parse().choices[0].message.content
+
+
 def generator_closed_elsewhere(kit: Kit) -> None:
     @kit.agent
     async def shop(question: str) -> Any:
@@ -231,6 +254,33 @@ def interrupt(kit: Kit) -> None:
         shop("what?")
 
 
+def consecutive_runs(kit: Kit) -> None:
+    @kit.agent
+    def shop(question: str) -> str:
+        return question
+
+    for number in range(3):
+        shop(f"question {number}")
+
+
+def closures(kit: Kit) -> None:
+    class Document:
+        pass
+
+    @kit.agent
+    def shop(document: Any) -> None:
+        return None
+
+    document = Document()
+    seen = weakref.ref(document)
+    shop(document)
+    del document
+    kit.flush()
+    time.sleep(1)
+    gc.collect()
+    assert seen() is None, "the argument is still alive"
+
+
 def masked_foreign_span(kit: Kit) -> None:
     from opentelemetry import trace
 
@@ -243,6 +293,15 @@ def masked_foreign_span(kit: Kit) -> None:
     shop(CARD)
 
 
+def end_of_process(kit: Kit) -> None:
+    @kit.agent
+    def shop(question: str) -> str:
+        return "answer of the shop"
+
+    shop("what?")
+    sys.exit(0)
+
+
 def expired_key(kit: Kit) -> None:
     @kit.agent
     def shop(question: str) -> str:
@@ -253,6 +312,16 @@ def expired_key(kit: Kit) -> None:
         kit.flush()
         time.sleep(1)
     time.sleep(30)
+
+
+def sums_and_caches(kit: Kit) -> None:
+    client = kit.client()
+
+    @kit.agent
+    def shop(question: str) -> str:
+        return str(ask(client).choices[0].message.content)
+
+    shop("what?")
 
 
 def late_span(kit: Kit) -> None:
@@ -315,12 +384,7 @@ def project_per_request(kit: Kit) -> None:
 
 
 def garbage_settings(kit: Kit) -> None:
-    @kit.agent
-    def shop(question: str) -> str:
-        return question
-
-    shop("what?")
-    sys.exit(0)
+    end_of_process(kit)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Run fourteen programs that break tracing against this library and its peers, and print the table.
+"""Run twenty programs that break tracing against this library and its peers, and print the table.
 
     python benchmarks/torture/run.py install           # an environment for each SDK
     python benchmarks/torture/run.py [PROGRAM ...]     # the table; all programs take about ten minutes
     python benchmarks/torture/run.py --write           # the table, into docs/comparison.md
 
-Each program comes from an error that was reported to a tracing SDK, and not every SDK passes it. It runs in its own
-process, with a real client, a scripted model and a server on loopback that reads PandaProbe's API and OTLP. A check
-decides by what has arrived, by the exit code and by what the program has printed. The environments are below
-$TORTURE_VENVS (default: pandaprobe-torture in the temporary directory).
+Each program comes from an error that was reported to a tracing SDK. It runs in its own process, with a real client, a
+scripted model and a server on loopback that reads PandaProbe's API and OTLP. A check decides by what has arrived, by
+the exit code and by what the program has printed. The environments are below $TORTURE_VENVS (default:
+pandaprobe-torture in the temporary directory).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from pandaprobe_otel.demo.scripted_endpoint import Reply as ModelReply
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.protocols.chat import CHAT
+from pandaprobe_otel.protocols.conversation import Choice, ModelAnswer, Tokens
 from provider_server import ProviderServer, Received, Reply, json_reply
 
 HERE: Final = Path(__file__).parent
@@ -93,7 +93,9 @@ class Arrivals:
     spans: list[Arrived] = field(default_factory=list[Arrived])
 
     def answer(self, request: Received) -> Reply:
-        """Answer a request as PandaProbe or a collector does."""
+        """Answer a request as PandaProbe, a collector or a model does."""
+        if request.path.endswith("/chat/completions"):
+            return completion(is_stream=request.json.get("stream", False))
         is_otlp = request.path.endswith("v1/traces")
         if "traces" in request.path:
             if self.refusals:
@@ -106,6 +108,18 @@ class Arrivals:
                 self.spans.append(Arrived(trace, span["name"], json.dumps(span), project))
         accepted = json_reply({"trace_id": "t", "task_id": "t"}, status=202 if request.path == "/traces" else 200)
         return Reply() if is_otlp else accepted
+
+
+def completion(*, is_stream: bool) -> Reply:
+    """Return the answer of a model, of 100 tokens to 20, of which 80 were cached."""
+    choice = Choice(text="On its way, with two parcels.", finish_reason="stop")
+    tokens = Tokens(prompt=100, completion=20, cache_read=80)
+    whole = CHAT.write_answer(
+        ModelAnswer(response_id="chatcmpl-1", model="gpt-5-2026", choices=(choice,), tokens=tokens, created=1)
+    )
+    if is_stream:
+        return Reply(chunks=list(CHAT.write_stream(whole)), content_type=CHAT.streamed_as)
+    return json_reply(whole)
 
 
 def otlp_spans(body: bytes) -> Iterator[tuple[str, Any]]:
@@ -125,9 +139,32 @@ def pandaprobe_spans(path: str, body: bytes) -> Iterator[tuple[str, Any]]:
     yield from ((str(trace.get("trace_id")), span) for span in spans)
 
 
+def tokens(run: Run) -> int:
+    """Return all tokens that the spans state together, in PandaProbe's or OpenTelemetry's names, or Langfuse's."""
+    total = 0
+    for span in run.spans:
+        record = json.loads(span.text)
+        usage = record.get("token_usage") or {}
+        total += usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+        counts = {one["key"]: one["value"] for one in record.get("attributes") or () if isinstance(one, dict)}
+        for sides in (
+            ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"),
+            ("llm.token_count.prompt", "llm.token_count.completion"),
+        ):
+            total += sum(int(counts.get(side, {}).get("intValue", 0)) for side in sides)
+        if (details := counts.get("langfuse.observation.usage_details")) is not None:
+            sides_of = json.loads(details["stringValue"]).items()
+            total += sum(value for name, value in sides_of if not name.startswith("total") and isinstance(value, int))
+    return total
+
+
 SECRET: Final = "sk-proj-T0rtureT0rtureT0rtureT0rture42"
 CARD: Final = "4111 1111 1111 1111"
 CHECKS: Final[dict[str, tuple[str, Callable[[Run], bool]]]] = {
+    "cached_results": (
+        "a traced function behind `lru_cache` stays cached",
+        lambda r: r.is_clean and len(r.named("price")) == 1,
+    ),
     "unsampled_parent": (
         "a caller that samples nothing does not silence the agent without a word",
         lambda r: r.has("answer of the shop") or "not recorded" in r.printed,
@@ -154,6 +191,7 @@ CHECKS: Final[dict[str, tuple[str, Callable[[Run], bool]]]] = {
         "an abandoned stream is recorded with what was read",
         lambda r: r.is_clean and any("On" in s.text and "stream" in s.text for s in r.spans if "shop" not in s.name),
     ),
+    "raw_response": ("`with_raw_response` is recorded, and unchanged", lambda r: r.is_clean and r.has("On its way")),
     "generator_closed_elsewhere": (
         "a generator closed in another task raises nothing",
         lambda r: r.is_clean and "detach" not in r.printed and bool(r.named("shop")),
@@ -162,14 +200,18 @@ CHECKS: Final[dict[str, tuple[str, Callable[[Run], bool]]]] = {
         "an interrupted agent arrives, marked",
         lambda r: r.code == 0 and any("KeyboardInterrupt" in s.text for s in r.named("shop")),
     ),
+    "consecutive_runs": ("three runs are three traces", lambda r: len({s.trace for s in r.named("shop")}) == 3),
+    "closures": ("arguments are released after the call", lambda r: r.is_clean),
     "masked_foreign_span": (
         "a mask covers spans of other libraries",
         lambda r: bool(r.named("shop")) and not r.has(CARD),
     ),
+    "end_of_process": ("a script that just ends has delivered", lambda r: r.is_clean and r.has("answer of the shop")),
     "expired_key": (
         "a key that is refused once, then accepted, loses nothing",
         lambda r: all(r.has(f"question {n}") for n in range(3)),
     ),
+    "sums_and_caches": ("tokens of a call, with cached ones, are counted once", lambda r: tokens(r) == 120),
     "late_span": (
         "a span that ends after its agent is in the trace",
         lambda r: r.has("late answer") and len({s.trace for s in r.spans}) == 1,
@@ -194,15 +236,11 @@ def run(sdk: str, program: str) -> Run:
     """Run one program with one SDK."""
     arrivals = Arrivals(refusals=1 if program == "expired_key" else 0)
     command: list[str | Path] = [python_of(sdk), HERE / "programs.py", sdk, program]
-    with (
-        ProviderServer() as server,
-        ScriptedEndpoint(lambda messages: ModelReply(text="On its way, with two parcels.")) as model,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    with ProviderServer() as server, tempfile.TemporaryDirectory() as folder:
         server.script = arrivals.answer
         environment = {
-            "PATH": os.environ["PATH"], "HOME": folder, "TORTURE_SERVER": server.url, "TORTURE_MODEL": model.base_url,
-            "DO_NOT_TRACK": "true", "LOGFIRE_IGNORE_NO_CONFIG": "1",
+            "PATH": os.environ["PATH"], "HOME": folder, "TORTURE_SERVER": server.url,
+            "TORTURE_MODEL": f"{server.url}/model", "DO_NOT_TRACK": "true", "LOGFIRE_IGNORE_NO_CONFIG": "1",
             **(GARBAGE if program == "garbage_settings" else {}),
         }  # fmt: skip
         try:
