@@ -20,15 +20,14 @@ from ._tool_loop import begin_hop
 
 
 class ClientHooks(ABC):
-    """Wrappers of functions. `gate` decides per call; if it is closed, they only pass calls on.
+    """Wrappers of functions. `recorder.gate` decides per call; if it is closed, they only pass calls on.
 
     `show` passes the result of the client's function to the call; the default is for a function that returns an HTTP
     response, even a refused one.
     """
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], show: Show | None = show_response) -> None:
+    def __init__(self, recorder: Recorder, show: Show | None = show_response) -> None:
         self._recorder = recorder
-        self._gate = gate
         self._show = show
 
     @abstractmethod
@@ -59,7 +58,7 @@ class ClientHooks(ABC):
         if context is None:
             context = get_current()
         found = self.find(original)
-        if found is None or is_taken(context) or not self._gate(original.owner):
+        if found is None or is_taken(context) or not self._recorder.gate(original.owner):
             return self._counted(original, found, context)
         endpoint, body, place = self.read(original, found)
         call = HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))

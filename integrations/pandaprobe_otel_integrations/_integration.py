@@ -305,7 +305,8 @@ class Integration(BaseInstrumentor):
         from pandaprobe_otel import __version__
 
         tracer = get_tracer(f"pandaprobe_otel.{self.library}", __version__, tracer_provider, SCHEMA_URL)
-        return Recorder(tracer=tracer, with_content=captures_content() if capture_content is None else capture_content)
+        with_content = captures_content() if capture_content is None else capture_content
+        return Recorder(tracer=tracer, with_content=with_content, gate=self._lets_through)
 
     def _hook_when_loaded(self, name: str) -> None:
         # An import hook cannot be removed, so each module gets only one, however often the integration is turned on.

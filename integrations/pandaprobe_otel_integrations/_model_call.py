@@ -157,6 +157,8 @@ class Recorder:
     with_content: bool
     replayable: bool = False
     """True if spans keep the data from which their calls can be rebuilt."""
+    gate: Callable[[Any], bool] = lambda client: True
+    """Returns whether to record the calls of a client; otherwise, hooks only pass calls on."""
 
     def start(
         self,

@@ -94,9 +94,9 @@ def listen(connection: Any, listener: Listener) -> None:
 class LiveCall:
     """The model's turn in progress, if any. `owner` is the object that the app reads through; it is not kept alive."""
 
-    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], place: Attributes, owner: Any) -> None:
+    def __init__(self, recorder: Recorder, client: Any, place: Attributes, owner: Any) -> None:
         self._recorder = recorder
-        self._is_open = is_open
+        self._client = client
         self._place = place
         self._owner = weakref.ref(owner)
         self._body: ObservedBody | None = None
@@ -114,7 +114,7 @@ class LiveCall:
         """
         context = get_current()
         owner = self._owner()
-        if self._body is not None or owner is None or is_taken(context) or not self._is_open():
+        if self._body is not None or owner is None or is_taken(context) or not self._recorder.gate(self._client):
             return False
         call = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context))
         self._body = call.read_through(owner, ObservedBody)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -28,8 +28,8 @@ from pandaprobe_otel_integrations._tool_loop import begin_hop
 class StainlessHooks(ClientHooks):
     """Wrappers of `request`, and of `_process_response`, which shows the response to the call."""
 
-    def __init__(self, integration: StainlessIntegration, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate, None)
+    def __init__(self, integration: StainlessIntegration, recorder: Recorder) -> None:
+        super().__init__(recorder, None)
         self._integration = integration
         self._places = Places()
 
@@ -75,7 +75,7 @@ class StainlessHooks(ClientHooks):
 
     def _call(self, original: OriginalCall, context: Context) -> HttpCall | None:
         endpoint = self.find(original)
-        if endpoint is None or is_taken(context) or not self._gate(original.owner):
+        if endpoint is None or is_taken(context) or not self._recorder.gate(original.owner):
             return None
         endpoint, body, place = self.read(original, endpoint)
         if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
@@ -143,7 +143,7 @@ class StainlessIntegration(Integration):
         return getattr(client, "_client", None)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = StainlessHooks(self, self._recorder, self._lets_through)
+        hooks = StainlessHooks(self, self._recorder)
         sync, asynchronous = module.SyncAPIClient, module.AsyncAPIClient
         # The hook on the response comes first: a request whose response is not seen would be a span without an answer.
         # Before openai 1.10, both clients inherit one `_process_response`.

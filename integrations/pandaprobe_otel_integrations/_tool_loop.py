@@ -169,11 +169,10 @@ def loop_in(context: Context | None = None) -> ToolLoop | None:
 
 
 class LoopHooks(ABC):
-    """Wrappers of functions. `gate` decides per loop; if it is closed, they only pass calls on."""
+    """Wrappers of functions. `recorder.gate` decides per loop; if it is closed, they only pass calls on."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self._gate = gate
 
     @abstractmethod
     def client(self, original: OriginalCall) -> Any:
@@ -209,7 +208,7 @@ class LoopHooks(ABC):
     def is_wanted(self, original: OriginalCall) -> bool:
         """Return whether to record a loop: it is not inside another one, and nobody else records it."""
         client, context = self.client(original), get_current()
-        return client is not None and loop_in(context) is None and not is_taken(context) and self._gate(client)
+        return client is not None and loop_in(context) is None and not is_taken(context) and self.recorder.gate(client)
 
     def open(self, original: OriginalCall) -> ToolLoop | None:
         """Begin the loop; None if it is not to be recorded."""

@@ -339,11 +339,10 @@ STREAM: Final = "_pandaprobe_observed"
 
 
 class CallHooks:
-    """Makes wrappers of functions. `gate` decides per call; if it is closed, they only pass calls on."""
+    """Makes wrappers of functions. `recorder.gate` decides per call; if it is closed, they only pass calls on."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._gate = gate
 
     def synchronous(self, function: Function) -> Wrapper:
         """Wrap a function that returns the answer or a stream."""
@@ -366,7 +365,7 @@ class CallHooks:
     def _open(self, function: Function, original: OriginalCall) -> Opened | None:
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; each attempt is a call.
-        if is_taken(context) or original.kwargs.get("fallbacks") or not self._gate(None):
+        if is_taken(context) or original.kwargs.get("fallbacks") or not self._recorder.gate(None):
             return None
         request = function.request(original)
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
@@ -454,7 +453,7 @@ class LiteLLMInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         for name in STREAMS.get(module.__name__, ()):
             yield from _stream_patches(getattr(module, name), StreamHooks())
-        hooks = CallHooks(self._recorder, self._lets_through)
+        hooks = CallHooks(self._recorder)
         for name, function in FUNCTIONS.get(module.__name__, {}).items():
             for form, wrapper in ((name, hooks.synchronous(function)), (f"a{name}", hooks.asynchronous(function))):
                 if function.is_everywhere or getattr(module, form, None) is not None:

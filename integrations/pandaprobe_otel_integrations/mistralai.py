@@ -354,7 +354,7 @@ class MistralInstrumentor(Integration):
         return client.sdk_configuration
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = MistralHooks(self._recorder, self._lets_through)
+        hooks = MistralHooks(self._recorder)
         if module.__name__ == _OWN_TRACING:
             yield patch(module.TracingHook, "before_request", hooks.own_span)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
 
@@ -213,8 +213,8 @@ _PROVIDER: Final = "ollama"
 class OllamaHooks(ClientHooks):
     """Wrappers of `_request_raw`, which returns the HTTP response, and of `_request`."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate)
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
         self._places = Places()
 
     def request(self, original: OriginalCall) -> Any:
@@ -238,9 +238,9 @@ class OllamaHooks(ClientHooks):
 
     def _stand_in(self, original: OriginalCall) -> _StandIn | None:
         client, asked = original.owner, original.args[1:]  # the first one is the class of the answers
-        if not original.kwargs.get("stream") or len(asked) < 2 or asked[1] not in ENDPOINTS or not self._gate(client):
+        if not original.kwargs.get("stream") or len(asked) < 2 or asked[1] not in ENDPOINTS:
             return None
-        return _StandIn(client, self)
+        return _StandIn(client, self) if self._recorder.gate(client) else None
 
 
 class _StandIn:
@@ -278,7 +278,7 @@ class OllamaInstrumentor(Integration):
     hooked_modules = ("ollama._client",)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = OllamaHooks(self._recorder, self._lets_through)
+        hooks = OllamaHooks(self._recorder)
         yield patch(module.Client, "_request_raw", hooks.call)
         yield patch(module.AsyncClient, "_request_raw", hooks.call_async)
         yield patch(module.Client, "_request", hooks.request)

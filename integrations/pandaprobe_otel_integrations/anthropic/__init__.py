@@ -136,8 +136,8 @@ _OWN_SCOPE: Final = "com.anthropic.sdk.python"
 class ToolRunnerHooks(LoopHooks):
     """Wrappers of the steps of both runners. `makes_spans` returns whether a client makes the spans itself."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], makes_spans: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate)
+    def __init__(self, recorder: Recorder, makes_spans: Callable[[Any], bool]) -> None:
+        super().__init__(recorder)
         self._makes_spans = makes_spans
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
@@ -219,7 +219,7 @@ class AnthropicInstrumentor(StainlessIntegration):
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == MODULE:
-            hooks = ToolRunnerHooks(self._recorder, self._lets_through, self._makes_spans)
+            hooks = ToolRunnerHooks(self._recorder, self._makes_spans)
             yield from hooks.patches(module)
             return
         yield from super()._hook(module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import integer, object_from_json, string
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
@@ -55,9 +54,6 @@ class BedrockHooks(ClientHooks):
 
     Every client of every AWS service calls these wrappers, so calls of other services are passed on at once.
     """
-
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate, _show)
 
     def find(self, original: OriginalCall) -> str | None:
         """Return the operation."""
@@ -143,7 +139,7 @@ class BedrockInstrumentor(Integration):
     rivals = known_rivals("bedrock", Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore"))
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = BedrockHooks(self._recorder, self._lets_through)
+        hooks = BedrockHooks(self._recorder, _show)
         if module.__name__ == _ASYNC:
             yield patch(module.AioBaseClient, "_make_api_call", hooks.call_async)
         else:

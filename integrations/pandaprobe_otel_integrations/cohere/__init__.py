@@ -49,8 +49,8 @@ _PROVIDER = "cohere"
 class CohereHooks(ClientHooks):
     """Wrappers of `HttpClient.request` with its resends, and of its `stream`."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate)
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
         self._carried: dict[int, Context] = {}
 
     def embed(self, original: OriginalCall) -> Any:
@@ -143,7 +143,7 @@ class CohereInstrumentor(Integration):
         if module.__name__ != _HTTP:
             yield patch(module.Client, "embed", self._hooks.embed)
             return
-        hooks = self._hooks = CohereHooks(self._recorder, self._lets_through)
+        hooks = self._hooks = CohereHooks(self._recorder)
         yield patch(module.HttpClient, "request", hooks.call)
         yield patch(module.HttpClient, "stream", hooks.stream)
         yield patch(module.AsyncHttpClient, "request", hooks.call_async)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, NamedTuple, cast
@@ -69,10 +70,10 @@ def _model(path: str) -> str:
 
 
 class InteractionHooks(SpeakeasyHooks):
-    """Wrappers of `do_request` in the generated part of the client. `gate` gets what `watch_client` knows of it."""
+    """Wrappers of `do_request` in the generated part of the client. The gate gets what `watch_client` knows of it."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, lambda sdk: gate(_owner(sdk)))
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(replace(recorder, gate=lambda sdk: recorder.gate(_owner(sdk))))
 
     def endpoint(self, request: Any) -> Endpoint | None:
         """Return the endpoint by method and path."""
@@ -168,8 +169,8 @@ class RequestHooks(ClientHooks):
     segments of a stream.
     """
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        super().__init__(recorder, gate, self._take)
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder, self._take)
         self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
 
     def segments(self, original: OriginalCall) -> Any:
@@ -247,14 +248,14 @@ class GoogleGenAIInstrumentor(Integration):
             yield from self._request_patches(module)
             return
         if module.__name__ == _INTERACTIONS:
-            calls = InteractionHooks(self._recorder, self._lets_through)
+            calls = InteractionHooks(self._recorder)
             yield patch(module.BaseSDK, "do_request", calls.call)
             yield patch(module.AsyncBaseSDK, "do_request_async", calls.call_async)
             return
         if module.__name__ == _LIVE:
-            yield patch(module.AsyncLive, "connect", LiveHooks(self._recorder, self._lets_through).connect)
+            yield patch(module.AsyncLive, "connect", LiveHooks(self._recorder).connect)
             return
-        hooks = ToolLoopHooks(self._recorder, self._lets_through)
+        hooks = ToolLoopHooks(self._recorder)
         if module.__name__ == _FUNCTIONS:
             yield patch(module, "invoke_function_from_dict_args", hooks.function)
             yield patch(module, "invoke_function_from_dict_args_async", hooks.function)
@@ -264,7 +265,7 @@ class GoogleGenAIInstrumentor(Integration):
             yield from _loop_patches(hooks, module.Models, module.AsyncModels, "generate_content")
 
     def _request_patches(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = RequestHooks(self._recorder, self._lets_through)
+        hooks = RequestHooks(self._recorder)
         # The hooks on bodies come first: a stream that is never observed would be a span without an answer.
         yield patch(module.HttpResponse, "segments", hooks.segments)
         yield patch(module.HttpResponse, "async_segments", hooks.segments_async)

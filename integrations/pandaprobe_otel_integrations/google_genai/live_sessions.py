@@ -175,11 +175,10 @@ def _hear(sound: dict[str, bytearray], data: Body) -> bool:
 
 
 class LiveHooks:
-    """A wrapper of a function. `gate` decides per session and turn; if it is closed, it only passes calls on."""
+    """A wrapper of a function. `recorder.gate` decides per session and turn; if closed, it only passes calls on."""
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._gate = gate
 
     def connect(self, original: OriginalCall) -> Any:
         """Wrap `AsyncLive.connect`. Its context manager stays, and the session that it yields is observed."""
@@ -189,12 +188,12 @@ class LiveHooks:
 
     def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> None:
         client = live._api_client  # pyright: ignore[reportPrivateUsage]
-        if not self._gate(client):
+        if not self._recorder.gate(client):
             return
         setup = guarded(_setup, kwargs.get("model"), kwargs.get("config")) or {}
 
         def opened(session: Any) -> None:
-            spoken = _Session(self._recorder, lambda: self._gate(client), setup, session)
+            spoken = _Session(self._recorder, client, setup, session)
             listen(session._ws, spoken)  # pyright: ignore[reportPrivateUsage]
 
         manager.gen = _Connecting(manager.gen, opened)
@@ -225,12 +224,11 @@ class _Connecting:
 class _Session(LiveCall):
     """The input on one connection since the last turn, and the turn in progress."""
 
-    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
-        client = session._api_client  # pyright: ignore[reportPrivateUsage]
+    def __init__(self, recorder: Recorder, client: Any, setup: Body, session: Any) -> None:
         base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
         url = base.decode() if isinstance(base, bytes) else str(base)
         super().__init__(
-            recorder, is_open, place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)]), session
+            recorder, client, place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)]), session
         )
         self._setup = setup
         self._said: list[Any] = []

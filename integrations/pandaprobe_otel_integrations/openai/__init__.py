@@ -115,7 +115,7 @@ class OpenAIInstrumentor(StainlessIntegration):
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == MODULE:
-            return ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
+            return ToolRunnerHooks(self._recorder).patches(module)
         if module.__name__ in sockets.MODULES:
-            return sockets.SocketHooks(self._recorder, self._lets_through, self.place).patches(module)
+            return sockets.SocketHooks(self._recorder, self.place).patches(module)
         return super()._hook(module)

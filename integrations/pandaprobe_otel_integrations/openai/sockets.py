@@ -158,14 +158,13 @@ _MAX_WAITING: Final = 100
 
 
 class SocketHooks:
-    """Wrappers of functions. `gate` decides per connection and turn.
+    """Wrappers of functions. `recorder.gate` decides per connection and turn.
 
     `place` returns the server of a client's calls.
     """
 
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], place: Callable[[Any], Attributes]) -> None:
+    def __init__(self, recorder: Recorder, place: Callable[[Any], Attributes]) -> None:
         self._recorder = recorder
-        self._gate = gate
         self._place = place
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
@@ -185,12 +184,12 @@ class SocketHooks:
 
     def _opened(self, manager: Any, connection: Any) -> None:
         client = _private(manager, "client")
-        if client is None or not self._gate(client):
+        if client is None or not self._recorder.gate(client):
             return
         model, place = _private(manager, "model"), self._place(client)
 
         def hear(socket: Any) -> None:
-            asked = self._recorder, lambda: self._gate(client), place, socket
+            asked = self._recorder, client, place, socket
             if "Realtime" in type(manager).__name__:
                 listen(socket, RealtimeSession(model, *asked))
             else:
