@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
+from pandaprobe_otel_integrations._logprobs import with_logprobs
+from pandaprobe_otel_integrations._other_members import RESPONSE, Counts, parameters, rest, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.text_runs import Growth
@@ -188,7 +189,11 @@ class Endpoint:
     output: ClassVar[Fields] = {}
     """Content of an answer."""
     reason: ClassVar[str] = ""
-    """Member of an answer with its finish reason."""
+    """Member of a choice with its finish reason."""
+    logprobs: ClassVar[str] = "logprobs"
+    """Member of a choice with log probabilities."""
+    chosen: ClassVar[Set[str]] = frozenset()
+    """Members of a choice that are recorded completely, if it is a part of the answer. Others stay with the message."""
     empty: ClassVar[Iterable[str]] = ()
     """Members of an answer that carry no information, repeat the request, or are read by a method."""
     growing: ClassVar[Growth | None] = None
@@ -229,15 +234,17 @@ class Endpoint:
         return parameters(body, self.known, *self._inner)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return attributes, finish reason and usage, and the content with the other data."""
+        """Return attributes, finish reasons and usage, and the content with the other data."""
+        choices = self.choices(body)
+        reasons = [*map(self.finish_reason, choices)]
         attributes = self.response_attributes(body)
-        reason = self.finish_reason(body)
-        if reason is not None:
-            attributes[names.FINISH_REASONS] = [reason]
+        if known := [*filter(None, reasons)]:
+            attributes[names.FINISH_REASONS] = known
         return Answer(
             attributes=attributes,
-            content=self.response_content(body, reason) if with_content else {},
+            content=self.response_content(body, choices, reasons) if with_content else {},
             failure=self.failure(body),
+            goes_on=self.goes_on(body),
             is_whole=self.is_whole(body),
         )
 
@@ -249,33 +256,56 @@ class Endpoint:
             found.update(service.usage(usage))
         return found
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the reason in the conventions' words."""
-        return finish_reason(body.get(self.reason))
+    def choices(self, body: Body) -> list[Object]:
+        """Return the alternatives that the request asked for. Here, there is one: the answer itself."""
+        return [body]
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the content of the table, the message, and the other data."""
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason in the conventions' words."""
+        return finish_reason(choice.get(self.reason))
+
+    def response_content(self, body: Body, choices: list[Object], reasons: list[str | None]) -> dict[str, Any]:
+        """Return the content of the table, the messages, and the other data."""
         found = self._output.read(body)
-        if (said := self.output_parts(body)) is not None:
-            found[names.OUTPUT_MESSAGES] = parts.answer_message(said, reason)
-        found.update(self.other_data(body))
+        if (messages := self.output_messages(choices, reasons)) is not None:
+            found[names.OUTPUT_MESSAGES] = messages
+        if other := with_logprobs(self.other_data(body), choices, self.logprobs):
+            found[RESPONSE] = {"response": other}
         return found
 
-    def output_parts(self, body: Body) -> list[Part] | None:
-        """Return the parts of the one message that is the answer; None if the table reads the answer."""
+    def output_messages(self, choices: list[Object], reasons: list[str | None]) -> list[Part] | None:
+        """Return a message for each choice with parts or a reason; None if the table reads the answer."""
+        found: list[Part] = []
+        for choice, reason in zip(choices, reasons, strict=True):
+            if (said := self.output_parts(choice)) is None:
+                return None
+            messages = parts.answer_message(said, reason)
+            found += [with_rest(one, choice, self.chosen) for one in messages] if self.chosen else messages
+        return found
+
+    def output_parts(self, choice: Object) -> list[Part] | None:
+        """Return the parts of the message; None if the table reads the answer."""
         return None
 
     def failure(self, body: Body) -> Failure | None:
         """Return the error of an answer with status 200."""
         return failure_in(body["error"]) if "error" in body else None
 
+    def goes_on(self, body: Body) -> str | None:
+        """Return the id with which the app later asks for work that the service continues."""
+        return None
+
     def is_whole(self, body: Body) -> bool:
         """Return False: a finish reason or an error shows that an answer is complete."""
         return False
 
-    def other_data(self, body: Body) -> Content:
+    def other_data(self, body: Body) -> dict[str, Any]:
         """Return the members of an answer without a place in a table, and the counts without an attribute."""
-        return beside(body, self.answered, self.service.counted, self.service.member)
+        left = rest(body, self.answered)
+        service = self.service
+        if (counted := body.get(service.member)) and (more := uncounted(counted, service.counted)):
+            left["usage"] = more
+        return left
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events of a stream as one answer; here, the last one."""

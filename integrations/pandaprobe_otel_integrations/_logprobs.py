@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pandaprobe_otel_integrations._json import Content, Object, items, obj
-
-from ._other_members import RESPONSE
+from pandaprobe_otel_integrations._json import Object, items, obj
 
 
-def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
-    """Return the content other than the messages, with the log probabilities of the choices that have any."""
-    found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
-    if not found:
-        return content
-    beside = obj(obj(content.get(RESPONSE)).get("response"))
-    return {RESPONSE: {"response": {**beside, "logprobs": found[0] if len(found) == 1 else found}}}
+def with_logprobs(found: dict[str, Any], choices: Iterable[Object], name: str) -> dict[str, Any]:
+    """Return the other data of an answer with the log probabilities of the choices that have any."""
+    tokens = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
+    return {**found, "logprobs": tokens[0] if len(tokens) == 1 else tokens} if tokens else found
 
 
 def without_bytes(value: Any) -> Any:

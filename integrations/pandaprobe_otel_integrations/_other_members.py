@@ -157,14 +157,6 @@ def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> C
     return {PARAMETERS: left} if left else {}
 
 
-def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") -> Content:
-    """Return the rest of an answer: its other members, and the counts of its usage that are not tokens."""
-    left = rest(body, known)
-    if (counted := body.get(usage)) and (more := uncounted(counted, counts)):
-        left["usage"] = more
-    return {RESPONSE: {"response": left}} if left else {}
-
-
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
     """Return the counts of a usage other than the `known` ones, without zeros."""
     found: dict[str, Any] = {}

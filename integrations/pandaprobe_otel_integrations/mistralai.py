@@ -197,10 +197,6 @@ def _inputs(inputs: Any) -> list[Part]:
     return [_input_message(obj(entry)) for entry in entries]
 
 
-def _output(body: Body) -> list[Part]:
-    return [part for entry in objects(body.get("outputs")) for part in _output_parts(entry)]
-
-
 def _model(outputs: Any) -> str | None:
     return next((string(entry.get("model")) for entry in objects(outputs) if entry.get("model")), None)
 
@@ -230,15 +226,15 @@ class Conversations(Endpoint):
     }
     empty = ("object",)
 
-    def finish_reason(self, body: Body) -> str | None:
+    def finish_reason(self, choice: Object) -> str | None:
         """Return a reason, because Mistral sends none. A complete answer has its usage, and may end with tool calls."""
-        if not body.get("usage"):
+        if not choice.get("usage"):
             return None
-        return "tool_call" if any(part.get("type") == "tool_call" for part in _output(body)) else "stop"
+        return "tool_call" if any(part.get("type") == "tool_call" for part in self.output_parts(choice)) else "stop"
 
-    def output_parts(self, body: Body) -> list[Part]:
+    def output_parts(self, choice: Object) -> list[Part]:
         """Return the texts and calls."""
-        return _output(body)
+        return [part for entry in objects(choice.get("outputs")) for part in _output_parts(entry)]
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""

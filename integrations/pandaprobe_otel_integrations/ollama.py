@@ -33,7 +33,6 @@ from pandaprobe_otel_integrations._json import (
     objects,
     string,
 )
-from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import joined, with_rest
@@ -121,22 +120,25 @@ class Chat(Endpoint):
         "eval_count": (names.OUTPUT_TOKENS, integer),
     }
     empty = (*_SAID, "done_reason", "context")
+    chosen = _MESSAGE | {"done_reason", "logprobs"}
 
     def other_parameters(self, body: Body) -> Content:
         """Return the other parameters. A context consists of token ids, and is shown by its length."""
         context = items(body.get("context"))
         return super().other_parameters({**body, "context": f"[{len(context)} token ids]"} if context else body)
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the reason; Ollama has none of its own for tool calls."""
-        reason = string(body.get("done_reason"))
-        return "tool_call" if reason == "stop" and objects(self._message(body).get("tool_calls")) else reason
+    def choices(self, body: Body) -> list[Object]:
+        """Return the message, with the reason and the log probabilities."""
+        return [{**self._message(body), "done_reason": body.get("done_reason"), "logprobs": body.get("logprobs")}]
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the message and the other data."""
-        messages = parts.answer_message(_message_parts(self._message(body)), reason)
-        more = with_logprobs(self.other_data(body), [body])
-        return {names.OUTPUT_MESSAGES: [with_rest(one, obj(body.get("message")), _MESSAGE) for one in messages], **more}
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason; Ollama has none of its own for tool calls."""
+        reason = string(choice.get("done_reason"))
+        return "tool_call" if reason == "stop" and objects(choice.get("tool_calls")) else reason
+
+    def output_parts(self, choice: Object) -> list[Part]:
+        """Return reasoning, text and calls."""
+        return _message_parts(choice)
 
     def is_whole(self, body: Body) -> bool:
         """Return whether the answer is done. Old versions send no finish reason."""

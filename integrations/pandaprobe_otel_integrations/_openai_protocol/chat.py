@@ -10,7 +10,6 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
     ANSWERED,
-    Answer,
     Body,
     Endpoint,
     Fields,
@@ -19,8 +18,7 @@ from pandaprobe_otel_integrations._endpoint import (
     inside,
     one_of,
 )
-from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
-from pandaprobe_otel_integrations._logprobs import with_logprobs
+from pandaprobe_otel_integrations._json import Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     TEXTS,
     input_message,
@@ -74,43 +72,33 @@ class ChatCompletions(Endpoint):
         "choices", "delta", texts={**{name: {} for name in TEXTS}, "tool_calls": {"function": {"arguments": {}}}}
     )
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return every choice, its finish reason, and the usage, which Groq's streams keep in a separate member."""
-        if "x_groq" in body:
-            body = _without_groq(body)
-        choices = objects(body.get("choices"))
-        if len(choices) > 1:
-            choices.sort(key=_index)
-        attributes = self.response_attributes(body)
-        if reasons := strings([choice.get("finish_reason") for choice in choices]):
-            attributes[names.FINISH_REASONS] = reasons
-        content: Content = {}
-        if with_content:
-            content = {names.OUTPUT_MESSAGES: output_messages(choices), **with_logprobs(self.other_data(body), choices)}
-        return Answer(
-            attributes=attributes,
-            content=content,
-            failure=self.failure(body),
-        )
+    def choices(self, body: Body) -> list[Object]:
+        """Return the choices."""
+        return objects(body.get("choices"))
+
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason in OpenAI's words."""
+        return string(choice.get("finish_reason"))
+
+    def output_messages(self, choices: list[Object], reasons: list[str | None]) -> list[parts.Part] | None:
+        """Return the message of each choice."""
+        return output_messages(choices)
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one completion."""
-        return merged_chunks(events)
+        whole = merged_chunks(events)
+        return _without_groq(whole) if "x_groq" in whole else whole
 
     def is_output(self, event: Object) -> bool:
         """Return whether the chunk has a choice. Azure sends content filter results before the first one."""
         return bool(objects(event.get("choices")))
 
 
-def _without_groq(body: Body) -> Body:
+def _without_groq(body: dict[str, Any]) -> Body:
+    """Return an answer with the usage that Groq's streams keep in a member of their own."""
     own = {**obj(body["x_groq"])}
     usage = own.pop("usage", None)
-    return {**body, "usage": body.get("usage") or usage, "x_groq": own}
-
-
-def _index(choice: Object) -> int:
-    index: Any = choice.get("index")
-    return index if isinstance(index, int) else 0
+    return {"usage": usage, **body, "x_groq": own}
 
 
 # -- `POST /completions`: text in and text out. This API is older than messages ----------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, finish_reason
+from pandaprobe_otel_integrations._endpoint import finish_reason
 from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._other_members import Reader, grown, joined, pieces, reading, tool_part, with_rest
@@ -190,7 +190,7 @@ _STREAMED_CHOICE: Final = frozenset(
 )
 
 
-def merged_chunks(chunks: Iterable[Object]) -> Body:
+def merged_chunks(chunks: Iterable[Object]) -> dict[str, Any]:
     """Return the completion of the chunks, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}

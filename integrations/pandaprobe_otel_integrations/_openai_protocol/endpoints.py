@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._endpoint import (
     dimensions,
     question,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, obj, objects, string, strings, to_json
+from pandaprobe_otel_integrations._json import Object, integer, obj, objects, string, strings, to_json
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions, token_texts
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
@@ -92,7 +92,7 @@ class Moderations(Endpoint):
     response = ANSWERED
     output = {"results": (names.OUTPUT_MESSAGES, _verdicts)}
 
-    def other_data(self, body: Body) -> Content:
+    def other_data(self, body: Body) -> dict[str, Any]:
         """Return the other data, with the scores of each verdict."""
         scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
         return super().other_data({**body, "scores": scored if any(scored) else None})

@@ -30,14 +30,13 @@ from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import RecentIds
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import (
-    COUNTED,
     OPENAI,
     OUTPUT_TYPES,
     PARAMETERS,
     SAMPLING,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, beside, pieces, reading, rest, told, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._other_members import pieces, reading, rest, told, with_rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 
 # -- the items of a response's input and output as messages in the conventions' form -----------------------------------
@@ -70,41 +69,14 @@ def input_messages(value: Any) -> list[Part]:
     return found
 
 
-def output_messages(response: Object, reason: str | None) -> list[Part]:
-    """Return the `output` of a response as one message, because it is one turn of the model."""
-    found: list[Part] = []
-    for item in objects(response.get("output")):
-        found += _output_parts(item)
-    if not found:
-        return []
-    if reason is None:
-        reason = UNFINISHED
-    finish = "tool_call" if reason == "tool_calls" else reason
-    return [{"role": "assistant", "parts": found, "finish_reason": finish}]
-
-
-def with_items(content: Content, response: Object) -> Content:
-    """Return values other than the messages, with the ids and states of the items that became parts of one message."""
-    found = [
+def with_items(found: dict[str, Any], response: Object) -> dict[str, Any]:
+    """Return other data with the ids and states of the items that became parts of one message."""
+    states = [
         {name: value for name in _STATES if (value := item.get(name))}
         for item in objects(response.get("output"))
         if string(item.get("type")) in _WITHOUT_ID and (item.get("id") or item.get("status"))
     ]
-    if not found:
-        return content
-    beside = obj(obj(content.get(RESPONSE)).get("response"))
-    return {RESPONSE: {"response": {**beside, "output": found}}}
-
-
-def finish_reason(response: Object) -> str | None:
-    """Return why the model stopped, in chat completions' words; None while it has not."""
-    status = string(response.get("status"))
-    if status == "incomplete":
-        why = string(obj(response.get("incomplete_details")).get("reason")) or "incomplete"
-        return _WHY_INCOMPLETE.get(why, why)
-    if status == "completed" and any(string(item.get("type")) in _CALLS for item in objects(response.get("output"))):
-        return "tool_calls"
-    return _REASONS.get(status or "")
+    return {**found, "output": states} if states else found
 
 
 def _input_message(item: Object) -> Part | None:
@@ -347,26 +319,37 @@ class Responses(Endpoint):
     }
     empty = (*ECHOES, *_EMPTY)
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return output items, usage, and the error of a response that failed."""
-        reason = finish_reason(body)
-        attributes = self.response_attributes(body)
-        if reason is not None:
-            attributes[names.FINISH_REASONS] = [reason]
-        content: Content = {}
-        if with_content:
-            more = with_logprobs(with_items(self.other_data(body), body), _texts(body))
-            content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason by the status; None while the response is not over."""
+        status = string(choice.get("status"))
+        if status == "incomplete":
+            why = string(obj(choice.get("incomplete_details")).get("reason")) or status
+            return _WHY_INCOMPLETE.get(why, why)
+        calls = (item for item in objects(choice.get("output")) if string(item.get("type")) in _CALLS)
+        return "tool_call" if status == "completed" and any(calls) else _REASONS.get(status or "")
+
+    def output_parts(self, choice: Object) -> list[Part] | None:
+        """Return the output as one message, because it is one turn of the model; None if there is no output."""
+        return [part for item in objects(choice.get("output")) for part in _output_parts(item)] or None
+
+    def failure(self, body: Body) -> Failure | None:
+        """Return the error, unless it is a mark of a response that did not fail."""
+        status = string(body.get("status"))
+        return None if status in FINAL_STATUSES - {"failed"} else failure_in(body.get("error"))
+
+    def goes_on(self, body: Body) -> str | None:
+        """Return the id of a response in the background, and remember one that is over."""
         response_id = string(body.get("id"))
         if _is_over(body) and response_id is not None:
             _seen.keep(response_id, None)
-        goes_on = response_id if body.get("status") in _GOING_ON else None
-        return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
+        return response_id if body.get("status") in _GOING_ON else None
 
-    def other_data(self, body: Body) -> Content:
+    def other_data(self, body: Body) -> dict[str, Any]:
         """Return the other data. The request has only the id of a stored prompt; the answer contains its text."""
-        known = self.answered - {"instructions"} if body.get("prompt") else self.answered
-        return beside(body, known, COUNTED)
+        found = super().other_data(body)
+        if body.get("prompt"):
+            found |= rest({"instructions": body.get("instructions")}, frozenset())
+        return with_logprobs(with_items(found, body), _texts(body), "logprobs")
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the response of the final event. If it is missing or empty, return the merged deltas."""
@@ -446,10 +429,3 @@ def _texts(response: Body) -> list[Object]:
 
 def _is_over(body: Body) -> bool:
     return string(body.get("status")) in FINAL_STATUSES
-
-
-def _failure(body: Body) -> Failure | None:
-    status = string(body.get("status"))
-    if status in FINAL_STATUSES and status != "failed":
-        return None
-    return failure_in(body.get("error"))

@@ -259,9 +259,9 @@ class Messages(Endpoint):
     empty = ("type", "role", "content")
     growing = Growth("delta", texts={source: {} for source, _ in _DELTAS.values()})
 
-    def output_parts(self, body: Body) -> list[Part]:
+    def output_parts(self, choice: Object) -> list[Part]:
         """Return the blocks of the message."""
-        return block_parts(body.get("content"))
+        return block_parts(choice.get("content"))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one message."""

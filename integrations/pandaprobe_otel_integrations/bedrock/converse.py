@@ -180,9 +180,9 @@ class Converse(Endpoint):
         "contentBlockDelta", "delta", texts={"text": {}, "toolUse": {"input": {}}, "reasoningContent": {"text": {}}}
     )
 
-    def output_parts(self, body: Body) -> list[Part]:
+    def output_parts(self, choice: Object) -> list[Part]:
         """Return the blocks of the message."""
-        return block_parts(obj(obj(body.get("output")).get("message")).get("content"))
+        return block_parts(obj(obj(choice.get("output")).get("message")).get("content"))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer. Each is an object under its name."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
-    Answer,
+    Attributes,
     Body,
     EmbeddingsEndpoint,
     Endpoint,
@@ -18,7 +18,6 @@ from pandaprobe_otel_integrations._endpoint import (
     question,
 )
 from pandaprobe_otel_integrations._json import (
-    Content,
     Object,
     integer,
     number,
@@ -27,9 +26,9 @@ from pandaprobe_otel_integrations._json import (
     string,
 )
 from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatCompletions
-from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rerank import Rerank
+from pandaprobe_otel_integrations._spans import present
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import (
     METRICS,
@@ -46,7 +45,7 @@ _LISTS: Final = ("outputs", "choices")
 """Members with a list of answers; otherwise, the body itself is the answer."""
 _TEXTS: Final = ("generation", "text", "message")
 _REASONS: Final = ("stop_reason", "finishReason")
-_RESULT: Final = frozenset({"text", "stop_reason"})
+_RESULT: Final = frozenset({*_TEXTS, *_REASONS})
 
 
 def _first(*limits: Any) -> int | None:
@@ -58,15 +57,13 @@ def _top_p(older: Any, newer: Any) -> float | None:
 
 
 def _results(body: Object) -> list[Object]:
-    return next((found for name in _LISTS if (found := objects(body.get(name)))), [body])
+    """Return the list of answers; without one, the body's own members of an answer."""
+    own = {name: value for name, value in body.items() if name in _RESULT}
+    return next((found for name in _LISTS if (found := objects(body.get(name)))), [own])
 
 
 def _text(result: Object) -> str:
     return next((text for name in _TEXTS if (text := string(result.get(name)))), "")
-
-
-def _reason(result: Object) -> str | None:
-    return next((reason.lower() for name in _REASONS if (reason := string(result.get(name)))), None)
 
 
 class Prompt(Endpoint):
@@ -87,20 +84,20 @@ class Prompt(Endpoint):
         "prompt_token_count": (names.INPUT_TOKENS, integer),
         "generation_token_count": (names.OUTPUT_TOKENS, integer),
     }
-    empty = (*_LISTS, *_TEXTS, *_REASONS, "prompt", METRICS)
+    empty = (*_LISTS, *_RESULT, "prompt", METRICS)
+    chosen = _RESULT
 
-    def finish_reason(self, body: Body) -> str | None:
-        """Return the reason of the first answer."""
-        return _reason(_results(body)[0])
+    def choices(self, body: Body) -> list[Object]:
+        """Return the answers."""
+        return _results(body)
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the texts and the other data."""
-        messages = [
-            with_rest(message, result, _RESULT) if result is not body else message
-            for result in _results(body)
-            for message in parts.answer_message(parts.texts(_text(result)), _reason(result))
-        ]
-        return {names.OUTPUT_MESSAGES: messages, **self.other_data(body)}
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason, in lower case."""
+        return next((reason.lower() for name in _REASONS if (reason := string(choice.get(name)))), None)
+
+    def output_parts(self, choice: Object) -> list[Part]:
+        """Return the text."""
+        return parts.texts(_text(choice))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer: each has a piece of the text, and the last ones have the other members."""
@@ -120,14 +117,9 @@ class Prompt(Endpoint):
 class _Invoked(Endpoint):
     """A call with a body in the model's own format. Bedrock's additions are the same for all: errors and counts."""
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the model's answer, with Bedrock's counts if the answer has none."""
-        answer = super().answer(body, with_content=with_content)
-        if METRICS in body:
-            for name, count in usage_attributes(body[METRICS]).items():
-                if answer.attributes.get(name) is None:
-                    answer.attributes[name] = count
-        return answer
+    def response_attributes(self, body: Body) -> Attributes:
+        """Return the model's attributes, with Bedrock's counts if the answer has none."""
+        return {**usage_attributes(body.get(METRICS)), **present(super().response_attributes(body))}
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the model's chunks as one answer. One of them has the counts, and an error is beside them."""
@@ -154,10 +146,9 @@ class Chat(ForeignChatCompletions):
 
     empty = (*ForeignChatCompletions.empty, METRICS)
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer like OpenAI's; some models have a `stop_reason` in place of a finish reason."""
-        choices = [_choice(choice) for choice in objects(body.get("choices"))]
-        return super().answer({**body, "choices": choices}, with_content=with_content)
+    def choices(self, body: Body) -> list[Object]:
+        """Return the choices; some models have a `stop_reason` in place of a finish reason."""
+        return [*map(_choice, super().choices(body))]
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the merged chunks; some models have a `message` in place of a delta."""

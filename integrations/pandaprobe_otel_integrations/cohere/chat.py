@@ -24,8 +24,7 @@ from pandaprobe_otel_integrations._endpoint import (
     one_of,
     question,
 )
-from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings
-from pandaprobe_otel_integrations._logprobs import with_logprobs
+from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
     content_parts,
     input_message,
@@ -154,10 +153,9 @@ class Chat(Endpoint):
         """Return the failure of a generation that broke off."""
         return broken_off(body) or super().failure(body)
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return the message and the other data."""
-        choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
-        return {names.OUTPUT_MESSAGES: output_messages([choice]), **with_logprobs(self.other_data(body), [body])}
+    def output_messages(self, choices: list[Object], reasons: list[str | None]) -> list[Part]:
+        """Return the message."""
+        return output_messages([{"message": _planned(obj(choices[0].get("message"))), "finish_reason": reasons[0]}])
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""

@@ -8,9 +8,9 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint, Failure, Partly, Service, each
-from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
-from pandaprobe_otel_integrations._other_members import RESPONSE, tool_part, uncounted, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._json import Object, items, obj, objects, string
+from pandaprobe_otel_integrations._other_members import tool_part
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, usage_attributes
 
 from .chat import SAMPLING, broken_off, with_documents
@@ -51,24 +51,18 @@ class ChatV1(Endpoint):
     reason = "finish_reason"
     empty = ("response_id", "text", "tool_calls", "chat_history", "is_finished")
 
-    def finish_reason(self, body: Body) -> str | None:
+    def finish_reason(self, choice: Object) -> str | None:
         """Return the reason in the conventions' words."""
-        reason = super().finish_reason(body)
-        return "tool_call" if reason == "stop" and objects(body.get("tool_calls")) else reason
+        reason = super().finish_reason(choice)
+        return "tool_call" if reason == "stop" and objects(choice.get("tool_calls")) else reason
 
     def failure(self, body: Body) -> Failure | None:
         """Return the failure of a generation that broke off."""
         return broken_off(body) or super().failure(body)
 
-    def response_content(self, body: Body, reason: str | None) -> Content:
-        """Return text and calls, with the other data of the answer."""
-        found = _member_text(body)
-        if not found:
-            return {}
-        message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
-        more = uncounted(body.get("meta"), COUNTED)
-        beside = {RESPONSE: {"response": {"usage": more}}} if more else {}
-        return {names.OUTPUT_MESSAGES: [with_rest(message, body, self.answered)], **beside}
+    def output_parts(self, choice: Object) -> list[Part]:
+        """Return text and calls."""
+        return _member_text(choice)
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the answer in the last event, or the merged pieces if it is missing."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._endpoint import (
-    Answer,
     Attributes,
     Body,
     EmbeddingsEndpoint,
     Endpoint,
+    Fields,
     Partly,
     Service,
     Table,
@@ -25,9 +25,9 @@ from pandaprobe_otel_integrations._endpoint import (
     question,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
-from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
+from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, tool_part, turn, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.text_runs import Growth
 
@@ -68,17 +68,6 @@ def _is_result(piece: Object) -> bool:
 def system_parts(instruction: Any) -> list[Part]:
     """Return the system instruction, which is a content without a role."""
     return content_parts(objects(obj(instruction).get("parts")))
-
-
-def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
-    """Return one message per candidate, without empty ones."""
-    found: list[Part] = []
-    for candidate, reason in zip(candidates, reasons, strict=True):
-        said = content_parts(objects(obj(candidate.get("content")).get("parts")))
-        if said or reason is not None:
-            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
-            found.append(with_rest(message, candidate, _CANDIDATE) if candidate.keys() - _CANDIDATE else message)
-    return found
 
 
 def content_parts(pieces: Iterable[Object]) -> list[Part]:
@@ -222,10 +211,12 @@ class _Candidate:
 _ERROR: Final = LastEvent(hint=b'"error"', mark=re.compile(rb'(?:^|[\n\r])data: \{"error":'))
 
 
-def _reason(candidate: Object) -> str | None:
-    reason = finish_reason(candidate.get("finishReason"))
-    pieces = objects(obj(candidate.get("content")).get("parts")) if reason == "stop" else ()
-    return "tool_call" if any(piece.get("functionCall") for piece in pieces) else reason
+def _pieces(candidate: Object) -> list[Object]:
+    return objects(obj(candidate.get("content")).get("parts"))
+
+
+def _blocked(feedback: Any) -> list[str] | None:
+    return ["content_filter"] if obj(feedback).get("blockReason") else None
 
 
 def _level(thinking: Any) -> str | None:
@@ -327,25 +318,29 @@ class GenerateContent(GoogleEndpoint):
         "contents": (names.INPUT_MESSAGES, input_messages),
         "tools": (names.TOOL_DEFINITIONS, tool_definitions),
     }
-    response = {"responseId": (names.RESPONSE_ID, string), "modelVersion": (names.RESPONSE_MODEL, string)}
-    empty = ("candidates", "sdkHttpResponse", "createTime")
+    response: ClassVar[Fields] = {
+        "responseId": (names.RESPONSE_ID, string),
+        "modelVersion": (names.RESPONSE_MODEL, string),
+        "promptFeedback": Partly(names.FINISH_REASONS, _blocked),
+    }
+    logprobs = "logprobsResult"
+    chosen = _CANDIDATE
+    empty: ClassVar[Iterable[str]] = ("candidates", "sdkHttpResponse", "createTime")
     growing = Growth("candidates", "content", "parts", texts={"text": {}})
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return every candidate, its finish reason, and the usage."""
-        candidates = objects(body.get("candidates"))
-        reasons = [*map(_reason, candidates)]
-        known = [*filter(None, reasons)]
-        if not known and string(obj(body.get("promptFeedback")).get("blockReason")) is not None:
-            known = ["content_filter"]
-        attributes = self.response_attributes(body)
-        if known:
-            attributes[names.FINISH_REASONS] = known
-        content: Content = {}
-        if with_content:
-            more = with_logprobs(self.other_data(body), candidates, "logprobsResult")
-            content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons), **more}
-        return Answer(attributes=attributes, content=content, failure=self.failure(body))
+    def choices(self, body: Body) -> list[Object]:
+        """Return the candidates."""
+        return objects(body.get("candidates"))
+
+    def finish_reason(self, choice: Object) -> str | None:
+        """Return the reason; Gemini has none of its own for function calls."""
+        reason = finish_reason(choice.get("finishReason"))
+        calls = any(piece.get("functionCall") for piece in _pieces(choice))
+        return "tool_call" if reason == "stop" and calls else reason
+
+    def output_parts(self, choice: Object) -> list[Part]:
+        """Return the parts of a candidate."""
+        return content_parts(_pieces(choice))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer. Counts are cumulative: the last ones are the sums."""

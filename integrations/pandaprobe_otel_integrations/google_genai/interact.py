@@ -151,13 +151,13 @@ class Interactions(Endpoint):
         """Return the attributes of the table, and whether the answer is whole."""
         return {**super().response_attributes(body), ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or "")}
 
-    def finish_reason(self, body: Body) -> str | None:
+    def finish_reason(self, choice: Object) -> str | None:
         """Return the reason by the status."""
-        return _REASONS.get(string(body.get("status")) or "")
+        return _REASONS.get(string(choice.get("status")) or "")
 
-    def output_parts(self, body: Body) -> list[Part]:
+    def output_parts(self, choice: Object) -> list[Part]:
         """Return the steps."""
-        return _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
+        return _steps_parts(objects(choice.get("steps")) or objects(choice.get("outputs")))
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one interaction."""

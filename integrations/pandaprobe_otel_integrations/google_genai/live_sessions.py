@@ -15,24 +15,21 @@ from pandaprobe_otel.budgets import BudgetExceeded
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Body
+from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, Object, from_json, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import RESPONSE, grown, rest, uncounted, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._other_members import grown, rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._sockets import LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
 from pandaprobe_otel_integrations.google_genai.generate import (
-    COUNTED,
     GenerateContent,
-    content_parts,
     inline_blob,
     input_messages,
     member,
-    usage_attributes,
 )
 
 PROVIDERS: Final = {False: "gcp.gemini", True: "gcp.vertex_ai"}
@@ -106,60 +103,58 @@ _SAID: Final = frozenset(
 )
 
 
+def _outcome(is_interrupted: Any) -> str | None:
+    return ours.CANCELLED if is_interrupted else None
+
+
 @dataclass(frozen=True)
 class LiveTurn(GenerateContent):
     """A turn of the model. `asked` is the app's input since the last turn."""
 
     asked: Sequence[Part] = field(default_factory=list[Part])
     last_event: LastEvent | None = None
+    response = {"interrupted": (ours.OUTCOME, _outcome)}
+    empty = (*GenerateContent.empty, "inputTranscript", "outputTranscript")
 
     def request_content(self, body: Body) -> Content:
         """Return the input, with the session's instruction and tools."""
         return {**super().request_content(body), names.INPUT_MESSAGES: self.asked}
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the model's text, transcript and sound, whether it finished, and the usage."""
-        said = list(content_parts(objects(body.get("parts"))))
-        if transcript := string(body.get("outputTranscript")):
-            said.append(parts.text(transcript))
-        asks = any(part["type"] == "tool_call" for part in said)
-        reason = "interrupted" if body.get("interrupted") else "tool_call" if asks else body.get("finished")
-        content: Content = {}
-        if with_content and (said or reason):
-            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [with_rest(message, obj(body.get("beside")), frozenset())]}
-        if with_content and (heard := string(body.get("inputTranscript"))):
-            content = {**content, names.INPUT_MESSAGES: [*self.asked, {"role": "user", "parts": [parts.text(heard)]}]}
-        if with_content and (more := uncounted(body.get("usageMetadata"), COUNTED)):
-            content = {**content, RESPONSE: {"response": {"usage": more}}}
-        attributes = {
-            names.FINISH_REASONS: [reason] if reason else None,
-            ours.OUTCOME: ours.CANCELLED if body.get("interrupted") else None,
-            **usage_attributes(obj(body.get("usageMetadata"))),
-        }
-        return Answer(attributes=attributes, content=content)
+    def response_content(self, body: Body, choices: list[Object], reasons: list[str | None]) -> dict[str, Any]:
+        """Return the content of the answer; the service's transcript of the sound is part of the question."""
+        found = super().response_content(body, choices, reasons)
+        if heard := string(body.get("inputTranscript")):
+            found[names.INPUT_MESSAGES] = [*self.asked, {"role": "user", "parts": [parts.text(heard)]}]
+        return found
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the messages of the server as one answer; pieces of sound are joined."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
-        beside: dict[str, Any] = {}
-        whole: dict[str, Any] = {"inputTranscript": "", "outputTranscript": ""}
+        candidate: dict[str, Any] = {}
+        whole: dict[str, Any] = {}
+        heard = dict.fromkeys(("inputTranscript", "outputTranscript"), "")
         for message in events:
             said = obj(message.get("serverContent"))
             told = objects(obj(said.get("modelTurn")).get("parts"))
             pieces += [piece for piece in told if not _hear(sound, obj(piece.get("inlineData")))]
             pieces += [{"functionCall": call} for call in items(obj(message.get("toolCall")).get("functionCalls"))]
-            for name in ("inputTranscript", "outputTranscript"):
-                whole[name] += string(obj(said.get(f"{name}ion")).get("text")) or ""
+            for name in heard:
+                heard[name] += string(obj(said.get(f"{name}ion")).get("text")) or ""
             if said.get("turnComplete") or said.get("generationComplete"):
-                whole["finished"] = "stop"
+                candidate.setdefault("finishReason", "stop")
+            if said.get("interrupted"):
+                candidate["finishReason"] = "interrupted"
+                whole["interrupted"] = True
             for name, value in rest(said, _SAID).items():
-                beside[name] = grown(beside.get(name), value)
-            whole["interrupted"] = whole.get("interrupted") or said.get("interrupted")
+                candidate[name] = grown(candidate.get(name), value)
             whole["usageMetadata"] = message.get("usageMetadata") or whole.get("usageMetadata")
+        if any("functionCall" in piece for piece in pieces):
+            candidate.setdefault("finishReason", "stop")
         pieces += [{"inlineData": {"mimeType": mime, "data": bytes(data)}} for mime, data in sound.items()]
-        return {**whole, "parts": pieces, "beside": beside}
+        if transcript := heard["outputTranscript"]:
+            pieces.append({"text": transcript})
+        return {**whole, **heard, "candidates": [{**candidate, "content": {"parts": pieces}}]}
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event is a piece of the turn, or a call of a function."""

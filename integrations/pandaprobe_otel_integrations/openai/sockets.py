@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.budgets import BudgetExceeded
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._json import Content, Object, from_json, integer, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
@@ -52,14 +52,12 @@ class RealtimeTurn(Responses):
         """Return the input, with the session's instructions and tools."""
         return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer as for any response; the service's transcripts so far are part of the question."""
-        answer = super().answer(body, with_content=with_content)
-        transcripts = obj(body.get("transcripts"))
-        if not with_content or not transcripts:
-            return answer
-        question = input_messages([_transcribed(item, transcripts) for item in self.said])
-        return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
+    def response_content(self, body: Body, choices: list[Object], reasons: list[str | None]) -> dict[str, Any]:
+        """Return the content of the answer; the service's transcripts so far are part of the question."""
+        found = super().response_content(body, choices, reasons)
+        if transcripts := obj(body.get("transcripts")):
+            found[names.INPUT_MESSAGES] = input_messages([_transcribed(item, transcripts) for item in self.said])
+        return found
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the response, in the form of one without a connection."""
