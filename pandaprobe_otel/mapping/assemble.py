@@ -240,7 +240,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
                 body["error"] = error
             body["metadata"] = metadata
         if shape.metadata:
-            fill(metadata, shape.metadata, view.attributes, span.unusable)
+            fill(metadata, shape.metadata, view, span.unusable)
         if shape.custom or "metadata" in found:
             add_own_metadata(span)
         if view.scope_name:
@@ -259,10 +259,10 @@ def _set_numbers_and_times(spans: Sequence[MappedSpan]) -> None:
         if shape.parameters or "parameters" in found:
             parameters = {**parameters}
             if "parameters" in found:
-                bag, rows = found["parameters"], (*shape.cached.parameters, *shape.parameters)
+                bag, rows = found["parameters"], (*shape.cached[2], *shape.parameters)
                 parameters |= bag
                 span.unusable += [source for name, source, _ in rows if name in bag and type(source) is str]
-            fill(parameters, shape.parameters, view.attributes, span.unusable)
+            fill(parameters, shape.parameters, view, span.unusable)
         if parameters:
             body["model_parameters"] = parameters
         if shape.counts:
@@ -276,7 +276,7 @@ def _set_numbers_and_times(spans: Sequence[MappedSpan]) -> None:
             body["started_at"] = rfc3339(start)
         else:
             body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
-        if shape.may_be_left and span.kind == "LLM" and body["status"] == "OK" and is_left(span):
+        if span.kind == "LLM" and body["status"] == "OK" and is_left(span):
             body["status"] = "UNSET"
             span.found = {**found, "outcome": PARTIAL}
             put(span, "outcome", PARTIAL)
@@ -288,7 +288,7 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
     if not rows and bag not in span.found:
         return None
     counts: dict[str, int] = {}
-    fill(counts, rows, span.view.attributes, span.unusable)
+    fill(counts, rows, span.view, span.unusable)
     return token_usage(counts, span.found.get(bag), span.view.scope_name)
 
 

@@ -10,7 +10,7 @@ from pandaprobe_otel.mapping.content import without_vectors
 from pandaprobe_otel.mapping.dialect_table import MODEL_KINDS
 from pandaprobe_otel.mapping.kinds import kind_in
 from pandaprobe_otel.mapping.outcomes import last_exception
-from pandaprobe_otel.mapping.shapes import NOTHING, Shape, Source, known, shape_of
+from pandaprobe_otel.mapping.shapes import NOTHING, Shape, Source, known, read_few, read_others, shape_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.unread_attributes import shown
@@ -46,16 +46,19 @@ def mapped_span(view: SpanView, kind: str | None = None) -> MappedSpan:
     """Start mapping a span. It replaces `__init__`, whose call takes twice as long (benchmarks/mapping)."""
     span = MappedSpan()
     shape: Shape = view.shape or shape_of(view)
-    cached = shape.cached
-    try:
-        result = known[cached.key, cached.values(view.attributes)] if cached.values is not None else NOTHING
-    except (KeyError, TypeError):  # not known yet; TypeError: one of the values is a list
-        result = cached.read(view.attributes)
+    result = NOTHING
+    if shape.few_values is not None:
+        values = shape.few_values(view.attributes)
+        key = shape, values, (*map(type_of, values),)
+        try:
+            result = known[key]
+        except (KeyError, TypeError):  # not known yet; TypeError: one of the values is a list
+            result = read_few(shape, view, key)
     told, found, metadata, span.parameters, unusable = result
     span.view, span.shape, span.metadata = view, shape, {**metadata}
     span.unusable, span.taken = [*unusable], []
+    span.found = read_others(shape, view, found, span.unusable) if shape.fields or shape.merged else found
     span.kind = kind or told or kind_in(shape, view)
-    span.found = shape.read(view, found, span.unusable) if shape.fields or shape.merged or shape.events else found
     span.usage = span.aggregated = span.cost = None
     return span
 

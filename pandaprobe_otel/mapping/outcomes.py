@@ -99,9 +99,6 @@ _OPENINFERENCE: Final = ("openinference.instrumentation.openai", "openinference.
 """Instrumentors that set the status OK only when the stream ends (measured with 0.1.66 and 3.1.0)."""
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 
-LEAVING: Final = frozenset({*_STREAMED, "gen_ai.response.finish_reasons", "openinference.span.kind"})
-"""Attributes without which `is_left` is never true."""
-
 
 def is_left(span: MappedSpan) -> bool:
     """Return whether the span of a model call shows that its reader left the stream before the end.

@@ -11,7 +11,6 @@ read through them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
@@ -27,7 +26,6 @@ from pandaprobe_otel.mapping.attributes import ERROR, ERROR_TYPE, OPERATION_NAME
 from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
     SpanView,
-    plain,
     plain_items,
     read_event,
     read_link,
@@ -271,7 +269,6 @@ def read_ended(span: EndedSpan, *, is_public: bool = False) -> SpanView:
         view.status_code, view.status_description = status._status_code._name_, status._description
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = resource._attributes, kind._name_
-        copied, shape = attributes.copy(), None
         if is_bare:
             view.events = view.links = events = ()
             view.dropped = {"attributes": dropped} if dropped else None
@@ -280,31 +277,15 @@ def read_ended(span: EndedSpan, *, is_public: bool = False) -> SpanView:
             view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
             lost = {"attributes": dropped, "events": lost_events, "links": lost_links}
             view.dropped = lost if any(lost.values()) else None
-        if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
-            shape = known.get((*map(type_of, copied.values()),))
-        if shape is None:
-            copied = plain_items(copied)
-        elif shape.nested or shape.floats:
-            shape = _made_plain(copied, shape)
-        view.attributes, view.shape = copied, shape
+        copied = attributes.copy()
+        view.shape = None if events else KNOWN_SHAPES.get((*copied,))
+        view.attributes = plain_items(copied, are_names_plain=view.shape is not None)
         view.__class__ = SpanView
     except (AttributeError, TypeError, ValueError):  # a part of another class
         if is_public:
             raise
         return read_ended(_public_fields(span_of(span)), is_public=True)
     return view  # type: ignore[no-any-return]
-
-
-def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
-    """Convert the attributes of a known shape to plain values; return the shape, or None if the attributes no longer
-    have it.
-    """
-    for name in shape.nested:
-        attributes[name] = plain(attributes[name])
-    if not shape.floats or isfinite(sum(shape.floats(attributes))):
-        return shape
-    plain_items(attributes)
-    return None
 
 
 # -- for the app's functions ------------------------------------------------------------------------------------------

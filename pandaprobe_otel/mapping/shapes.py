@@ -1,20 +1,20 @@
-"""Shapes of spans: the names and types of a span's attributes, which determine the rows of all dialects that apply.
+"""Shapes of spans: the names of a span's attributes, which determine the rows of all dialects that apply.
 
 Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched once
 per shape, and each span costs only the rows for which it has attributes.
 
 The results for low-cardinality attributes (operation, provider, model, model parameters, tool) are cached. A program
 has a few models and a few hundred tools and steps at most, so these attributes have few combinations of values. The
-tables are applied once per combination, which saves a fifteenth of the cost of a model call (benchmarks/mapping). The
-cache is bounded and holds only numbers and short texts.
+tables are applied once per combination, which saves an eighth of the cost of a span (benchmarks/mapping). The cache is
+bounded and holds only numbers and short texts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias, cast
 
 from pandaprobe_otel.mapping.content import ENVELOPE_MARKS, MARKS, RESULT_MARKS
@@ -46,9 +46,8 @@ from pandaprobe_otel.mapping.dialects.otel_genai import (
 )
 from pandaprobe_otel.mapping.exact_json import may_be_rounded
 from pandaprobe_otel.mapping.messages import joined
-from pandaprobe_otel.mapping.outcomes import LEAVING
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
-from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
+from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, SpanView
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.usage import total
 from pandaprobe_otel.mapping.values import (
@@ -91,22 +90,44 @@ Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 Source: TypeAlias = str | Members | EventRow
 """Name of an attribute, members of a family, or a row of events."""
 
-AnsweredRow: TypeAlias = tuple[str, Source, Callable[[Any], Any]]
+AnsweredRow: TypeAlias = tuple[str, Source, Callable[..., Any] | None]
 """(name, source, converter)."""
 
 Rows: TypeAlias = tuple[AnsweredRow, ...]
 """Rows in order of precedence; the first usable value for a name wins."""
 
+Candidate: TypeAlias = tuple[Form, Source, Callable[..., Any] | None, bool]
+"""One source of content: (form, source, converter, whole); `whole` is true if the reading takes all of the source.
 
-def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusable: list[str]) -> None:
+A plain tuple, because taking a NamedTuple apart takes four times as long, for every span.
+"""
+
+OwnTexts: TypeAlias = tuple[str, str, frozenset[str]]
+"""Attributes that may have JSON text of the app's own values: (input, output, keys of objects that need a reader)."""
+
+
+def fill(found: dict[str, Any], rows: Rows, view: SpanView, unusable: list[str]) -> None:
     """Set each unset name to the first usable value of its rows; add unusable attributes to `unusable`."""
+    attributes = view.attributes
     for name, source, convert in rows:
         if name not in found:
-            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
+            if type(source) is str:
+                value = convert(attributes[source])  # type: ignore[misc]  # rows of attributes have a converter
+                if value is None and _says_more(source, attributes[source]):
+                    unusable.append(source)
+            else:
+                value = value_of(source, convert, view)
             if value is not None:
                 found[name] = value
-            elif type(source) is str and _says_more(source, attributes[source]):
-                unusable.append(source)
+
+
+def value_of(source: Source, convert: Callable[..., Any] | None, view: SpanView) -> Any:
+    """Return the converted value of a source; it may be absent."""
+    if type(source) is EventRow:
+        events = [event for event in view.events if event.name in source.names]
+        return source.convert(events, view) if events else None
+    value = view.attributes[source] if type(source) is str else _tree(view.attributes, source)
+    return value if convert is None else convert(value)
 
 
 def _says_more(source: str, value: Any) -> bool:
@@ -117,7 +138,7 @@ def _says_more(source: str, value: Any) -> bool:
 _CHOICES: Final = "gen_ai.request.choice.count"
 
 
-def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
+def _tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
     """Return the members of a family as a tree of dicts, by the segments of their names."""
     root: dict[str, Any] = {}
     for key, path in members:
@@ -130,104 +151,16 @@ def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
     return root
 
 
-# -- cached results ---------------------------------------------------------------------------------------------------
-
-ATTRIBUTES: Final = frozenset(
-    {
-        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
-        "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
-        "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
-        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
-        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
-        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
-        "llm.temperature", "llm.top_p", "llm.top_k",
-        "llm.frequency_penalty", "llm.presence_penalty",
-    }
-)  # fmt: skip
-"""Attributes with few different values in one program."""
-
-MAX_COMBINATIONS: Final = 4096
-"""Bound on the combinations of all shapes together, each of which takes 1 to 3 KB."""
-_MAX_TEXT: Final = 256
-_NUMBERS: Final = frozenset({int, float, bool})
-
-
-CachedFields: TypeAlias = tuple[str | None, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Sequence[str]]
-"""Result of the tables for the values of low-cardinality attributes: (kind, fields, metadata, parameters, unusable).
-
-The kind is None if these attributes alone do not determine it; `unusable` names the attributes that no row could use.
-Must not be changed. A plain tuple, because taking a NamedTuple apart takes four times as long, for every span.
-"""
-
-NOTHING: Final[CachedFields] = (None, {}, {}, {}, ())
-"""Result for a span without low-cardinality attributes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedRows:
-    """Rows of a shape that read only low-cardinality attributes, with a cache of their results."""
-
-    values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Function that returns the values of the shape's low-cardinality attributes; None if it has none."""
-    fields: Rows
-    metadata: Rows
-    parameters: Rows
-    kind_attribute: str | None
-    """Attribute that decides the kind first, by its value (see `kinds`); None if an uncached one may decide it."""
-    kinds: Mapping[str, str]
-    key: object = field(default_factory=object, compare=False)
-    """Key of the shape's results. The shape fixes the types of values; otherwise 1, 1.0 and True would be one key."""
-
-    def read(self, attributes: Mapping[str, Any]) -> CachedFields:
-        """Return the result of the rows for these attributes, and remember it if their values are short."""
-        found: dict[str, Any] = {}
-        metadata: dict[str, Any] = {}
-        parameters: dict[str, Any] = {}
-        unusable: list[str] = []
-        fill(found, self.fields, attributes, unusable)
-        fill(metadata, self.metadata, attributes, unusable)
-        fill(parameters, self.parameters, attributes, unusable)
-        said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
-        kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
-        cached = kind, found, metadata, parameters, unusable
-        values = self.values(attributes) if self.values is not None else ()
-        if all(map(_is_short, values)):
-            if len(known) >= MAX_COMBINATIONS:
-                known.clear()
-            known[self.key, values] = cached
-        return cached
-
-
-known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}
-"""Results by the keys of shapes and by values."""
-
-
-def _is_short(value: Any) -> bool:
-    kind = type_of(value)
-    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT and not may_be_rounded(value))
-
-
-Candidate: TypeAlias = tuple[Form, Source, Callable[..., Any] | None, bool]
-"""One source of content: (form, source, converter, whole); `whole` is true if the reading takes all of the source.
-
-A plain tuple, because taking a NamedTuple apart takes four times as long, for every span.
-"""
-
-
-OwnTexts: TypeAlias = tuple[str, str, frozenset[str]]
-"""Attributes with JSON text of the app's own values: (input, output, keys of objects that need a reader)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
-    """Rows of the dialects' tables that apply to all spans whose attributes have the same names and types."""
+    """Rows of the dialects' tables that apply to all spans whose attributes have the same names."""
 
-    floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Getter of the float values; None if there are none."""
-    nested: tuple[str, ...]
-    """Names of attributes whose values are neither texts nor numbers."""
-    cached: CachedRows
-    """Rows and rules that read only low-cardinality attributes; the fields below hold all others."""
+    few_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Function that returns the values of the low-cardinality attributes; None if there are none."""
+    cached: tuple[Rows, Rows, Rows]
+    """Fields, metadata and parameters that only low-cardinality attributes can fill; the rows below fill all others."""
+    stated: tuple[str, KindRule] | None
+    """The first rule for the kind, if it reads only a low-cardinality attribute."""
     fields: Rows
     metadata: Rows
     """Rows by metadata key."""
@@ -239,16 +172,12 @@ class Shape:
     """Rows of counters that the emitter marks as a sum."""
     merged: Rows
     """Rows of fields to which every source contributes."""
-    events: tuple[tuple[str, EventRow], ...]
-    """Fields, other than content, that come from events."""
     contents: Mapping[str, tuple[Candidate, ...]]
     own_texts: Mapping[str, OwnTexts]
-    """By kind, the texts that alone hold the input and the output."""
+    """By kind, the attributes that alone hold the input and the output."""
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
     """True if a field may show that the span did not end with success."""
-    may_be_left: bool
-    """True if the span may be that of a stream whose reader left it before the end."""
     tells_name: bool
     """True if a field may give the span another name."""
     times_first_token: bool
@@ -272,53 +201,82 @@ class Shape:
     sources: tuple[Source, ...]
     """Possible sources of content, each once."""
 
-    def read(self, view: SpanView, cached: Mapping[str, Any], unusable: list[str]) -> Mapping[str, Any]:
-        """Return the values of all fields, except the groups metadata, parameters, usage and content.
 
-        `cached` holds the fields from the cached rows. Attributes that no row could use are added to `unusable`.
-        """
-        found: dict[str, Any] = {**cached}
-        attributes = view.attributes
-        fill(found, self.fields, attributes, unusable)
-        for name, source, convert in self.merged:
-            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
-            if value:
-                _merge(found, name, value)
-            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+# -- fields of a span -------------------------------------------------------------------------------------------------
+
+FEW: Final = frozenset(
+    {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
+        "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
+        "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
+        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
+        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
+        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
+        "llm.temperature", "llm.top_p", "llm.top_k",
+        "llm.frequency_penalty", "llm.presence_penalty",
+    }
+)  # fmt: skip
+"""Low-cardinality attributes: those with few different values in one program."""
+
+MAX_COMBINATIONS: Final = 4096
+"""Bound on the combinations of all shapes together, each of which takes 1 to 3 KB."""
+_MAX_TEXT: Final = 256
+_NUMBERS: Final = frozenset({int, float, bool})
+
+Fields: TypeAlias = tuple[str | None, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Sequence[str]]
+"""(kind, fields, metadata, parameters, unusable).
+
+The kind is None if low-cardinality attributes alone do not determine it; `unusable` names the attributes that no row
+could use. Must not be changed.
+"""
+
+NOTHING: Final[Fields] = (None, {}, {}, {}, ())
+
+known: Final[dict[tuple[Shape, tuple[Any, ...], tuple[type, ...]], Fields]] = {}
+"""Results of the cached rows. The types belong to the key, because 1, 1.0 and True are equal."""
+
+
+def read_few(shape: Shape, view: SpanView, key: tuple[Shape, tuple[Any, ...], tuple[type, ...]]) -> Fields:
+    """Return the fields that low-cardinality attributes fill, and remember them if their values are short."""
+    kind = None if shape.stated is None else shape.stated[1].kind_of(view.attributes[shape.stated[0]], view)
+    fields: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    unusable: list[str] = []
+    for found, rows in zip((fields, metadata, parameters), shape.cached, strict=True):
+        fill(found, rows, view, unusable)
+    result = kind, fields, metadata, parameters, unusable
+    if all(map(_is_short, key[1])):
+        if len(known) >= MAX_COMBINATIONS:
+            known.clear()
+        known[key] = result
+    return result
+
+
+def read_others(shape: Shape, view: SpanView, cached: Mapping[str, Any], unusable: list[str]) -> dict[str, Any]:
+    """Return all fields, except those of the groups and content; add unusable attributes to `unusable`."""
+    found = {**cached}
+    fill(found, shape.fields, view, unusable)
+    for name, source, convert in shape.merged:
+        value = value_of(source, convert, view)
+        if not value:
+            if type(source) is str and _says_more(source, view.attributes[source]):
                 unusable.append(source)
-        for name, row in self.events:
-            value = _event_value(row, view)
-            if value is not None:
-                found.setdefault(name, value)
-        return found
+        elif type_of(value) is list:
+            some: list[Any] = found.setdefault(name, [])
+            some.extend(item for item in value if item not in some)
+        else:
+            own = found.get(name, {})
+            found[name] = {**own, **value, **own}  # the first value of a key wins
+    return found
 
 
-def content_value(candidate: Candidate, view: SpanView) -> Any:
-    """Return the value of a candidate; it may be absent."""
-    _, source, convert, _ = candidate
-    if type(source) is str:
-        value = view.attributes[source]
-    elif type(source) is EventRow:
-        return _event_value(source, view)
-    else:
-        value = tree(view.attributes, source)
-    return value if convert is None else convert(value)
+def _is_short(value: Any) -> bool:
+    kind = type_of(value)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT and not may_be_rounded(value))
 
 
-def _event_value(row: EventRow, view: SpanView) -> Any:
-    events = [event for event in view.events if event.name in row.names]
-    return row.convert(events, view) if events else None
-
-
-def _merge(found: dict[str, Any], field: str, value: Any) -> None:
-    if type_of(value) is list:
-        known: list[Any] = found.setdefault(field, [])
-        known.extend(item for item in value if item not in known)
-        return
-    bag: dict[str, Any] = found.setdefault(field, {})
-    for key, item in value.items():
-        bag.setdefault(key, item)
-
+# -- shapes of names --------------------------------------------------------------------------------------------------
 
 _WHOLE: Final[frozenset[Any]] = frozenset(
     {
@@ -329,54 +287,37 @@ _WHOLE: Final[frozenset[Any]] = frozenset(
 )  # fmt: skip
 """Converters that take the whole value or nothing."""
 
-_LATE: Final = 1 << 20
-_SCALARS: Final = frozenset({str, int, bool, float})
-
-_WITH_EVENTS: Final[Shapes] = {}
-"""Shapes of views with events, in addition to `KNOWN_SHAPES`."""
-
-_NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
 _MAX_SHAPES: Final = 1024
 _MAX_NAMES: Final = 256
 """Largest number of attributes of a view whose shape is remembered."""
 
+_Found: TypeAlias = tuple[int, Row | EventRow, Source]
+"""Rank of a row among all rows, the row, and the source of it that the shape has."""
 
-_Entry: TypeAlias = tuple[int, Row, str]
-"""Rank of a row among all rows, the row, and the prefix of the names if its source is a family."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ranked:
-    """Row for which the shape has an attribute."""
-
-    rank: int
-    row: Row | EventRow
-    source: Source
-    convert: Callable[..., Any]
+_EXACT: Final[dict[str, list[tuple[int, Row]]]] = defaultdict(list)
+"""Ranks and rows by the name of an attribute."""
+_FAMILIES: Final[dict[str, list[tuple[int, Row, str]]]] = defaultdict(list)
+"""The same with the prefix of the names, by its first segment."""
+_EVENTS: Final[list[_Found]] = []
 
 
-def _index() -> tuple[dict[str, list[_Entry]], dict[str, list[_Entry]], list[tuple[int, EventRow]]]:
-    """Return all rows: by attribute name, of families by the first segment of their names, and of events."""
-    exact: dict[str, list[_Entry]] = defaultdict(list)
-    families: dict[str, list[_Entry]] = defaultdict(list)
-    events: list[tuple[int, EventRow]] = []
-    rank = 0
+def _index() -> None:
+    rows: list[Row | EventRow] = []
     for dialect in DIALECTS:
-        for row in dialect.rows:
-            for source in row.sources:
-                rank += 1
-                entry_rank = rank + (_LATE if row.late else 0)
-                if source.endswith(".*"):
-                    families[source.partition(".")[0]].append((entry_rank, row, source[:-1]))
-                else:
-                    exact[source].append((entry_rank, row, ""))
-        for event_row in dialect.events:
-            rank += 1
-            events.append((rank + (_LATE if event_row.late else 0), event_row))
-    return exact, families, events
+        rows += (*dialect.rows, *dialect.events)
+    rows.sort(key=attrgetter("late"))  # stable, so the others stay in the order of the dialects
+    sources = [(row, source) for row in rows for source in (row.sources if isinstance(row, Row) else ("",))]
+    for rank, (row, source) in enumerate(sources):
+        if isinstance(row, EventRow):
+            _EVENTS.append((rank, row, row))
+        elif source.endswith(".*"):
+            _FAMILIES[source.partition(".")[0]].append((rank, row, source[:-1]))
+        else:
+            _EXACT[source].append((rank, row))
 
 
-_EXACT, _FAMILIES, _EVENTS = _index()
+_index()
+
 # A stable sort: rules that state the kind come first; the others stay in the order of the dialects.
 _KIND_RULES: Final = sorted(
     ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
@@ -388,113 +329,112 @@ _PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "u
 _OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
 _OTHERS_WORK: Final = _OF_NO_SPANS | {"mcp.method.name"}
 """Attributes whose values decide whether a span is left out or repeats another one."""
-_CONTEXT_SOURCES: Final = tuple(
+_CONTEXT: Final = tuple(
     source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
 )
-_CONTEXT_KEYS: Final = frozenset(source for source in _CONTEXT_SOURCES if not source.endswith(".*"))
-_CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if source.endswith(".*"))
+_CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT if source.endswith(".*"))
 
 
 def shape_of(view: SpanView) -> Shape:
     """Return the shape of the view, from the cache if it was seen before."""
-    if view.shape is not None:
-        known: Shape = view.shape
-        return known
-    events = any(event.name != "exception" for event in view.events) if view.events else False
-    attributes = view.attributes
-    shapes = _WITH_EVENTS if events else KNOWN_SHAPES
-    names, types = (*attributes,), (*map(type_of, attributes.values()),)
-    shape: Shape | None = shapes.get(names, _NONE).get(types)
+    shape: Shape | None = view.shape
     if shape is None:
-        shape = _compiled({str.__str__(name): value for name, value in attributes.items()}, events)
-        if len(names) <= _MAX_NAMES:
-            _remember(shapes, names, types, shape)
+        has_events = any(event.name != "exception" for event in view.events)
+        names = (*view.attributes,)
+        key = (*names, "") if has_events else names  # an empty name, so that such shapes are different ones
+        shape = KNOWN_SHAPES.get(key)
+        if shape is None:
+            shape = _compiled(names, has_events)
+            if len(names) <= _MAX_NAMES:
+                if len(KNOWN_SHAPES) >= _MAX_SHAPES:
+                    KNOWN_SHAPES.clear()
+                KNOWN_SHAPES[key] = shape
+        object.__setattr__(view, "shape", shape)
     return shape
 
 
-def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
-    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, because another thread may add shapes
-        shapes.clear()
-    alike = shapes.setdefault(names, {})
-    alike[types] = shape
-    if shape.nested:  # the SDK has tuples where the view has lists
-        alike[tuple(tuple if one is list else one for one in types)] = shape
-
-
-def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
-    """Return the shape of spans with attributes of these names and types, with or without events."""
-    answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
+def _compiled(names: Sequence[str], has_events: bool) -> Shape:
+    """Return the shape of spans with attributes of these names, with or without events."""
+    answered = sorted(_answered(names, has_events), key=itemgetter(0))
     grouped: dict[str, list[AnsweredRow]] = defaultdict(list)
     contents: dict[str, list[Candidate]] = defaultdict(list)
-    event_rows: list[tuple[str, EventRow]] = []
-    for ranked in answered:
-        field = ranked.row.field
+    for rank, row, source in answered:
+        field, convert = row.field, None if isinstance(row, EventRow) else row.convert
         if field in CONTENT_FIELDS:
-            convert = ranked.row.convert
-            whole = isinstance(ranked.source, str) and convert in _WHOLE
-            contents[field].append((ranked.row.form, ranked.source, convert, whole))
-        elif isinstance(ranked.row, EventRow):
-            event_rows.append((field, ranked.row))
-        else:
-            group, name = _group_of(field)
-            ranks = field in RANKED_FIELDS
-            grouped[group].append((name, ranked.source, _with_rank(ranked) if ranks else ranked.convert))
-    known = {ranked.source for ranked in answered if isinstance(ranked.source, str)}
-    names = {ranked.row.field for ranked in answered}
+            contents[field].append((row.form, source, convert, isinstance(source, str) and convert in _WHOLE))
+            continue
+        group, _, name = field.partition(".")
+        if field in MERGED_FIELDS:
+            group, name = "merged", field
+        elif not name or group not in GROUPS:
+            group, name = "fields", field
+        convert = convert or usable
+        grouped[group].append((name, source, _with_rank(rank, convert) if field in RANKED_FIELDS else convert))
 
-    def rows(group: str) -> Rows:
-        return tuple(grouped.get(group, ()))
+    def rows(group: str) -> tuple[Rows, Rows]:
+        """Return the rows of names that only low-cardinality attributes can fill, and all other rows."""
+        found = grouped[group]
+        moving = {name for name, source, _ in found if source not in FEW}
+        return tuple(row for row in found if row[0] not in moving), tuple(row for row in found if row[0] in moving)
 
-    kind_rules = tuple((key, rule) for key, rule in _KIND_RULES if key in attributes)
-    cached_fields, fields = _split(rows("fields"))
-    cached_metadata, metadata = _split(rows("metadata"))
-    cached_parameters, parameters = _split(rows("parameters"))
-    merged = rows("merged")
-    cached = sorted(ATTRIBUTES.intersection(attributes))
-    first_key, rule = kind_rules[0] if kind_rules else ("", None)
-    kind_key = first_key if rule is not None and rule.decide is None and first_key in ATTRIBUTES else None
-    floats = [key for key, value in attributes.items() if type_of(value) is float]
-    members = {key for ranked in answered if isinstance(ranked.source, tuple) for key, _ in ranked.source}
-    read = known | members | _KIND_KEYS
-    unread = [key for key in attributes if key not in read and left_out(key) is None]
-    genai = any(map(_shows_genai, attributes))
-    plumbing = any(key.startswith(_PLUMBING) for key in attributes)
+    fields, metadata, parameters = map(rows, ("fields", "metadata", "parameters"))
+    kind_rules = tuple((key, rule) for key, rule in _KIND_RULES if key in names)
+    few = sorted(FEW.intersection(names))
+    read = {*_KIND_KEYS}
+    for _, _, source in answered:
+        read.update((source,) if isinstance(source, str) else () if isinstance(source, EventRow) else dict(source))
+    unread = [key for key in names if key not in read and left_out(key) is None]
     watched = dict.fromkeys(key for key in unread if key.startswith(_NAMESPACES))
+    genai = any(
+        key.startswith(_NAMESPACES) and key not in _CONTEXT and not key.startswith(_CONTEXT_FAMILIES) for key in names
+    )
+    plumbing = any(key.startswith(_PLUMBING) for key in names)
+    about = {row.field for _, row, _ in answered}
     return Shape(
-        floats=_getter(floats) if floats else None,
-        nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
-        cached=CachedRows(
-            values=_getter(cached) if cached else None,
-            fields=cached_fields,
-            metadata=cached_metadata,
-            parameters=cached_parameters,
-            kind_attribute=kind_key,
-            kinds=rule.values if rule is not None and kind_key is not None else {},
-        ),
-        fields=fields,
-        metadata=metadata,
-        parameters=parameters,
-        usage=rows("usage"),
-        aggregated=rows("aggregated"),
-        merged=merged,
-        events=tuple(event_rows),
+        few_values=itemgetter(*few, *few[:1]) if few else None,  # two at least: for one name, it returns a bare value
+        cached=(fields[0], metadata[0], parameters[0]),
+        stated=kind_rules[0] if kind_rules and kind_rules[0][1].decide is None and kind_rules[0][0] in FEW else None,
+        fields=fields[1],
+        metadata=metadata[1],
+        parameters=parameters[1],
+        usage=tuple(grouped["usage"]),
+        aggregated=tuple(grouped["aggregated"]),
+        merged=tuple(grouped["merged"]),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
-        own_texts=_own_texts(attributes, contents),
+        own_texts=_own_texts(contents),
         kind_rules=kind_rules,
-        may_fail=not names.isdisjoint(OUTCOMES),
-        may_be_left=not LEAVING.isdisjoint(attributes),
-        tells_name=not names.isdisjoint(NAMES),
-        times_first_token=not names.isdisjoint(FIRST_TOKENS),
-        counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
-        has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
+        may_fail=not about.isdisjoint(OUTCOMES),
+        tells_name=not about.isdisjoint(NAMES),
+        times_first_token=not about.isdisjoint(FIRST_TOKENS),
+        counts=not about.isdisjoint(NUMBERS) or not grouped.keys().isdisjoint(("usage", "aggregated")),
+        has_context=not about.isdisjoint(CONTEXT_FIELDS | {"metadata", "root_tags"}),
         genai=genai,
         plumbing=plumbing,
-        is_work=genai and not plumbing and _OTHERS_WORK.isdisjoint(attributes),
-        is_span=_OF_NO_SPANS.isdisjoint(attributes),
+        is_work=genai and not plumbing and _OTHERS_WORK.isdisjoint(names),
+        is_span=_OF_NO_SPANS.isdisjoint(names),
         custom=tuple(key for key in unread if key not in watched),
         watched=(*(watched | dict.fromkeys(_left_behind(answered))),),
         sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
+
+
+def _answered(names: Iterable[str], has_events: bool) -> Iterator[_Found]:
+    """Yield the rows for which there are attributes with these names."""
+    families: dict[int, tuple[Row, list[tuple[str, tuple[str, ...]]]]] = {}
+    for key in names:
+        for rank, row in _EXACT.get(key, ()):
+            yield rank, row, key
+        for rank, row, prefix in _FAMILIES.get(key.partition(".")[0], ()):
+            if key.startswith(prefix):
+                families.setdefault(rank, (row, []))[1].append((key, (*key[len(prefix) :].split("."),)))
+    for rank, (row, members) in families.items():
+        yield rank, row, (*members,)
+    if has_events:
+        yield from _EVENTS
+
+
+def _with_rank(rank: int, convert: Callable[..., Any]) -> Callable[[Any], tuple[int, Any] | None]:
+    return lambda value: None if (converted := convert(value)) is None else (rank, converted)
 
 
 _OWN_VALUES: Final = (
@@ -504,35 +444,32 @@ _OWN_VALUES: Final = (
 """Kinds whose spans may have the app's own values, the fields with these, and keys of objects that are none."""
 
 
-def _own_texts(attributes: Mapping[str, Any], contents: Mapping[str, list[Candidate]]) -> dict[str, OwnTexts]:
-    """Return, by kind, the texts that alone hold the input and the output."""
-    if sum(map(len, contents.values())) != 2:
-        return {}
-    names = {
-        field: source
-        for field, ((form, source, convert, _), *_) in contents.items()
-        if form == "value" and convert in (None, scalar) and isinstance(source, str)
-    }
+def _own_texts(contents: Mapping[str, list[Candidate]]) -> dict[str, OwnTexts]:
+    """Return, by kind, the attributes that alone hold the input and the output."""
     texts: dict[str, OwnTexts] = {}
-    for kinds, inputs, outputs, marks in _OWN_VALUES:
-        asked, answered = ([names[field] for field in side if field in names] for side in (inputs, outputs))
-        if asked and answered and all(type_of(attributes[name]) is str for name in (*asked, *answered)):
-            texts |= dict.fromkeys(kinds, (asked[0], answered[0], marks))
+    if sum(map(len, contents.values())) == 2:
+        names = {
+            field: source
+            for field, ((form, source, convert, _), *_) in contents.items()
+            if form == "value" and convert in (None, scalar) and isinstance(source, str)
+        }
+        for kinds, inputs, outputs, marks in _OWN_VALUES:
+            asked, answered = ([names[field] for field in side if field in names] for side in (inputs, outputs))
+            if asked and answered:
+                texts |= dict.fromkeys(kinds, (asked[0], answered[0], marks))
     return texts
 
 
-def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
+def _left_behind(answered: Iterable[_Found]) -> Iterator[str]:
     """Yield attributes that a row may read only in part, and attributes that lose to another one of the same field."""
     filled: set[str] = set()
     taken: set[Source] = set()
     others: list[Source] = []
-    for ranked in answered:
-        row, source = ranked.row, ranked.source
+    for _, row, source in answered:
         if row.field in CONTENT_FIELDS:
             taken.add(source)  # its reader reports whether it took everything
         elif isinstance(row, Row):
-            loses = row.field in filled and row.field not in MERGED_FIELDS
-            if loses or row.convert not in _WHOLE:
+            if (row.field in filled and row.field not in MERGED_FIELDS) or row.convert not in _WHOLE:
                 others.append(source)
             else:
                 filled.add(row.field)
@@ -541,49 +478,3 @@ def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
         if source not in taken:
             keys = [source] if isinstance(source, str) else [key for key, _ in cast("Members", source)]
             yield from (key for key in keys if left_out(key) is None)
-
-
-def _split(rows: Rows) -> tuple[Rows, Rows]:
-    """Return the rows of names that only low-cardinality attributes can fill, and all other rows."""
-    moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
-    cached = tuple(row for row in rows if row[0] not in moving)
-    return cached, tuple(row for row in rows if row[0] in moving)
-
-
-def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    return itemgetter(*names, *names[:1])  # at least two, because for a single name, it would return the bare value
-
-
-def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
-    members: dict[int, tuple[Row, list[tuple[str, tuple[str, ...]]]]] = {}
-    for key in attributes:
-        for rank, row, _ in _EXACT.get(key, ()):
-            yield _Ranked(rank, row, key, row.convert or usable)
-        for rank, row, family in _FAMILIES.get(key.partition(".")[0], ()):
-            if key.startswith(family):
-                path = tuple(key[len(family) :].split("."))
-                members.setdefault(rank, (row, []))[1].append((key, path))
-    for rank, (row, keys) in members.items():
-        yield _Ranked(rank, row, tuple(keys), row.convert or usable)
-    for rank, event_row in _EVENTS if events else ():
-        yield _Ranked(rank, event_row, event_row, event_row.convert)
-
-
-def _group_of(field: str) -> tuple[str, str]:
-    """Return (group, name) of a field: `metadata.response_id` is `response_id` in the group `metadata`."""
-    if field in MERGED_FIELDS:
-        return "merged", field
-    group, _, name = field.partition(".")
-    return (group, name) if group in GROUPS and name else ("fields", field)
-
-
-def _with_rank(ranked: _Ranked) -> Callable[[Any], Any]:
-    def convert(value: Any) -> tuple[int, Any] | None:
-        value = ranked.convert(value)
-        return None if value is None else (ranked.rank, value)
-
-    return convert
-
-
-def _shows_genai(key: str) -> bool:
-    return key.startswith(_NAMESPACES) and key not in _CONTEXT_KEYS and not key.startswith(_CONTEXT_FAMILIES)

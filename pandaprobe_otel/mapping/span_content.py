@@ -37,7 +37,7 @@ from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, content_value
+from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, value_of
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of, word
@@ -73,8 +73,10 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
             body["output"] = result
 
 
-def _own_value(text: str, marks: frozenset[str]) -> Any:
+def _own_value(text: Any, marks: frozenset[str]) -> Any:
     """Return the value of a text that is clearly neither absent nor an envelope or a message; else None."""
+    if type_of(text) is not str:
+        return None
     if text[:1] in _JSON_STARTS:
         if len(text) > _LONG or '"lc"' in text:
             return None
@@ -154,10 +156,10 @@ def _talk(span: MappedSpan, side: str) -> Any:
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         form, source, convert, whole = candidate
-        if type(source) is str:  # copied from `content_value`, which saves a call in most cases
+        if type(source) is str:  # copied from `value_of`, which saves a call in most cases
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
-            raw = content_value(candidate, view)
+            raw = value_of(source, convert, view)
         if form == "messages":
             found = _messages(span, side, raw, system, candidate)
             if found is not None:
@@ -224,8 +226,8 @@ def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> Non
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
     """Insert the first instructions at the front."""
-    for candidate in candidates:
-        instructions = content_value(candidate, span.view)
+    for _, source, convert, _ in candidates:
+        instructions = value_of(source, convert, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
             return
@@ -236,10 +238,9 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, S
 
     With `empty`, an empty object or list counts as a value.
     """
-    for candidate in span.shape.contents.get(field, ()):
-        _, source, _, whole = candidate
+    for _, source, convert, whole in span.shape.contents.get(field, ()):
         own = source in (INPUT, OUTPUT)
-        found = parsed(content_value(candidate, span.view))
+        found = parsed(value_of(source, convert, span.view))
         value = found if type_of(found) is not dict or ENVELOPE_MARKS.isdisjoint(found) else unwrap_envelope(found)
         if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
             return value, source if whole and value is found else None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.values import type_of
 
@@ -45,8 +45,7 @@ class SpanView:
     """Span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
 
     Times are nanoseconds since the epoch; `end_ns` is None while the span runs. `status_code` is UNSET, OK or ERROR,
-    and `otel_kind` is the name of the OpenTelemetry span kind. Attribute names are text or equal to text: Agent
-    Framework uses members of text enums as names.
+    and `otel_kind` is the name of the OpenTelemetry span kind.
     """
 
     name: str
@@ -68,7 +67,7 @@ class SpanView:
     dropped: Mapping[str, int] | None = field(default=None, compare=False)
     """Numbers of attributes, events and links that the SDK dropped for lack of room; None if nothing was dropped."""
     shape: Any = field(default=None, init=False, compare=False, repr=False)
-    """Shape of the attributes (`shapes.py`) if it was known when the span was read, else None."""
+    """Shape of the attributes, from the first use of it (`shapes.shape_of`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +79,10 @@ class LogView:
     event: EventView
 
 
-Shapes: TypeAlias = dict[tuple[str, ...], dict[tuple[type[Any], ...], Any]]
-"""Known shapes, by the names of the attributes, then by the types of their values."""
+KNOWN_SHAPES: Final[dict[tuple[str, ...], Any]] = {}
+"""Shapes that were seen before, by the names of the attributes.
 
-KNOWN_SHAPES: Final[Shapes] = {}
-"""Shapes of views without events that were seen before.
-
-`shapes.py` fills it. It is defined here, because reading a span looks it up first. It has two levels, because
-a tuple made from one iterable takes a third of the time of two concatenated ones (benchmarks/mapping).
+`shapes.py` fills it. It is defined here, because reading a span looks it up first: known names are plain text.
 """
 
 
@@ -119,9 +114,9 @@ def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain_items(copied if type_of(copied) is dict else dict(copied))
 
 
-def plain_items(copied: dict[str, Any]) -> dict[str, Any]:
+def plain_items(copied: dict[str, Any], *, are_names_plain: bool = False) -> dict[str, Any]:
     """Make every item of the dict plain, in place if possible."""
-    if not _TEXT.issuperset(map(type_of, copied)):
+    if not are_names_plain and not _TEXT.issuperset(map(type_of, copied)):
         copied = {_plain_key(key): value for key, value in copied.items()}
     if _SIMPLE.issuperset(map(type_of, copied.values())):
         return copied
