@@ -1,10 +1,9 @@
-"""Start of the sink and the child processes, and tables of their results."""
+"""Start of the sink and the child processes."""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -67,17 +66,3 @@ def interleaved(measure: str, peers: Sequence[str], workload: str, repeats: int)
                 if row is not None:
                     rows[peer].append(row)
     return rows
-
-
-def table(rows: Mapping[str, Sequence[Row]], figure: str, unit: str, references: Sequence[str]) -> None:
-    """Print the medians, and the ratios of medians to each reference."""
-    names = [name for name in references if rows.get(name)]
-    print(f"| | {unit} | " + " | ".join(f"x {name}" for name in names) + " |")
-    print("|---|---:|" + "---:|" * len(names))
-    for peer, its_rows in rows.items():
-        values = [row[figure] for row in its_rows]
-        if not values:
-            continue
-        middle = statistics.median(values)
-        ratios = [middle / statistics.median(row[figure] for row in rows[name]) for name in names]
-        print(f"| {peer} | {middle:.1f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")

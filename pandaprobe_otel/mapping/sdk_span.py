@@ -2,7 +2,7 @@
 
 A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). Thousands of spans that wait
 for the rest of their traces would cost the app a tenth of its time in garbage collections
-(benchmarks/delivery/bench_cpu.py) and twice the memory of their content. So only the fields of an ended span are kept,
+(benchmarks/delivery/compare.py) and twice the memory of their content. So only the fields of an ended span are kept,
 in a tuple. The names of these fields have not changed since version 1.0. The public properties are Python calls that
 copy events, links and attributes, at four times the cost (benchmarks/mapping). Only a span that the SDK did not make is
 read through them.
