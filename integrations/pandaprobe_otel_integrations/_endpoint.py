@@ -101,6 +101,10 @@ class Table:
         """The members with tables of their own, and the members that these record."""
         return [(member, table.known) for member, table in self._inside.items()]
 
+    def counts(self, *others: str) -> Counts:
+        """Return the counts of a usage that this table reads, and others that need no record."""
+        return {**dict.fromkeys((*self.known, *others)), **dict(self.inner)}
+
     def read(self, members: Object, found: Attributes | None = None) -> Attributes:
         """Add the attributes of these members to those that were found. Of two readings for one, the first counts."""
         if found is None:
@@ -296,8 +300,8 @@ class Endpoint:
         return None
 
     def is_whole(self, body: Body) -> bool:
-        """Return False: a finish reason or an error shows that an answer is complete."""
-        return False
+        """Return whether an answer without a finish reason says that it is complete."""
+        return body.get("done") is True or str(body.get("type")).endswith((".done", ".completed"))
 
     def other_data(self, body: Body) -> dict[str, Any]:
         """Return the members of an answer without a place in a table, and the counts without an attribute."""
@@ -426,6 +430,11 @@ def each(reader: Callable[[Object], Any]) -> Callable[[Any], list[Any]]:
 def counted(value: Any) -> int | None:
     """Return a count, unless it is zero, which means the same as its absence."""
     return integer(value) or None
+
+
+def first_integer(*values: Any) -> int | None:
+    """Return the first value that is there, if it is an integer."""
+    return next((integer(value) for value in values if value is not None), None)
 
 
 def positive(value: Any) -> int | None:

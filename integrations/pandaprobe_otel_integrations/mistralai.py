@@ -51,23 +51,6 @@ __all__ = ["MistralInstrumentor"]
 # -- the events of a streamed conversation, merged ---------------------------------------------------------------------
 
 
-def merged_events(events: Iterable[Object]) -> Body:
-    """Return the answer of the events, in the form of an answer without streaming."""
-    merged: dict[str, Any] = {}
-    outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
-    for event in events:
-        kind = string(event.get("type")) or ""
-        if kind == "conversation.response.started":
-            merged["conversation_id"] = event.get("conversation_id")
-        elif kind == "conversation.response.done":
-            merged["usage"] = event.get("usage")
-        elif kind == "conversation.response.error":
-            merged["error"] = {"code": event.get("code"), "message": event.get("message")}
-        else:
-            _add(outputs, kind, event)
-    return {**merged, "outputs": list(outputs.values())}
-
-
 def _add(outputs: dict[tuple[str, str | None], dict[str, Any]], kind: str, event: Object) -> None:
     """Add a piece to the entry of its kind and id. Entries are in the order of their first pieces."""
     entry_kind, _, stage = kind.rpartition(".")
@@ -138,17 +121,7 @@ class Documents(Endpoint):
 class MistralTranscription(Transcription):
     """Sound as text."""
 
-    def merged(self, events: Iterable[Object]) -> Body:
-        """Return the whole text of the last event, or the text received so far."""
-        read = [*events]
-        last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
-        if last is not None:
-            return last
-        return {"text": "".join(string(event.get("text")) or "" for event in read if self.is_output(event))}
-
-    def is_output(self, event: Object) -> bool:
-        """Return whether the event is a piece of text."""
-        return event.get("type") == "transcription.text.delta"
+    piece = "text"
 
 
 # -- `POST /conversations`: a model or an agent answers, and the service keeps the conversation ------------------------
@@ -238,7 +211,19 @@ class Conversations(Endpoint):
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""
-        return merged_events(events)
+        merged: dict[str, Any] = {}
+        outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
+        for event in events:
+            kind = string(event.get("type")) or ""
+            if kind == "conversation.response.started":
+                merged["conversation_id"] = event.get("conversation_id")
+            elif kind == "conversation.response.done":
+                merged["usage"] = event.get("usage")
+            elif kind == "conversation.response.error":
+                merged["error"] = {"code": event.get("code"), "message": event.get("message")}
+            else:
+                _add(outputs, kind, event)
+        return {**merged, "outputs": list(outputs.values())}
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event comes after the announcement."""

@@ -40,17 +40,23 @@ def frames_of(body: bytes) -> Iterator[bytes]:
         begin += length
 
 
-def event_of(frame: bytes) -> Event | None:
-    """Return the event of a whole frame; None if it is damaged, or if encoding the event would give other bytes."""
+def message_of(frame: bytes) -> tuple[dict[str, str], bytes] | None:
+    """Return the headers and the payload of a whole frame; None if it is damaged."""
     if len(frame) < _PRELUDE + _CHECK or int.from_bytes(frame[:4], "big") != len(frame):
         return None
     if zlib.crc32(frame[:-_CHECK]) != int.from_bytes(frame[-_CHECK:], "big"):
         return None
     end = _PRELUDE + int.from_bytes(frame[4:8], "big")
     headers = _headers(frame[_PRELUDE:end])
-    if headers is None:
+    return None if headers is None else (headers, frame[end:-_CHECK])
+
+
+def event_of(frame: bytes) -> Event | None:
+    """Return the event of a whole frame; None if it is damaged, or if encoding the event would give other bytes."""
+    message = message_of(frame)
+    if message is None:
         return None
-    payload = frame[end:-_CHECK]
+    headers, payload = message
     try:
         value = json.loads(payload) if payload else None
     except ValueError:

@@ -6,7 +6,7 @@ import os
 from base64 import b64decode
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
@@ -65,15 +65,11 @@ class Speech(Endpoint):
         "instructions": (names.SYSTEM_INSTRUCTIONS, parts.texts),
     }
     output = {("sound", "mime_type"): (names.OUTPUT_MESSAGES, _sound)}
-    empty = ("is_whole",)
+    empty = ("type",)
 
     def binary(self, content: bytes, content_type: str) -> Body:
         """Return the sound if it is not sent as a stream of events."""
         return {"sound": content, "mime_type": content_type}
-
-    def is_whole(self, body: Body) -> bool:
-        """Return whether the stream has come to its end."""
-        return body.get("is_whole") is True
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the pieces of sound as one."""
@@ -81,8 +77,8 @@ class Speech(Endpoint):
         sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
         usage = next((event["usage"] for event in read if "usage" in event), None)
         error = next((event["error"] for event in read if "error" in event), None)
-        is_whole = any(event.get("type") == "speech.audio.done" for event in read)
-        return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "is_whole": is_whole}
+        last = read[-1].get("type") if read else None
+        return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "type": last}
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event is a piece of sound."""
@@ -105,27 +101,24 @@ class Transcription(Endpoint):
     response = {"model": (names.RESPONSE_MODEL, string)}
     output = {"text": (names.OUTPUT_MESSAGES, _transcribed)}
     empty = ("type", "delta")
+    piece: ClassVar[str] = "delta"
+    """Member of an event of a stream with the next piece of text."""
 
     def binary(self, content: bytes, content_type: str) -> Body:
         """Return text or subtitles that are not JSON."""
         return {"text": content.decode("utf-8", errors="replace")}
 
-    def is_whole(self, body: Body) -> bool:
-        """Return whether the stream has come to its end."""
-        return str(body.get("type")).endswith(".done")
-
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the whole text of the last event, or the text received so far."""
         read = [*events]
-        last = next((event for event in reversed(read) if "text" in event and "delta" not in event), None)
-        if last is not None and last.get("type") == "transcript.text.done":
-            return last
+        done = next((event for event in reversed(read) if self.is_whole(event)), None)
         error = next((event["error"] for event in read if "error" in event), None)
-        return {"text": "".join(string(event.get("delta")) or "" for event in read), "error": error}
+        text = "".join(string(event.get(self.piece)) or "" for event in read if self.is_output(event))
+        return done or {"text": text, "error": error}
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event is a piece of text."""
-        return "delta" in event
+        return str(event.get("type")).endswith(".delta")
 
 
 # -- `POST /images/generations`, `/images/edits` and `/images/variations`. The images themselves are never recorded ----
@@ -161,10 +154,6 @@ class Images(Endpoint):
     input = {("prompt", FILES): (names.INPUT_MESSAGES, question(parts.texts, partial(file_parts, modality="image")))}
     output = {("data", "output_format"): Partly(names.OUTPUT_MESSAGES, _images)}
     empty = ("created", "data", "b64_json", "type")
-
-    def is_whole(self, body: Body) -> bool:
-        """Return whether the stream has come to its end."""
-        return str(body.get("type")).endswith(".completed")
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the final image of a stream, or the last unfinished one if the stream broke off."""

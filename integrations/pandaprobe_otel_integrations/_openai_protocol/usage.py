@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
@@ -13,66 +12,46 @@ from pandaprobe_otel_integrations._endpoint import (
     Table,
     common,
     counted,
+    first_integer,
 )
-from pandaprobe_otel_integrations._json import Object, integer, number, obj, string
-from pandaprobe_otel_integrations._other_members import Counts
+from pandaprobe_otel_integrations._json import integer, number, obj, string
 
 # Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning.
 
-_INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-
-
+_INPUTS: Final[Fields] = {
+    "cached_tokens": (names.CACHE_READ_TOKENS, integer),
+    "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
+    "audio_tokens": (names.AUDIO_INPUT_TOKENS, counted),
+    "image_tokens": (names.IMAGE_INPUT_TOKENS, counted),
+    "text_tokens": (names.TEXT_INPUT_TOKENS, counted),
+}
+_OUTPUTS: Final[Fields] = {
+    "reasoning_tokens": (names.REASONING_TOKENS, integer),
+    "audio_tokens": (names.AUDIO_OUTPUT_TOKENS, counted),
+    "image_tokens": (names.IMAGE_OUTPUT_TOKENS, counted),
+    "text_tokens": (names.TEXT_OUTPUT_TOKENS, counted),
+}
 _COUNTS: Final = Table(
     {
-        "prompt_tokens": (names.INPUT_TOKENS, integer),
-        "completion_tokens": (names.OUTPUT_TOKENS, integer),
+        # If a service sends older names and those of the Responses API, the older ones count.
+        ("prompt_tokens", "input_tokens"): (names.INPUT_TOKENS, first_integer),
+        ("completion_tokens", "output_tokens"): (names.OUTPUT_TOKENS, first_integer),
         "prompt_cache_hit_tokens": (names.CACHE_READ_TOKENS, integer),
         "cost": (names.COST, number),  # OpenRouter's, in US dollars
+        **dict.fromkeys(("input_token_details", "input_tokens_details", "prompt_tokens_details"), _INPUTS),
+        **dict.fromkeys(("output_token_details", "output_tokens_details", "completion_tokens_details"), _OUTPUTS),
     }
 )
-_NEWER: Final = Table(
-    {
-        "input_tokens": (names.INPUT_TOKENS, integer),
-        "output_tokens": (names.OUTPUT_TOKENS, integer),
-    }
-)
-"""Names of the Responses API. If a service sends older and newer names, the older ones count."""
-_INPUTS: Final = Table(
-    {
-        "cached_tokens": (names.CACHE_READ_TOKENS, integer),
-        "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
-        "audio_tokens": (names.AUDIO_INPUT_TOKENS, counted),
-        "image_tokens": (names.IMAGE_INPUT_TOKENS, counted),
-        "text_tokens": (names.TEXT_INPUT_TOKENS, counted),
-    }
-)
-_OUTPUTS: Final = Table(
-    {
-        "reasoning_tokens": (names.REASONING_TOKENS, integer),
-        "audio_tokens": (names.AUDIO_OUTPUT_TOKENS, counted),
-        "image_tokens": (names.IMAGE_OUTPUT_TOKENS, counted),
-        "text_tokens": (names.TEXT_OUTPUT_TOKENS, counted),
-    }
-)
-COUNTED: Final[Counts] = {
-    **dict.fromkeys((*_COUNTS.known, *_NEWER.known, "total_tokens")),
-    **dict.fromkeys(_INPUT_DETAILS, _INPUTS.known),
-    **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.known),
-}
+
+
+COUNTED: Final = _COUNTS.counts("total_tokens")
 """Counts of a usage that have attributes."""
 
 
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage object of a chat, completion, embedding or response; nothing if the service sent none."""
     counts = obj(usage)
-    if not counts:
-        return {}
     found = _COUNTS.read(counts)
-    if names.INPUT_TOKENS not in found or names.OUTPUT_TOKENS not in found:
-        found = {**_NEWER.read(counts), **found}
-    _add_details(found, counts, _INPUT_DETAILS, _INPUTS)
-    _add_details(found, counts, _OUTPUT_DETAILS, _OUTPUTS)
     if (total := counts.get("total_tokens")) is not None and names.OUTPUT_TOKENS in found:
         _add_thoughts(found, total)
     return found
@@ -93,19 +72,7 @@ def _add_thoughts(found: Attributes, total: Any) -> None:
         found[names.OUTPUT_TOKENS] += beyond
 
 
-def _add_details(found: Attributes, counts: Object, members: Sequence[str], inner: Table) -> None:
-    for member in members:
-        if details := counts.get(member):
-            found.update(inner.read(obj(details)))
-            return
-
-
 # -- request parameters that the APIs of OpenAI share ------------------------------------------------------------------
-
-
-def _limit(newest: Any, of_responses: Any, oldest: Any) -> int | None:
-    return integer(newest if newest is not None else of_responses if of_responses is not None else oldest)
-
 
 SAMPLING: Final[Fields] = {
     **common(
@@ -113,7 +80,7 @@ SAMPLING: Final[Fields] = {
         stop="stop_sequences",
     ),
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
-    ("max_completion_tokens", "max_output_tokens", "max_tokens"): (names.MAX_TOKENS, _limit),
+    ("max_completion_tokens", "max_output_tokens", "max_tokens"): (names.MAX_TOKENS, first_integer),
 }
 """Model, sampling and limits of the output."""
 PARAMETERS: Final = Table(SAMPLING)

@@ -1,8 +1,6 @@
 """The events in the bytes of a kept body, in three forms.
 
-They are server-sent events (WHATWG HTML, section 9.2.6), lines of JSON, and the frames in which AWS streams. A frame
-("Amazon Event Stream Specification" of Smithy) is a prelude (length of the frame, length of its headers, checksum),
-headers, a payload and a checksum.
+They are server-sent events (WHATWG HTML, section 9.2.6), lines of JSON, and the frames in which AWS streams.
 """
 
 from __future__ import annotations
@@ -14,20 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
+from pandaprobe_otel.protocols import aws_frames
 from pandaprobe_otel_integrations._json import Object, from_json, obj, object_from_json, string
 
-FRAMES: Final = "application/vnd.amazon.eventstream"
+FRAMES: Final = aws_frames.CONTENT_TYPE
 EVENTS: Final = "text/event-stream"
 _LINES: Final = ("ndjson", "stream+json", "jsonl", "json-seq")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")
-_PRELUDE: Final = 12
-_CHECK: Final = 4
-_LARGEST: Final = 24 << 20
-"""Size of the largest frame that AWS's own decoders accept, with room for its headers."""
-_STRING: Final = 7
-_SIZES: Final = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-"""Length of a header's value by its type; other types begin with their length in two bytes."""
 
 
 class Blocks(NamedTuple):
@@ -133,41 +125,19 @@ def message_written(headers: Mapping[str, Any], payload: bytes) -> bytes:
         return b""
 
 
-def _out_of_frames(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _out_of_frames(chunks: Sequence[bytes]) -> Iterator[bytes]:
     """Yield for each chunk the events in the frames that it completes. Nothing is read after bytes that are no frame.
 
     Clients that do not use botocore for their requests (anthropic's for Bedrock, for example) read frames.
     """
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        at = 0
-        found: list[bytes] = []
-        while len(waiting) - at >= _PRELUDE:
-            size, head = (int.from_bytes(waiting[at + place : at + place + 4], "big") for place in (0, 4))
-            if not _PRELUDE + _CHECK <= size <= _LARGEST or at + size > len(waiting):
-                break
-            frame = bytes(waiting[at : at + size])
-            end = _PRELUDE + head
-            found.append(message_written(dict(_headers(frame[_PRELUDE:end])), frame[end:-_CHECK]))
-            at += size
-        del waiting[:at]
-        yield b"".join(found)
-
-
-def _headers(data: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the headers that are text, up to the first one that breaks the format."""
+    frames = aws_frames.frames_of(b"".join(chunks))
+    frame = next(frames, b"")
     at = 0
-    while at < len(data):
-        name_end = at + 1 + data[at]
-        name, kind = data[at + 1 : name_end], data[name_end : name_end + 1]
-        if not kind:
-            return
-        at = name_end + 1
-        if kind[0] in _SIZES:
-            at += _SIZES[kind[0]]
-            continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        at += 2 + length
-        if kind[0] == _STRING:
-            yield name.decode(errors="replace"), data[at - length : at].decode(errors="replace")
+    for end in accumulate(map(len, chunks)):
+        found: list[bytes] = []
+        while frame and at + len(frame) <= end:
+            at += len(frame)
+            if (message := aws_frames.message_of(frame)) is not None:
+                found.append(message_written(*message))
+            frame = next(frames, b"")
+        yield b"".join(found)

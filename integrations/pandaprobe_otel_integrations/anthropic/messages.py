@@ -153,32 +153,6 @@ _DELTAS: Final = {
 }
 
 
-def merged_events(events: Iterable[Object]) -> Body:
-    """Return the message of the events, in the form of an answer without streaming."""
-    message: dict[str, Any] = {}
-    blocks: dict[int, dict[str, Any]] = {}
-    for event in events:
-        kind = event.get("type")
-        if kind == "content_block_delta":  # the usual case
-            _continue(_block(blocks, event), obj(event.get("delta")))
-        elif kind == "content_block_start":
-            _block(blocks, event).update(obj(event.get("content_block")))
-        elif kind == "message_start":
-            message = {**obj(event.get("message"))}
-            # The output tokens at the start are a placeholder.
-            message["usage"] = {**obj(message.get("usage")), "output_tokens": None}
-        elif kind == "message_delta":
-            message.update((key, value) for key, value in obj(event.get("delta")).items() if value is not None)
-            counts = ((key, value) for key, value in obj(event.get("usage")).items() if value is not None)
-            message["usage"] = {**obj(message.get("usage")), **dict(counts)}
-            if event.keys() - _EVENT:
-                message.update(rest(event, _EVENT))
-        elif kind == "error":
-            message["error"] = event.get("error")
-    message["content"] = [_whole(blocks[index]) for index in sorted(blocks)]
-    return message
-
-
 def _continue(block: dict[str, Any], delta: Object) -> None:
     """Continue a block. A citation, or any unknown delta, is kept under its own name; citations form a list."""
     kind = delta.get("type")
@@ -221,7 +195,7 @@ _COUNTS: Final = Table(
         "output_tokens": (names.OUTPUT_TOKENS, integer),
         "cache_read_input_tokens": (names.CACHE_READ_TOKENS, integer),
         "cache_creation_input_tokens": (names.CACHE_WRITE_TOKENS, integer),
-        "output_tokens_details": (names.REASONING_TOKENS, inside("thinking_tokens", reader=integer)),
+        "output_tokens_details": {"thinking_tokens": (names.REASONING_TOKENS, integer)},
     }
 )
 
@@ -231,10 +205,7 @@ def usage_attributes(usage: Any) -> Attributes:
     return with_cached(_COUNTS.read(obj(usage)))
 
 
-ANTHROPIC: Final = Service(
-    usage=usage_attributes,
-    counted={**dict.fromkeys(_COUNTS.known), "output_tokens_details": frozenset({"thinking_tokens"})},
-)
+ANTHROPIC: Final = Service(usage=usage_attributes, counted=_COUNTS.counts())
 
 
 class Messages(Endpoint):
@@ -265,7 +236,28 @@ class Messages(Endpoint):
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one message."""
-        return merged_events(events)
+        message: dict[str, Any] = {}
+        blocks: dict[int, dict[str, Any]] = {}
+        for event in events:
+            kind = event.get("type")
+            if kind == "content_block_delta":  # the usual case
+                _continue(_block(blocks, event), obj(event.get("delta")))
+            elif kind == "content_block_start":
+                _block(blocks, event).update(obj(event.get("content_block")))
+            elif kind == "message_start":
+                message = {**obj(event.get("message"))}
+                # The output tokens at the start are a placeholder.
+                message["usage"] = {**obj(message.get("usage")), "output_tokens": None}
+            elif kind == "message_delta":
+                message.update((key, value) for key, value in obj(event.get("delta")).items() if value is not None)
+                counts = ((key, value) for key, value in obj(event.get("usage")).items() if value is not None)
+                message["usage"] = {**obj(message.get("usage")), **dict(counts)}
+                if event.keys() - _EVENT:
+                    message.update(rest(event, _EVENT))
+            elif kind == "error":
+                message["error"] = event.get("error")
+        message["content"] = [_whole(blocks[index]) for index in sorted(blocks)]
+        return message
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event carries content; `message_start` and `ping` only announce it."""

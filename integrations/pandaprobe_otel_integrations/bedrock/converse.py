@@ -17,6 +17,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Table,
     common,
     counted,
+    first_integer,
     inside,
     with_cached,
 )
@@ -133,10 +134,6 @@ def _top_k(more: Any) -> float | None:
     return number(fields.get("top_k") or obj(fields.get("inferenceConfig")).get("topK"))
 
 
-def _limit(tokens: Any, newer: Any) -> int | None:
-    return integer(tokens or newer)
-
-
 _COUNTS: Final = Table(
     {
         **dict.fromkeys(("inputTokens", "inputTokenCount"), (names.INPUT_TOKENS, integer)),
@@ -158,14 +155,14 @@ class Converse(Endpoint):
     """A conversation in the form that is the same for every model."""
 
     operation = "chat"
-    service = Service(usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")))
+    service = Service(usage=usage_attributes, counted=_COUNTS.counts("totalTokens"))
     request = {
         **common("model", "stream"),
         "guardrailConfig": Partly(names.GUARDRAIL_ID, inside("guardrailIdentifier")),
         "additionalModelRequestFields": Partly(names.TOP_K, _top_k),
         "inferenceConfig": {
             **common("temperature", topP="top_p", topK="top_k", stopSequences="stop_sequences"),
-            ("maxTokens", "max_new_tokens"): (names.MAX_TOKENS, _limit),
+            ("maxTokens", "max_new_tokens"): (names.MAX_TOKENS, first_integer),
         },
     }
     input = {

@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     common,
     dimensions,
+    first_integer,
     question,
 )
 from pandaprobe_otel_integrations._json import (
@@ -48,10 +49,6 @@ _REASONS: Final = ("stop_reason", "finishReason")
 _RESULT: Final = frozenset({*_TEXTS, *_REASONS})
 
 
-def _first(*limits: Any) -> int | None:
-    return next((limit for one in limits if (limit := integer(one)) is not None), None)
-
-
 def _top_p(older: Any, newer: Any) -> float | None:
     return number(older if older is not None else newer)
 
@@ -75,7 +72,7 @@ class Prompt(Endpoint):
     operation = "text_completion"
     request = {
         **common("model", "stream", "temperature", "top_k", stop="stop_sequences"),
-        ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, _first),
+        ("max_tokens", "max_gen_len", "maxOutputTokens"): (names.MAX_TOKENS, first_integer),
         ("top_p", "topP"): (names.TOP_P, _top_p),
     }
     input = {("prompt", "inputPrompt"): (names.INPUT_MESSAGES, question(parts.texts, parts.texts))}
@@ -184,7 +181,7 @@ class Embeddings(EmbeddingsEndpoint):
 
     request = {
         **common("model"),
-        ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _first),
+        ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, first_integer),
     }
     input = {
         (*_EMBEDDED, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, question(*_EMBEDDED.values(), _nova_texts))

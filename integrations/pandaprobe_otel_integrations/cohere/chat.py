@@ -69,37 +69,6 @@ def _count(billed: Any, seen: Any, name: str) -> int | None:
 # -- the events of a streamed chat of Cohere's second API, merged ------------------------------------------------------
 
 
-def merged_events(events: Iterable[Object]) -> Body:
-    """Return the answer of the events, in the form of an answer without streaming."""
-    members: dict[str, Any] = {}
-    message: dict[str, Any] = {"role": "assistant"}
-    lists: dict[str, dict[int, Any]] = {"content": {}, "tool_calls": {}}
-    for event in events:
-        kind, delta = string(event.get("type")), obj(event.get("delta"))
-        piece = obj(delta.get("message"))
-        index: Any = event.get("index")
-        if logprobs := event.get("logprobs"):
-            members["logprobs"] = [*items(members.get("logprobs")), logprobs]
-        if kind == "message-start":
-            members["id"] = event.get("id")
-        elif kind == "citation-start":
-            cited = piece.get("citations")
-            message["citations"] = [*items(message.get("citations")), *(items(cited) or [cited])]
-        elif kind == "message-end":
-            members.update({name: value for name, value in delta.items() if name != "message"})
-        elif kind in _OUTPUT:
-            for name, value in piece.items():
-                if name in lists:
-                    place = index if isinstance(index, int) else 0
-                    lists[name][place] = joined(lists[name].get(place), dict(obj(value)))
-                elif name == "tool_plan":
-                    message[name] = joined(message.get(name), value)
-    for name, found in lists.items():
-        message[name] = [found[place] for place in sorted(found)]
-    message["content"] = [_typed(block) for block in message["content"] if block.keys() - {"type"}]
-    return {**members, "message": message}
-
-
 def _typed(block: dict[str, Any]) -> Object:
     """Return a text or reasoning as the kind that appeared last."""
     return {**block, "type": next(name for name in reversed(block) if name != "type")}
@@ -159,7 +128,33 @@ class Chat(Endpoint):
 
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the events as one answer."""
-        return merged_events(events)
+        members: dict[str, Any] = {}
+        message: dict[str, Any] = {"role": "assistant"}
+        lists: dict[str, dict[int, Any]] = {"content": {}, "tool_calls": {}}
+        for event in events:
+            kind, delta = string(event.get("type")), obj(event.get("delta"))
+            piece = obj(delta.get("message"))
+            index: Any = event.get("index")
+            if logprobs := event.get("logprobs"):
+                members["logprobs"] = [*items(members.get("logprobs")), logprobs]
+            if kind == "message-start":
+                members["id"] = event.get("id")
+            elif kind == "citation-start":
+                cited = piece.get("citations")
+                message["citations"] = [*items(message.get("citations")), *(items(cited) or [cited])]
+            elif kind == "message-end":
+                members.update({name: value for name, value in delta.items() if name != "message"})
+            elif kind in _OUTPUT:
+                for name, value in piece.items():
+                    if name in lists:
+                        place = index if isinstance(index, int) else 0
+                        lists[name][place] = joined(lists[name].get(place), dict(obj(value)))
+                    elif name == "tool_plan":
+                        message[name] = joined(message.get(name), value)
+        for name, found in lists.items():
+            message[name] = [found[place] for place in sorted(found)]
+        message["content"] = [_typed(block) for block in message["content"] if block.keys() - {"type"}]
+        return {**members, "message": message}
 
     def is_output(self, event: Object) -> bool:
         """Return whether the event has a piece of the answer."""

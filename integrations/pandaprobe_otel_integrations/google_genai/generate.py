@@ -21,12 +21,13 @@ from pandaprobe_otel_integrations._endpoint import (
     common,
     dimensions,
     finish_reason,
+    first_integer,
     one_of,
     question,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, grown, rest, tool_part, turn, with_rest
+from pandaprobe_otel_integrations._other_members import PARAMETERS, grown, rest, tool_part, turn, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.text_runs import Growth
@@ -226,51 +227,39 @@ def _level(thinking: Any) -> str | None:
 _COUNTS: Final = Table(
     {
         "promptTokenCount": (names.INPUT_TOKENS, integer),
-        "candidatesTokenCount": (names.OUTPUT_TOKENS, integer),
+        # The second is Live's name.
+        **dict.fromkeys(("candidatesTokenCount", "responseTokenCount"), (names.OUTPUT_TOKENS, integer)),
         "thoughtsTokenCount": (names.REASONING_TOKENS, integer),
         "cachedContentTokenCount": (names.CACHE_READ_TOKENS, integer),
     }
 )
-_INPUTS: Final[Mapping[str, str]] = {
-    "TEXT": names.TEXT_INPUT_TOKENS,
-    "IMAGE": names.IMAGE_INPUT_TOKENS,
-    "AUDIO": names.AUDIO_INPUT_TOKENS,
-    "VIDEO": names.VIDEO_INPUT_TOKENS,
+_DETAILS: Final = {
+    "promptTokensDetails": "input",
+    "responseTokensDetails": "output",
+    "candidatesTokensDetails": "output",
 }
-_OUTPUTS: Final[Mapping[str, str]] = {
-    "TEXT": names.TEXT_OUTPUT_TOKENS,
-    "IMAGE": names.IMAGE_OUTPUT_TOKENS,
-    "AUDIO": names.AUDIO_OUTPUT_TOKENS,
-    "VIDEO": names.VIDEO_OUTPUT_TOKENS,
-}
-_DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
-    "promptTokensDetails": _INPUTS,
-    "responseTokensDetails": _OUTPUTS,
-    "candidatesTokensDetails": _OUTPUTS,
-}
-"""Lists of counts by modality."""
-COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS.known, *_DETAILS, "responseTokenCount", "totalTokenCount"))
+"""Lists of counts by modality, each with its side of the call."""
+COUNTED: Final = _COUNTS.counts(*_DETAILS, "totalTokenCount")
 """Counts of a usage that have attributes."""
 
 
-def usage_attributes(usage: Any) -> Attributes:
-    """Return the usage.
-
-    Google counts reasoning apart from the answer, and tool results apart from the prompt. Both are billed.
-    """
-    counts = obj(usage)
-    found = _COUNTS.read(counts)
+def billed(found: Attributes, tools: Any) -> Attributes:
+    """Return a usage with what Google counts apart and bills: reasoning, and the results of tools."""
     if names.INPUT_TOKENS in found:
-        found[names.INPUT_TOKENS] += integer(counts.get("toolUsePromptTokenCount")) or 0
-    if names.OUTPUT_TOKENS not in found and (said := integer(counts.get("responseTokenCount"))) is not None:
-        found[names.OUTPUT_TOKENS] = said  # Live's name for it
-    if (thought := found.get(names.REASONING_TOKENS)) is not None:
-        found[names.OUTPUT_TOKENS] = found.get(names.OUTPUT_TOKENS, 0) + thought
-    for member_name, side in _DETAILS.items():
-        for one in objects(counts.get(member_name)):
-            count = integer(one.get("tokenCount"))
-            if count and (attribute := side.get(str(one.get("modality")))) is not None:
-                found[attribute] = count
+        found[names.INPUT_TOKENS] += integer(tools) or 0
+    if names.REASONING_TOKENS in found:
+        found[names.OUTPUT_TOKENS] = found.get(names.OUTPUT_TOKENS, 0) + found[names.REASONING_TOKENS]
+    return found
+
+
+def usage_attributes(usage: Any) -> Attributes:
+    """Return the usage, with the counts by modality."""
+    counts = obj(usage)
+    found = billed(_COUNTS.read(counts), counts.get("toolUsePromptTokenCount"))
+    for name, side in _DETAILS.items():
+        for one in objects(counts.get(name)):
+            if (count := integer(one.get("tokenCount"))) and (kind := string(one.get("modality"))):
+                found[f"gen_ai.usage.{kind.lower()}.{side}_tokens"] = count
     return found
 
 
@@ -369,8 +358,7 @@ _INSTANCE: Final = frozenset({"model", "content", "outputDimensionality"})
 
 
 def _size(own: Any, requests: Any) -> int | None:
-    sizes = (own, *(one.get("outputDimensionality") for one in objects(requests)))
-    return next((size for each in sizes if (size := integer(each)) is not None), None)
+    return first_integer(own, *(one.get("outputDimensionality") for one in objects(requests)))
 
 
 def _embedded(contents: Any) -> list[Part]:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import ANSWERED, Attributes, Body, Endpoint, Service, common, each
+from pandaprobe_otel_integrations._endpoint import ANSWERED, Attributes, Body, Endpoint, Service, Table, common, each
 from pandaprobe_otel_integrations._json import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import reading, told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
-from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
+from pandaprobe_otel_integrations.google_genai.generate import billed, inline_blob, modality
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
@@ -103,30 +103,28 @@ def _media(kind: str, step: Object) -> Part:
     return with_rest({**found, "mime_type": mime_type} if mime_type else found, step, _MEDIUM)
 
 
+_COUNTS: Final = Table(
+    {
+        "total_input_tokens": (names.INPUT_TOKENS, integer),
+        "total_output_tokens": (names.OUTPUT_TOKENS, integer),
+        "total_thought_tokens": (names.REASONING_TOKENS, integer),
+        "total_cached_tokens": (names.CACHE_READ_TOKENS, integer),
+    }
+)
+_TOOLS: Final = "total_tool_use_tokens"
+
+
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage. Tool results and reasoning are counted apart, and billed."""
     counts = obj(usage)
-    prompt, tools = integer(counts.get("total_input_tokens")), integer(counts.get("total_tool_use_tokens"))
-    said, thought = integer(counts.get("total_output_tokens")), integer(counts.get("total_thought_tokens"))
-    return {
-        names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
-        names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
-        names.CACHE_READ_TOKENS: integer(counts.get("total_cached_tokens")),
-        names.REASONING_TOKENS: thought,
-    }
-
-
-_COUNTED: Final = (
-    "total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens",
-    "total_cached_tokens", "total_tokens",
-)  # fmt: skip
+    return billed(_COUNTS.read(counts), counts.get(_TOOLS))
 
 
 class Interactions(Endpoint):
     """Interactions, whole or streamed."""
 
     operation = "generate_content"
-    service = Service(usage=usage_attributes, counted=dict.fromkeys(_COUNTED))
+    service = Service(usage=usage_attributes, counted=_COUNTS.counts(_TOOLS, "total_tokens"))
     request = {
         **common("model", "stream"),
         "agent": (names.AGENT_NAME, string),
