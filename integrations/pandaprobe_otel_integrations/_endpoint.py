@@ -40,7 +40,7 @@ class Answer:
     goes_on: str | None = None
     """The id with which the app later asks for work that the service continues."""
     is_whole: bool = False
-    """True if the answer is known to be complete although it has no finish reason."""
+    """True if the answer is known to be complete."""
 
 
 # -- members of JSON as attributes, by tables --------------------------------------------------------------------------
@@ -76,19 +76,22 @@ _EXACT: Final[Mapping[Callable[..., Any], type[Any]]] = {string: str, integer: i
 class Table:
     """Fields, sorted by the way in which they are read. `known` has the members that they record completely."""
 
-    __slots__ = ("_groups", "_inside", "_single", "known")
+    __slots__ = ("_groups", "_single", "inner", "known")
 
     def __init__(self, fields: Fields) -> None:
         self._single: dict[str, tuple[str, Callable[..., Any], type[Any] | None]] = {}
         self._groups: list[tuple[tuple[str, ...], Set[str], Reading]] = []
-        self._inside: dict[str, Table] = {}
+        self.inner: dict[str, Set[str]] = {}
+        """The members with tables of their own, and the members that these record."""
         known = set[str]()
         for members, one in fields.items():
             group = (members,) if isinstance(members, str) else members
             if not isinstance(one, Partly):
                 known.update(group)
             if isinstance(one, Mapping):
-                self._inside[group[0]] = Table(one)
+                table = Table(one)
+                self.inner[group[0]] = table.known
+                self._single[group[0]] = ("", table.read, None)
             elif len(group) > 1:
                 self._groups.append((group, frozenset(group), one))
             else:
@@ -96,14 +99,9 @@ class Table:
                 self._single.update(dict.fromkeys(group, (attribute, reader, _EXACT.get(reader))))
         self.known: Set[str] = frozenset(known)
 
-    @property
-    def inner(self) -> list[tuple[str, Set[str]]]:
-        """The members with tables of their own, and the members that these record."""
-        return [(member, table.known) for member, table in self._inside.items()]
-
     def counts(self, *others: str) -> Counts:
         """Return the counts of a usage that this table reads, and others that need no record."""
-        return {**dict.fromkeys((*self.known, *others)), **dict(self.inner)}
+        return {**dict.fromkeys((*self.known, *others)), **self.inner}
 
     def read(self, members: Object, found: Attributes | None = None) -> Attributes:
         """Add the attributes of these members to those that were found. Of two readings for one, the first counts."""
@@ -115,6 +113,8 @@ class Table:
                 attribute, reader, exact = reading
                 if type(value) is exact and value:  # without a call for each member
                     found[attribute] = value
+                elif not attribute:
+                    reader(obj(value), found)
                 elif (kept := reader(value)) is not None:
                     found[attribute] = kept
         for group, names_of_group, (attribute, reader) in self._groups:
@@ -122,9 +122,6 @@ class Table:
                 kept = reader(*map(members.get, group))
                 if kept is not None:
                     found[attribute] = kept
-        for member, table in self._inside.items():
-            if value := members.get(member):
-                table.read(obj(value), found)
         return found
 
 
@@ -207,7 +204,7 @@ class Endpoint:
     _input: ClassVar[Table]
     _response: ClassVar[Table]
     _output: ClassVar[Table]
-    _inner: ClassVar[list[tuple[str, Set[str]]]]
+    _inner: ClassVar[Mapping[str, Set[str]]]
     known: ClassVar[Set[str]]
     """Members of a request that are recorded completely."""
     answered: ClassVar[Set[str]]
@@ -218,7 +215,7 @@ class Endpoint:
         cls._request, cls._input = Table(cls.request), Table(cls.input)
         cls._response, cls._output = Table(cls.response), Table(cls.output)
         cls.known = cls._request.known | cls._input.known | {*cls.elsewhere}
-        cls._inner = cls._request.inner + cls._input.inner
+        cls._inner = cls._request.inner | cls._input.inner
         usage = {cls.service.member} if cls.service.usage is not None else set[str]()
         cls.answered = cls._response.known | cls._output.known | usage | {"error", cls.reason, *cls.empty}
 
@@ -235,7 +232,7 @@ class Endpoint:
 
     def other_parameters(self, body: Body) -> Content:
         """Return the parameters without a place in a table."""
-        return parameters(body, self.known, *self._inner)
+        return parameters(body, self.known, self._inner)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return attributes, finish reasons and usage, and the content with the other data."""
@@ -249,7 +246,7 @@ class Endpoint:
             content=self.response_content(body, choices, reasons) if with_content else {},
             failure=self.failure(body),
             goes_on=self.goes_on(body),
-            is_whole=self.is_whole(body),
+            is_whole=bool(known) or self.is_whole(body),
         )
 
     def response_attributes(self, body: Body) -> Attributes:
@@ -270,7 +267,7 @@ class Endpoint:
 
     def response_content(self, body: Body, choices: list[Object], reasons: list[str | None]) -> dict[str, Any]:
         """Return the content of the table, the messages, and the other data."""
-        found = self._output.read(body)
+        found = self._output.read(body) if self.output else {}
         if (messages := self.output_messages(choices, reasons)) is not None:
             found[names.OUTPUT_MESSAGES] = messages
         if other := with_logprobs(self.other_data(body), choices, self.logprobs):

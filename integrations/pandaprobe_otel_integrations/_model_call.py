@@ -28,7 +28,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
-from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._spans import fail, present, with_llm_span
 
 # -- work that a service continues after its answer: a later request for it joins the span that started the work -------
@@ -90,7 +90,7 @@ def kept(request: Mapping[str, Any], answer: Body) -> dict[str, str]:
     return {REPLAY: text}
 
 
-# -- the body of a refused or failed call: its message, in the many formats of services, and its other data ------------
+# -- the body of a refused or failed call, and its message, in the many formats of services ----------------------------
 
 _HOLDERS: Final = ("body", "details", "response")
 """Attributes in which exceptions of client libraries keep the answer."""
@@ -110,12 +110,6 @@ def message_in(body: Any) -> str | None:
         return string(detail)
     messages = [string(obj(item).get("msg")) for item in items(detail)]
     return "; ".join(message for message in messages if message) or None
-
-
-def rest_of_error(body: Any, message: str | None) -> dict[str, Any]:
-    """Return the fields of an error body except its message, such as the code, the parameter, a filter's findings."""
-    left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
-    return left
 
 
 def body_of(error: BaseException) -> Mapping[str, Any] | None:
@@ -138,15 +132,6 @@ def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
         if isinstance(content, bytes):
             return obj(json.loads(content)) or None
     return None
-
-
-def _without(message: str | None, value: Any) -> Any:
-    if isinstance(value, dict):
-        kept = {name: _without(message, item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
-        return {name: item for name, item in kept.items() if not is_empty(item)}
-    if isinstance(value, list):
-        return [item for one in items(value) if not is_empty(item := _without(message, one))]  # pyright: ignore[reportUnknownArgumentType]
-    return None if value == message else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +273,7 @@ class ModelCall:
         text = str(error) if self._recorder.with_content else type(error).__name__
         fail(self.span, _type_name(error), text)
         if self._recorder.with_content and not was_answered and (body := body_of(error)) is not None:
-            self._record_refusal(body, message_in({"error": body}) or message_in(body))
+            self._record_refusal(body)
 
     def left(self) -> None:
         """Mark the answer as partial if it broke off or was not read to its end.
@@ -303,11 +288,11 @@ class ModelCall:
         reason = f"HTTP {status}"
         said = message_in(body) if self._recorder.with_content else None
         if self._recorder.with_content:
-            self._record_refusal(body, said)
+            self._record_refusal(body)
         fail(self.span, str(status), f"{reason}: {said}" if said else reason)
 
-    def _record_refusal(self, body: Body | None, message: str | None) -> None:
-        if more := rest_of_error(body, message):
+    def _record_refusal(self, body: Body | None) -> None:
+        if more := rest(obj(body), _OF_BOTOCORE):
             self.span.set_attributes(encoded({RESPONSE: {"response": more}}))
 
     def end(self, end_ns: int | None = None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
@@ -145,13 +146,13 @@ def pieces(
     return read
 
 
-def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
+def parameters(body: Object, known: Set[str], inner: Mapping[str, Set[str]] = MappingProxyType({})) -> Content:
     """Return the request parameters without an attribute.
 
     For a member in `inner`, only its unknown members are returned.
     """
     left = rest(body, known)
-    for name, read in inner:
+    for name, read in inner.items():
         if name in body and (more := rest(obj(body[name]), read)):
             left.update(more)
     return {PARAMETERS: left} if left else {}
@@ -246,34 +247,33 @@ def sealed(text: str) -> str:
 
 _CONSTANT: Final = frozenset({"type", "name", "id", "role", "status"})
 """Texts that do not grow."""
+_TEXTS: Final = frozenset({"text", "summary", "data", "content", "thinking"})
+"""Texts that grow in items of a list."""
 
 
 def joined(before: Any, piece: Any, name: str = "") -> Any:
     """Continue a value by the next piece of a stream: texts become longer, objects are continued member by member."""
-    if isinstance(piece, str) and isinstance(before, str):
-        return piece if name in _CONSTANT else before + piece
-    if piece.__class__ is dict and (before is None or isinstance(before, dict)):
-        found = {**obj(before)}
-        for member, value in obj(piece).items():
-            if value:
-                found[member] = joined(found.get(member), value, member)
-        return found
-    return grown(before, piece)
+    return grown(before, piece, lambda member: member not in _CONSTANT, name)
 
 
-def grown(before: Any, piece: Any) -> Any:
+def grown(before: Any, piece: Any, grows: Callable[[str], bool] = lambda name: False, name: str = "") -> Any:
     """Merge two pieces of a value: lists and objects grow; for any other value, the later one counts.
 
-    If the later list starts with the earlier list, only the later list is kept. List items with the same index are
-    merged.
+    Texts grow if `grows` returns True for their name. An empty piece adds nothing. If the later list starts with the
+    earlier list, only the later list is kept. List items with the same index are merged.
     """
-    if before is None or piece is None:
+    if isinstance(piece, dict) and (before is None or isinstance(before, dict)):
+        found = {**obj(before)}
+        for member, value in obj(piece).items():  # pyright: ignore[reportUnknownArgumentType]
+            if not is_empty(value):
+                found[member] = grown(found.get(member), value, grows, member)
+        return found
+    if before is None or is_empty(piece):
         return piece if before is None else before
     if isinstance(before, list) and isinstance(piece, list):
         return _longer(before, piece)  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(before, dict) and isinstance(piece, dict):
-        earlier = obj(before)  # pyright: ignore[reportUnknownArgumentType]
-        return {**earlier, **{key: grown(earlier.get(key), value) for key, value in obj(piece).items()}}  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(before, str) and isinstance(piece, str) and grows(name):
+        return before + piece
     return piece
 
 
@@ -287,7 +287,7 @@ def _longer(before: list[Any], piece: list[Any]) -> list[Any]:
         if place is None or place not in places:
             longer.append(one)
         else:
-            longer[places[place]] = _continued(longer[places[place]], one)
+            longer[places[place]] = grown(longer[places[place]], one, _TEXTS.__contains__)
     return longer
 
 
@@ -295,17 +295,3 @@ def _place(item: Any) -> tuple[str, int] | None:
     members = obj(item)
     index = integer(members.get("index"))
     return (str(members.get("type")), index) if index is not None else None
-
-
-_TEXTS: Final = frozenset({"text", "summary", "data", "content", "thinking"})
-
-
-def _continued(before: Any, piece: Any) -> Any:
-    found = dict(before)
-    for name, value in piece.items():
-        earlier = found.get(name)
-        if name in _TEXTS and isinstance(earlier, str) and isinstance(value, str):
-            found[name] = earlier + value
-        else:
-            found[name] = grown(earlier, value)
-    return found

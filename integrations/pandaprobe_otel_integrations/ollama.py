@@ -140,10 +140,6 @@ class Chat(Endpoint):
         """Return reasoning, text and calls."""
         return _message_parts(choice)
 
-    def is_whole(self, body: Body) -> bool:
-        """Return whether the answer is done. Old versions send no finish reason."""
-        return body.get("done") is True
-
     def merged(self, events: Iterable[Object]) -> Body:
         """Return the chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}

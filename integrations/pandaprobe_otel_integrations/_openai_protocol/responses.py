@@ -325,17 +325,23 @@ class Responses(Endpoint):
         if status == "incomplete":
             why = string(obj(choice.get("incomplete_details")).get("reason")) or status
             return _WHY_INCOMPLETE.get(why, why)
-        calls = (item for item in objects(choice.get("output")) if string(item.get("type")) in _CALLS)
-        return "tool_call" if status == "completed" and any(calls) else _REASONS.get(status or "")
+        if status == "completed":
+            for item in objects(choice.get("output")):
+                if string(item.get("type")) in _CALLS:
+                    return "tool_call"
+        return _REASONS.get(status or "")
 
     def output_parts(self, choice: Object) -> list[Part] | None:
         """Return the output as one message, because it is one turn of the model; None if there is no output."""
-        return [part for item in objects(choice.get("output")) for part in _output_parts(item)] or None
+        found: list[Part] = []
+        for item in objects(choice.get("output")):
+            found += _output_parts(item)
+        return found or None
 
     def failure(self, body: Body) -> Failure | None:
         """Return the error, unless it is a mark of a response that did not fail."""
         status = string(body.get("status"))
-        return None if status in FINAL_STATUSES - {"failed"} else failure_in(body.get("error"))
+        return failure_in(body.get("error")) if status == "failed" or status not in FINAL_STATUSES else None
 
     def goes_on(self, body: Body) -> str | None:
         """Return the id of a response in the background, and remember one that is over."""

@@ -33,9 +33,11 @@ _OUTPUTS: Final[Fields] = {
 }
 _COUNTS: Final = Table(
     {
-        # If a service sends older names and those of the Responses API, the older ones count.
-        ("prompt_tokens", "input_tokens"): (names.INPUT_TOKENS, first_integer),
-        ("completion_tokens", "output_tokens"): (names.OUTPUT_TOKENS, first_integer),
+        "prompt_tokens": (names.INPUT_TOKENS, integer),
+        "completion_tokens": (names.OUTPUT_TOKENS, integer),
+        # The Responses API's names. Zeros of a service that sends these and the older ones do not count.
+        "input_tokens": (names.INPUT_TOKENS, counted),
+        "output_tokens": (names.OUTPUT_TOKENS, counted),
         "prompt_cache_hit_tokens": (names.CACHE_READ_TOKENS, integer),
         "cost": (names.COST, number),  # OpenRouter's, in US dollars
         **dict.fromkeys(("input_token_details", "input_tokens_details", "prompt_tokens_details"), _INPUTS),
