@@ -12,9 +12,10 @@ import datetime
 import math
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from itertools import islice
+from operator import attrgetter, methodcaller
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias, cast
 
@@ -50,6 +51,7 @@ _EMPTY: Final[dict[str, Any]] = {}
 _SIZED: Final[frozenset[Any]] = frozenset(
     {type(_EMPTY.values()), type(_EMPTY.items()), list, tuple, set, frozenset, deque}
 )
+_PLAIN_CONTAINERS: Final[frozenset[Any]] = frozenset({dict, list, tuple})
 _EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
 """Class names, so that neither module is imported. The text of these numbers is exact; a float would not be."""
 _MIN_INT: Final = -(1 << 63)
@@ -82,75 +84,60 @@ def encode(value: object, max_bytes: int = 262_144, *, vectors: bool = True) -> 
     at least 256.
     """
     max_bytes = max(max_bytes, 256)
-    survey = _Survey(value, max_bytes)
-    if survey.is_small and vectors:
-        data = _encoded_directly(value)
-        # Excluding the short pattern is four times faster than excluding the long one.
-        if data and not (b"\\u0" in data and b"\\u0000" in data):
-            return (data if len(data) <= max_bytes else orjson.dumps(shrink(orjson.loads(data), max_bytes))).decode()
-    cleaner = _Cleaner(max_text=survey.longest(max_bytes), room=4 * max_bytes, max_nodes=MAX_LOOKS, vectors=vectors)
-    cleaned = cleaner.clean(value)
-    return orjson.dumps(shrink(cleaned, max_bytes)).decode()
+    seen, lengths = _survey(value)
+    total = sum(lengths)
+    if vectors and seen <= _MAX_SURVEY and total <= max_bytes:
+        try:  # `default` would lose an interrupt that strikes in it
+            data = orjson.dumps(value, option=_OPTIONS)
+        except (TypeError, ValueError, RecursionError, RuntimeError) as error:
+            pass_on(error)  # not representable in JSON, or changed by another thread
+        else:
+            # Excluding the short pattern is four times faster than excluding the long one.
+            if not (b"\\u0" in data and b"\\u0000" in data):
+                return (
+                    data if len(data) <= max_bytes else orjson.dumps(shrink(orjson.loads(data), max_bytes))
+                ).decode()
+    # The longest texts are cut first, to keep the total near the limit.
+    excess = total - 2 * max_bytes
+    longest = max_bytes if excess <= 0 else min(level_of(sorted(lengths), excess), max_bytes)
+    cleaner = _Cleaner(max_text=longest, room=4 * max_bytes, max_nodes=MAX_LOOKS, vectors=vectors)
+    return orjson.dumps(shrink(cleaner.clean(value), max_bytes)).decode()
 
 
-def _encoded_directly(value: object) -> bytes:
-    """Return the JSON of plain data, empty for other values. `default` would lose an interrupt that strikes in it."""
-    try:
-        return orjson.dumps(value, option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError, RuntimeError) as error:
-        pass_on(error)
-        return b""  # not representable in JSON, or changed by another thread
-
-
-class _Survey:
-    """Quick survey of a value's plain containers and the lengths of its texts.
+def _survey(value: object) -> tuple[int, list[int]]:
+    """Return the number of values in plain containers, and the lengths of the texts; stop after `MAX_LOOKS` values.
 
     It protects against values that grow without bound in the encoder (`x = [x, x]` fifty times).
     """
-
-    def __init__(self, value: object, max_bytes: int) -> None:
-        self.is_small = False
-        """True if the containers are few and shallow and hold at most `max_bytes` of text."""
-        self._lengths: list[int] = []
-        level: list[Any] = [(value,)]
-        seen = 0
-        for _ in range(MAX_DEPTH + 1):
-            below: list[Any] = []
-            for node in level:
-                seen += len(node)
-                items = node.values() if type_of(node) is dict else node
-                for item in _first(items, max(MAX_LOOKS - seen, _FEW)):
-                    kind = type_of(item)
-                    if kind is str:
-                        self._lengths.append(len(item))
-                    elif kind is dict or kind is list or kind is tuple:
-                        below.append(item)
-                if seen > MAX_LOOKS:
-                    return
-            if not below:
-                self.is_small = seen <= _MAX_SURVEY and sum(self._lengths) <= max_bytes
-                return
-            level = below
-
-    def longest(self, max_bytes: int) -> int:
-        """Return the length to which the longest texts must be cut to keep the total near the limit."""
-        excess = sum(self._lengths) - 2 * max_bytes
-        return max_bytes if excess <= 0 else min(level_of(sorted(self._lengths), excess), max_bytes)
+    seen, lengths, level = 0, list[int](), [cast("Any", (value,))]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            seen += len(node)
+            items = node.values() if type_of(node) is dict else node
+            for item in _first(items, max(MAX_LOOKS - seen, _FEW)):
+                kind = type_of(item)
+                if kind is str:
+                    lengths.append(len(item))
+                elif kind in _PLAIN_CONTAINERS:
+                    below.append(item)
+            if seen > MAX_LOOKS:
+                return seen, lengths
+        level = below
+    return seen, lengths
 
 
 class _Cleaner:
     """State of one cleaning: how many values and characters it may still produce, and the open containers."""
 
-    __slots__ = ("inside", "max_text", "nodes_left", "room", "vectors")
-
     def __init__(
         self, *, max_text: int | None = None, room: int = 0, max_nodes: int = MAX_NODES, vectors: bool = True
     ) -> None:
-        self.vectors = vectors
-        self.nodes_left = max_nodes
-        self.max_text = max_text
-        self.room = room
-        self.inside: set[int] = set()
+        self._vectors = vectors
+        self._nodes_left = max_nodes
+        self._max_text = max_text
+        self._room = room
+        self._inside: set[int] = set()
 
     def clean(self, value: Any, depth: int = 0) -> Json:
         kind = type_of(value)
@@ -162,106 +149,105 @@ class _Cleaner:
             return _integer(value)
         if kind is float:
             return value if math.isfinite(value) else None
-        if self.nodes_left <= 0:
+        if self._nodes_left <= 0:
             return TOO_MANY
         if depth >= MAX_DEPTH:
             return f"…[cut: {kind.__name__} nested too deeply]"
-        if id(value) in self.inside:
+        place = id(value)
+        if place in self._inside:
             return f"…[cut: this {kind.__name__} contains itself]"
-        self.inside.add(id(value))
+        self._inside.add(place)
         try:
-            return self._container(value, kind, depth)
+            if not self._vectors and (numbers := _numbers_in(value)):
+                return vector_marker(numbers)
+            if isinstance(value, Mapping):
+                return self._mapping(cast("Mapping[object, object]", value), depth)
+            if isinstance(value, (list, tuple, Set, deque)):
+                return self._sequence(cast("Any", value), depth)
+            return self._object(value, depth)
         except Exception as error:  # noqa: BLE001 - code of the app's value ran; the app must not notice
             counted("the content of a value", error)
             return clean_text(f"<{kind.__name__}: cannot be shown>")
         finally:
-            self.inside.discard(id(value))
+            self._inside.discard(place)
 
     def _text(self, text: str) -> Json:
-        if self.max_text is None:
+        if self._max_text is None:
             return clean_text(text)
-        longest = self.max_text if self.room > 0 else min(self.max_text, MIN_TEXT)
-        self.room -= min(len(text), longest)
+        longest = self._max_text if self._room > 0 else min(self._max_text, MIN_TEXT)
+        self._room -= min(len(text), longest)
         if len(text) <= longest:
             return clean_text(text)
-        digest = digest_of_data_url(text)
-        return digest if digest is not None else clean_text(cut_text(text, longest))
+        return digest_of_data_url(text) or clean_text(cut_text(text, longest))
 
-    def _container(self, value: object, kind: type, depth: int) -> Json:
-        if not self.vectors and (numbers := _numbers_in(value)):
-            return vector_marker(numbers)
-        if kind is dict or isinstance(value, Mapping):
-            return self._mapping(cast("Mapping[object, object]", value), depth)
-        if kind is list or kind is tuple or isinstance(value, (list, tuple, Set, deque)):
-            return self._sequence(cast("Iterable[object]", value), depth)
-        return self._object(value, depth)
-
-    def _share(self, depth: int, first: object) -> int:
+    def _share(self, depth: int, first: Any) -> int:
         """Return the number of items to visit in a container, assuming that all resemble the first one.
 
         Part of the allowance is left for the content of the items and for the values after the container.
         """
-        left = self.nodes_left if depth == 0 else -(-self.nodes_left // 2)
-        kind = type_of(first)
-        is_container = kind is dict or kind is list or kind is tuple
-        return -(-left // (1 + min(len(cast("Any", first)), _FEW))) if is_container else left
+        left = self._nodes_left if depth == 0 else -(-self._nodes_left // 2)
+        return -(-left // (1 + min(len(first), _FEW))) if type_of(first) in _PLAIN_CONTAINERS else left
 
     def _mapping(self, value: Mapping[object, object], depth: int) -> Json:
-        if type_of(value) is dict:
-            most = self._share(depth, next(iter(value.values()), None))
-            items = _first(value.items(), most + 1)
-        else:
-            rest = iter(value.items())
-            items = list(islice(rest, 1))
-            most = self._share(depth, items[0][1] if items else None)
-            items += islice(rest, most)
+        most = self._share(depth, next(iter(value.values()), None))
+        items = _first(value.items(), most + 1)
         result: dict[str, Json] = {}
         for key, item in items[:most]:
-            self.nodes_left -= 1
+            self._nodes_left -= 1
             result[_key(key)] = self.clean(item, depth + 1)
         if len(items) > most:
             total = len(value) if type_of(value) is dict else 0
             result["…"] = f"[cut {total - most} of {total} keys]" if total else TOO_MANY[1:]
         return result
 
-    def _sequence(self, value: Iterable[object], depth: int) -> Json:
-        kind = type_of(value)
-        if kind is list or kind is tuple:
-            items: Any = value
-            total = len(items)
-            most = self._share(depth, items[0] if total else None)
-            marker = f"…[cut {total - most} of {total} items]" if total > most else ""
-            place = (most + 1) // 2
-            items = [*items[:place], *items[total - most // 2 :]] if marker else list(items)
+    def _sequence(self, value: Any, depth: int) -> Json:
+        if type_of(value) in _PLAIN_CONTAINERS:
+            total = len(value)
+            most = self._share(depth, value[0] if total else None)
+            place = -(-most // 2)
+            cut = f"…[cut {total - most} of {total} items]" if total > most else ""
+            items = [*value[:place], *value[total - most // 2 :]] if cut else [*value]
         else:
-            place = most = self._share(depth, None)
-            items = _first(value, most + 1)
-            marker = TOO_MANY if len(items) > most else ""
-            del items[most:]
+            place = self._share(depth, None)
+            items = _first(value, place + 1)
+            cut = TOO_MANY if len(items) > place else ""
+            del items[place:]
             if isinstance(value, Set):
                 items = _in_order(items)
-        self.nodes_left -= len(items)
+        self._nodes_left -= len(items)
         result = [self.clean(item, depth + 1) for item in items]
-        if marker:
-            result.insert(place, marker)
+        if cut:
+            result.insert(place, cut)
         return result
 
-    def _object(self, value: object, depth: int) -> Json:
-        if isinstance(value, Enum):
-            return self.clean(value.value, depth + 1)
+    def _object(self, value: Any, depth: int) -> Json:
         if isinstance(value, (bytes, bytearray, memoryview)):
             data: Any = cast("Any", value)
             size = memoryview(data).nbytes
             if size > _MAX_DIGEST:  # hashing it would cost too much here
                 return {"mime_type": mime_type_of(bytes(data[:8])), "bytes": size}
             return digest_of(bytes(data))
-        if (plain := _scalar(value)) is not None:
-            return self.clean(plain, depth + 1)
-        inner = _fields(value)
+        for kinds, plain in _KINDS:
+            if isinstance(value, kinds):
+                return self.clean(plain(value), depth + 1)
+        inner = str(value) if type_of(value).__name__ in _EXACT_NUMBERS else _fields(value)
         if inner is not None:
             return self.clean(inner, depth + 1)
         text = clean_text(repr(value))
         return text if len(text) <= MAX_REPR else cut_text(text, MAX_REPR)
+
+
+_KINDS: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
+    (Enum, attrgetter("value")),
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    ((datetime.datetime, datetime.date, datetime.time), methodcaller("isoformat")),
+    (datetime.timedelta, datetime.timedelta.total_seconds),
+    ((uuid.UUID, PurePath), str),
+    (BaseException, lambda error: f"{type(error).__name__}: {error}"),
+)
+"""Classes that are well known or derive from a plain type, with functions that return the plain value."""
 
 
 def vector_marker(numbers: int) -> str:
@@ -283,15 +269,13 @@ def _numbers_in(value: Any) -> int:
 
 def _first(items: Any, count: int) -> list[Any]:
     """Return the first items of a container, which may be endless or may be changed by other threads."""
-    if type_of(items) not in _SIZED:
+    if type_of(items) in _SIZED and len(items) <= count:
+        return list(items)  # an atomic copy
+    try:
         return list(islice(items, count))
-    if len(items) > count:
-        try:
-            return list(islice(items, count))
-        except RuntimeError as error:  # another thread has changed it
-            pass_on(error)
-            return list(items)[:count]
-    return list(items)  # an atomic copy
+    except RuntimeError as error:  # another thread has changed it
+        pass_on(error)
+        return list(items)[:count]
 
 
 def _integer(value: int) -> int | str:
@@ -305,8 +289,6 @@ def _integer(value: int) -> int | str:
 
 
 def _key(key: object) -> str:
-    if type(key) is str:
-        return clean_text(key)
     if isinstance(key, Enum):
         return _key(key.value)
     if isinstance(key, str):
@@ -320,15 +302,12 @@ def _key(key: object) -> str:
         return f"<{type(key).__name__}>"
 
 
-def _in_order(items: list[object]) -> list[object]:
+def _in_order(items: list[Any]) -> list[Any]:
     """Sort the items of a set, so that equal sets give the same text."""
     try:
-        return sorted(items)  # type: ignore[type-var]
-    except TypeError as error:  # of different types
+        return sorted(items)
+    except Exception as error:  # noqa: BLE001 - they are of different types, or code of the app's elements ran
         pass_on(error)
-        return sorted(items, key=_safe_repr)
-    except Exception as error:  # noqa: BLE001 - code of the app's elements ran
-        counted("the order of a set", error)
         return sorted(items, key=_safe_repr)
 
 
@@ -338,27 +317,6 @@ def _safe_repr(value: object) -> str:
     except Exception as error:  # noqa: BLE001 - code of the app's value ran
         counted("the text of a value", error)
         return type(value).__name__
-
-
-def _scalar(value: object) -> object | None:
-    """Return the plain value of an object whose class is well known or derives from a plain type; None for others."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, PurePath) or type_of(value).__name__ in _EXACT_NUMBERS:
-        return str(value)
-    if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {value}"
-    return None
 
 
 def _fields(value: object) -> Any:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.text import MAX_INLINE
+from pandaprobe_otel.mapping.text import MAX_INLINE, with_texts
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.process.guard import ask, failed
 
@@ -67,21 +67,10 @@ def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
     result = dict(body)
     for key in _FIELDS:
         if key in result:
-            result[key] = _masked(result[key], masks)
+            result[key] = with_texts(result[key], partial(masked_text, masks=masks), keys=True)
     if not result.get("name"):
         result["name"] = MASKED  # the server refuses an empty name
     return result
-
-
-def _masked(value: Any, masks: Sequence[Mask]) -> Any:
-    kind = type_of(value)
-    if kind is str:
-        return masked_text(value, masks)
-    if kind is dict:
-        return {masked_text(key, masks): _masked(item, masks) for key, item in value.items()}
-    if kind is list:
-        return [_masked(item, masks) for item in value]
-    return value
 
 
 def masked_text(text: str, masks: Sequence[Mask]) -> str:

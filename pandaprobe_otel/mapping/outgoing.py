@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
@@ -12,7 +12,8 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.options import MappingOptions, masked
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.text import encoded_size, level_of, shrink, size_and_hash, with_media
+from pandaprobe_otel.mapping.text import encoded_size, level_of, shrink, with_media
+from pandaprobe_otel.mapping.values import type_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,6 @@ class MappedTrace:
     merged: Mapping[int, int]
     """Spans that became part of another span of the same call, with the id of the other one (`model_calls.py`)."""
 
-    def body(self) -> dict[str, Any]:
-        """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
-        return {**self.trace, "spans": self.spans}
-
     def encoded(self) -> bytes:
         """Return the body of POST /traces as JSON."""
         return b"".join((self.encoded_trace[:-1], b',"spans":[', self.encoded_spans.joined, b"]}"))
@@ -45,43 +42,45 @@ def finished(
 ) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     if options.scrubs:
-        _scrub((trace, *spans))
+        for body in (trace, *spans):
+            _scrub(body)
     (own,), (encoded_trace,) = _encoded_bodies([trace], options)
     bodies, pieces = _encoded_bodies(spans, options)
-    size_and_hash.cache_clear()
-    total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
-    if total > options.max_trace_bytes and options.inline_media:
-        return finished(trace, spans, replace(options, inline_media=0), merged)
-    if total > options.max_trace_bytes:
-        fit_trace([own, *bodies], total - options.max_trace_bytes)
+    excess = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME - options.max_trace_bytes
+    if excess > 0:
+        if options.inline_media:
+            return finished(trace, spans, replace(options, inline_media=0), merged)
+        fit_trace([own, *bodies], excess)
         encoded_trace = orjson.dumps(own)
-        pieces = [orjson.dumps(body) for body in bodies]
-        size_and_hash.cache_clear()
+        pieces = [*map(orjson.dumps, bodies)]
     return MappedTrace(own, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)), merged)
 
 
 def _encoded_bodies(bodies: list[dict[str, Any]], options: MappingOptions) -> tuple[list[dict[str, Any]], list[bytes]]:
     """Return the bodies, mended where needed, and pieces of their encoding: several are encoded at once."""
-    most = 0 if options.masks else options.max_field_bytes
     kept: list[dict[str, Any]] = []
     pieces: list[bytes] = []
     together = 1
     while len(kept) < len(bodies):
         some = bodies[len(kept) : len(kept) + together]
-        data = _encoded(some)
-        together = _TOGETHER if 0 < len(data) < _LARGE <= most else 1
-        if not 0 < len(data) <= most or _has_data_url(data):
-            if len(some) > 1:  # only if there is a problem, each is treated separately
-                for body in some:
-                    one, alone = _encoded_bodies([body], options)
-                    kept += one
-                    pieces += alone
-                continue
-            body, data = _mended(some[0] if data else _safe_body(some[0]), options)
-            some = [body]
-        kept += some
-        pieces.append(data)
+        data = _sendable(some, options)
+        together = _TOGETHER if 0 < len(data) < _LARGE else 1
+        if data:
+            kept += some
+            pieces.append(data)
+            continue
+        for body in some:  # only if there is a problem, each is treated separately
+            data = _sendable([body], options) if len(some) > 1 else b""
+            mended = body if data else _mended(body, options)
+            kept.append(mended)
+            pieces.append(data or orjson.dumps(mended))
     return kept, pieces
+
+
+def _sendable(bodies: list[dict[str, Any]], options: MappingOptions) -> bytes:
+    """Return the bodies as JSON, separated by commas; b"" if something in them may have to be mended."""
+    data = b"" if options.masks else _encoded(bodies)
+    return data if len(data) <= options.max_field_bytes and not _has_data_url(data) else b""
 
 
 _E: Final = ord("e")
@@ -98,28 +97,20 @@ def has_large_float(*pieces: bytes) -> bool:
     return False
 
 
-def _scrub(bodies: Iterable[dict[str, Any]]) -> None:
-    """Replace well-known credentials in errors, stack traces, and texts with a URL in names and metadata."""
-    for body in bodies:
-        name, metadata = body["name"], body["metadata"]
-        if "error" in body and isinstance(error := body["error"], str):
-            body["error"] = without_credentials(error)
-        if name.__class__ is str and _URL in name:
-            body["name"] = without_credentials(name)
-        if not _SUSPICIOUS.isdisjoint(metadata):
-            _scrub_texts(metadata)
-            if isinstance(attributes := metadata.get("attributes"), dict):
-                _scrub_texts(cast("dict[str, Any]", attributes))
-            continue
-        for value in metadata.values():
-            if value.__class__ is str and _URL in value:
-                _scrub_texts(metadata)
-                break
-
-
 _URL: Final = "://"
 _ERROR_KEYS: Final = frozenset({"stack_trace", "error", "exception", "error_message", "headers"})
-_SUSPICIOUS: Final = _ERROR_KEYS | {"attributes"}
+
+
+def _scrub(body: dict[str, Any]) -> None:
+    """Replace well-known credentials in errors, stack traces, and texts with a URL in names and metadata."""
+    name, metadata = body["name"], body["metadata"]
+    if "error" in body:
+        body["error"] = without_credentials(body["error"])
+    if _URL in name:
+        body["name"] = without_credentials(name)
+    _scrub_texts(metadata)
+    if "attributes" in metadata and type_of(metadata["attributes"]) is dict:
+        _scrub_texts(metadata["attributes"])
 
 
 def _scrub_texts(texts: dict[str, Any]) -> None:
@@ -134,8 +125,9 @@ _LARGE: Final = 65_536
 few large values are in memory twice before they are cut."""
 
 
-def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget."""
+def _mended(body: dict[str, Any], options: MappingOptions) -> dict[str, Any]:
+    """Return a safe body: masked, without binary data, and with each field within its budget."""
+    body = _safe_body(body)
     if options.masks:
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
     limit = options.max_field_bytes
@@ -146,11 +138,7 @@ def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, An
     for field in FIELDS:
         if field in body:
             body[field] = shrink(body[field], limit, digest=True)
-    data = _encoded([body])
-    if not data:
-        body = clean(body)
-        data = orjson.dumps(body)
-    return body, data
+    return _safe_body(body)
 
 
 def _safe_body(body: dict[str, Any]) -> dict[str, Any]:

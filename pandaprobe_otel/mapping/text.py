@@ -10,10 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from functools import lru_cache
-from itertools import accumulate
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -65,20 +62,9 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
         return f"{kept}…[cut {missing} of {total} {unit}]"
     if not digest:
         return f"{kept}…[cut {len(text) - len(kept)} of {len(text)} characters]"
-    size, sha256 = size_and_hash(text)
-    missing = size - len(kept.encode("utf-8", "replace"))
-    return f"{kept}…[cut {missing} of {size} bytes, sha256 {sha256}]"
-
-
-@lru_cache(maxsize=64)
-def size_and_hash(text: str) -> tuple[int, str]:
-    """Return the length of a text in UTF-8 and its SHA-256.
-
-    The result is cached, because a text is cut repeatedly until everything fits, and is in both a trace and its root.
-    The caller clears the cache afterwards (`size_and_hash.cache_clear`).
-    """
     data = text.encode("utf-8", "replace")
-    return len(data), hashlib.sha256(data).hexdigest()
+    missing = len(data) - len(kept.encode("utf-8", "replace"))
+    return f"{kept}…[cut {missing} of {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}]"
 
 
 def short_text(text: str, limit: int) -> str:
@@ -111,14 +97,19 @@ def digest_of_data_url(text: str) -> dict[str, object] | None:
     return digest_of(data, head[5:-7].partition(";")[0] or None)
 
 
-def with_media(value: Any, keep: int) -> Any:
-    """Return the JSON-safe value with each base64 data URL of over `keep` characters replaced by its digest."""
+def with_texts(value: Any, change: Callable[[str], Any], *, keys: bool = False) -> Any:
+    """Return the JSON-safe value with each text, and with `keys` each key, replaced by what the function returns."""
     kind = type_of(value)
     if kind is str:
-        return (None if len(value) <= keep else digest_of_data_url(value)) or value
+        return change(value)
     if kind is dict:
-        return {key: with_media(item, keep) for key, item in value.items()}
-    return [with_media(item, keep) for item in value] if kind is list else value
+        return {change(key) if keys else key: with_texts(item, change, keys=keys) for key, item in value.items()}
+    return [with_texts(item, change, keys=keys) for item in value] if kind is list else value
+
+
+def with_media(value: Any, keep: int) -> Any:
+    """Return the JSON-safe value with each base64 data URL of over `keep` characters replaced by its digest."""
+    return with_texts(value, lambda text: (digest_of_data_url(text) if len(text) > keep else None) or text)
 
 
 def mime_type_of(data: bytes) -> str:
@@ -142,6 +133,8 @@ _SHORTEST: Final = 192
 _LEAST: Final = 256
 """Bytes to which any value can be cut."""
 _MARKER_ROOM: Final = 128
+_MARK_ROOM, _DIGEST_ROOM = 36, 100
+"""Bytes of a text's marker, without its numbers."""
 _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
@@ -162,43 +155,61 @@ def encoded_size(value: Any) -> int:
 
 
 def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
-    keep = max_bytes - 160
+    keep = max(max_bytes - (_DIGEST_ROOM if digest else _MARK_ROOM) - 2 * len(str(len(text))), 0)
+    cut = cut_text(text, keep, digest=digest)
     for _ in range(_ROUNDS):
-        cut = cut_text(text, max(keep, 0), digest=digest)
         size = encoded_size(cut)
-        if size <= max_bytes or keep <= 0:
+        if size <= max_bytes:
             return cut
-        keep = min(int(keep * max_bytes / size) - 8, keep - 8)
-    return cut_text(text, 0, digest=digest)
+        keep = max(min(int(keep * max_bytes / size) - 8, keep - 8), 0)
+        cut = cut_text(cut, keep)  # its marker refers to the original text
+    return cut_text(cut, 0)
 
 
 def _fit_items(value: Any, max_bytes: int, digest: bool) -> Any:
     is_list = type_of(value) is list
-    keys = [] if is_list else [key if len(key) <= MAX_KEY else cut_text(key, _LEAST, digest=True) for key in value]
-    items: list[Any] = value if is_list else [*value.values()]
-    frames = [1] * len(items) if is_list else [encoded_size(key) + 2 for key in keys]
-    sizes = [*map(encoded_size, items)]
-    room, most = max_bytes - 2, max(max_bytes // 4, _LEAST)
-    least = [min(_size_without_texts(item, size), most) for item, size in zip(items, sizes, strict=True)]
-    needed = [frame + size for frame, size in zip(frames, least, strict=True)]
-    kept, last = [*range(len(items))], len(items) - 1
-    is_cut = sum(needed) > room
+    names, items = [*value], value if is_list else [*value.values()]
+    room, most, used = max_bytes - 2, max(max_bytes // 4, _LEAST), 0
+    kept: list[tuple[int, int, int, int]] = []
+    for turn in range(len(items)):  # only as many as may be kept, because the others may be a hundred thousand
+        at = turn if not is_list else turn // 2 if turn % 2 == 0 else len(items) - 1 - turn // 2  # from both ends
+        size = least = encoded_size(items[at])
+        if size > _SHORTEST:
+            least = min(_size_without_texts(items[at], size), most)
+        if not is_list and len(names[at]) > MAX_KEY:
+            names[at] = cut_text(names[at], _LEAST, digest=True)
+        used += least + (1 if is_list else encoded_size(names[at]) + 2)
+        kept.append((at, size, least, used))
+        if used > room:
+            break
+    is_cut = used > room
     if is_cut:
         room -= _MARKER_ROOM
-        order = sorted(kept, key=lambda at: min(at, last - at)) if is_list else kept  # from both ends
-        kept = sorted(order[: bisect_right([*accumulate(needed[at] for at in order)], room)])
-    more = sorted(sizes[at] - least[at] for at in kept)
-    level = level_of(more, sum(more) + sum(needed[at] for at in kept) - room, 0)
-    fitted = {at: shrink(items[at], least[at] + level, digest=digest) for at in kept}
+        while kept and (used := kept[-1][-1]) > room:
+            kept.pop()
+            used = 0
+    more = sorted(size - least for _, size, least, _ in kept if size > least)
+    level = level_of(more, sum(more) + used - room, 0)
+    fitted = {
+        at: items[at] if size <= least + level else shrink(items[at], least + level, digest=digest)
+        for at, size, least, _ in sorted(kept)
+    }
+    cut = ""
+    place = -(-len(kept) // 2) if is_list else len(kept)
+    if is_cut:
+        total = len(items)
+        for item in items[place : place + total - len(kept)]:  # those of an earlier marker count too
+            if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
+                total = int(earlier[1])
+                break
+        cut = f"[cut {total - len(kept)} of {total} {'items' if is_list else 'keys'}]"
     if not is_list:
-        named = {keys[at]: item for at, item in fitted.items()}
-        return named | {"…": _marker(items, kept, "keys")} if is_cut else named
+        named = {names[at]: item for at, item in fitted.items()}
+        return named | {"…": cut} if is_cut else named
     shown = [*fitted.values()]
     if is_cut:
-        marker: Any = f"…{_marker(items, kept, 'items')}"
-        if type_of(items[0]) is dict and "role" in items[0]:
-            marker = {"role": "system", "content": marker}  # the value must remain a list of messages
-        shown.insert((len(kept) + 1) // 2, marker)
+        is_talk = type_of(items[0]) is dict and "role" in items[0]  # then the value must remain a list of messages
+        shown.insert(place, {"role": "system", "content": f"…{cut}"} if is_talk else f"…{cut}")
     return shown
 
 
@@ -209,17 +220,6 @@ def _size_without_texts(value: Any, size: int) -> int:
     inside: Any = value if type_of(value) is list else value.values()
     names = len(value) if inside is value else sum([encoded_size(key) + 2 for key in value])
     return 2 + names + sum([_size_without_texts(item, encoded_size(item)) for item in inside])
-
-
-def _marker(items: Sequence[Any], kept: Sequence[int], of: str) -> str:
-    """Return the marker for the items that are left out. If one of them is such a marker, it counts for its items."""
-    earlier = [
-        int(mark[1])
-        for at in {*range(len(items))}.difference(kept)
-        if type_of(items[at]) is str and (mark := _EARLIER.fullmatch(items[at])) is not None
-    ]
-    total = earlier[0] if earlier else len(items)
-    return f"[cut {total - len(kept)} of {total} {of}]"
 
 
 def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:

@@ -134,7 +134,7 @@ def test_attributes_of_events_are_in_the_trace(name: str, kind: str) -> None:
     body = mapped(view("work", attributes, events=[event]))
     assert f"content-{MARK}" in text_of(body)
     assert f'"{MARK}"' in text_of(body)
-    body = map_views([view("work", attributes)], [LogView(0xABC, 1, log)]).body()
+    body = mapped(view("work", attributes), logs=[LogView(0xABC, 1, log)])
     assert f"log-{MARK}" in text_of(body)
     assert f"deep-{MARK}" in text_of(body)
 

@@ -480,7 +480,7 @@ def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
         for kind in KINDS:
             for form in FORMS.values():
                 if name not in kind:
-                    found = places(map_views([view("step", {**kind, name: form})], options=options).body())
+                    found = places(mapped(view("step", {**kind, name: form}), options=options))
                     out |= {(name, place) for place in found if place not in allowed}
 
     assert out == set()
@@ -496,11 +496,11 @@ def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
 def test_a_rendered_name_is_content(capture: Any, scope: str, size: int, own: dict[str, Any]) -> None:
     """A name rendered from a template is content, so the template or the tool's own name becomes the name."""
     span = view("step", {**own, "logfire.msg": f"pay {SECRET * size}", "x": SECRET}, scope_name=scope)
-    body = map_views([dataclasses.replace(span, name="pay {x}")], options=MappingOptions(capture=capture)).body()
+    body = mapped(dataclasses.replace(span, name="pay {x}"), options=MappingOptions(capture=capture))
 
     assert [*places(body)] == []
     assert (body["name"], body["spans"][0]["name"]) == ("pay {x}",) * 2
-    assert SECRET in json.dumps(map_views([span]).body())
+    assert SECRET in json.dumps(mapped(span))
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
@@ -526,5 +526,5 @@ def test_events_logs_and_resources_hold_no_content_either(capture: Any) -> None:
     logs = [LogView(TRACE_ID, 1, EventView(name, 2, {"content": SECRET}, SECRET)) for name in ("gen_ai.choice", "note")]
     options = MappingOptions(capture=capture)
 
-    assert [*places(map_views([span], logs, options=options).body())] == []
+    assert [*places(mapped(span, logs=logs, options=options))] == []
     assert [*places({"scores": evaluation_scores([span], logs, options)})] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pandaprobe_otel.mapping import EventView, MappingOptions, SpanView, map_views
+from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -38,9 +38,12 @@ def view(
     )
 
 
-def mapped(*views: SpanView, options: MappingOptions | None = None, whole: bool = True) -> dict[str, Any]:
+def mapped(
+    *views: SpanView, logs: Sequence[LogView] = (), options: MappingOptions | None = None, whole: bool = True
+) -> dict[str, Any]:
     """Return the body of the trace of these views."""
-    return map_views(views, whole=whole, options=options or MappingOptions()).body()
+    trace = map_views(views, logs, whole=whole, options=options or MappingOptions())
+    return {**trace.trace, "spans": trace.spans}
 
 
 def only_span(body: Mapping[str, Any]) -> dict[str, Any]:
