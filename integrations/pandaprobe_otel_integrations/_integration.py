@@ -8,6 +8,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -33,30 +34,19 @@ from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch, know
 # -- detection of installed libraries that are older than the tested versions ------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OlderThanTested:
-    """An installed distribution whose version is below the floor."""
-
-    found: str
-    requirement: str
-
-    def __str__(self) -> str:
-        """Return a clause for a log line, with both versions."""
-        return f"{self.found} is older than the oldest version tested ({self.requirement.partition('>=')[2].strip()})"
-
-
 def names_of(requirements: Collection[str]) -> list[str]:
     """Return the names of the distributions: `openai` for `openai >= 1.6`."""
     return [each.partition(">=")[0].strip() for each in requirements]
 
 
-def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
-    """Return the first distribution that is installed and older than its floor."""
+def older_than_tested(requirements: Collection[str]) -> str | None:
+    """Return a clause about the first distribution that is installed and older than its floor, with both versions."""
     for requirement in requirements:
         # This suffix makes pre-releases compare like every other version, instead of being excluded.
         conflict = get_dependency_conflicts([f"{requirement}.dev0"])
         if conflict is not None and conflict.found is not None:
-            return OlderThanTested(found=conflict.found, requirement=requirement)
+            oldest = requirement.partition(">=")[2].strip()
+            return f"{conflict.found} is older than the oldest version tested ({oldest})"
     return None
 
 
@@ -64,28 +54,15 @@ def is_there(module: str) -> bool:
     """Return whether the module could be imported, without importing it or its parents."""
     if module in sys.modules:
         return True
-    top, *below = module.split(".")
-    if not _is_package_there(top):
-        return False
-    spec, name = find_spec(top), top
-    for part in below:
-        if spec is None or spec.submodule_search_locations is None:
-            return False
-        name = f"{name}.{part}"
-        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
-    return spec is not None
-
-
-def lacks(module: str) -> bool:
-    """Return whether the package of the module is installed, but not the module itself."""
-    return _is_package_there(module.partition(".")[0]) and not is_there(module)
-
-
-def _is_package_there(top: str) -> bool:
-    try:
-        return find_spec(top) is not None
-    except ValueError:  # it is in sys.modules without a spec
-        return False
+    name, *below = module.split(".")
+    with suppress(ValueError):  # it is in sys.modules without a spec
+        spec = find_spec(name)
+        for part in below:
+            name = f"{name}.{part}"
+            places = spec.submodule_search_locations if spec is not None else None
+            spec = PathFinder.find_spec(name, places) if places else None
+        return spec is not None
+    return False
 
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
@@ -140,8 +117,7 @@ class Integration(BaseInstrumentor):
     _lock = threading.RLock()
     _patches: list[Undoable]
     _problems: dict[str, str]
-    _older: OlderThanTested | None = None
-    _absent: tuple[str, ...] = ()
+    _older: str | None = None
     _is_age_told = False
     _recorder: Recorder
     _watch: Watch
@@ -172,7 +148,7 @@ class Integration(BaseInstrumentor):
             return Outcome(state="skipped", reason=f"{rival.vendor} records these calls ({rival.module})")
         if self._problems:
             return Outcome(state="failed", reason=self._why_not("; ".join(self._problems.values())))
-        reasons = [self._age()] if self._older is not None else []
+        reasons = [self._older] if self._older is not None else []
         if not any(name in sys.modules for name in self.hooked_modules):
             reasons.append(f"waits for the import of {self.hooked_modules[0]}")
         return Outcome(state="adopted" if self.makes_own_spans else "hooked", reason="; ".join(reasons))
@@ -350,25 +326,18 @@ class Integration(BaseInstrumentor):
                     each.renew()
 
     def _look_at_age(self) -> None:
-        """Find out which hooks an older version lacks.
+        """Find out whether the library is older than tested, and has none of the modules.
 
-        Its missing modules are never imported, so no hook would report them.
+        Missing modules are never imported, so no hook would report them.
         """
-        self._older, self._absent, self._is_age_told = older_than_tested(self.requirements), (), False
-        if self._older is None:
-            return
-        if not any(is_there(name) for name in self.hooked_modules):
+        self._older, self._is_age_told = older_than_tested(self.requirements), False
+        if self._older is not None and not any(map(is_there, self.hooked_modules)):
             self._report(self.library, f"there is no {', '.join(self.hooked_modules)}")
-        else:
-            self._absent = tuple(name for name in self.hooked_modules if lacks(name))
-
-    def _age(self) -> str:
-        return f"{self._older} and has no {', '.join(self._absent)}" if self._absent else str(self._older)
 
     def _warn_of_age(self) -> None:
         if self._older is not None and not self._problems and not self._is_age_told:
             self._is_age_told = True
-            _logger.info("%s; %s is instrumented anyway", self._age(), self.library)
+            _logger.info("%s; %s is instrumented anyway", self._older, self.library)
 
     def _report(self, where: str, problem: str) -> None:
         """Keep a problem and log it.
@@ -384,4 +353,4 @@ class Integration(BaseInstrumentor):
     def _why_not(self, problem: str) -> str:
         if self._older is None:
             return problem
-        return f"{self._older} and has another structure ({problem}): upgrade to {self._older.requirement}"
+        return f"{self._older} and has another structure ({problem}): upgrade to {self.requirements[0]}"

@@ -262,9 +262,9 @@ def grown(before: Any, piece: Any, grows: Callable[[str], bool] = lambda name: F
     Texts grow if `grows` returns True for their name. An empty piece adds nothing. If the later list starts with the
     earlier list, only the later list is kept. List items with the same index are merged.
     """
-    if isinstance(piece, dict) and (before is None or isinstance(before, dict)):
+    if piece.__class__ is dict and (before is None or isinstance(before, dict)):
         found = {**obj(before)}
-        for member, value in obj(piece).items():  # pyright: ignore[reportUnknownArgumentType]
+        for member, value in obj(piece).items():
             if not is_empty(value):
                 found[member] = grown(found.get(member), value, grows, member)
         return found

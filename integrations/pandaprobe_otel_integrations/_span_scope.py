@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from inspect import isgenerator
+from inspect import iscoroutinefunction, isgenerator
 from typing import Any
 
 from opentelemetry.context import Context, get_current
@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._spans import record_raised, without_llm_span
 from ._guard import guarded
 from ._json import Content
 from ._model_call import Recorder
+from ._patching import OriginalCall
 
 
 class SpanScope(ContextScope):
@@ -99,6 +100,16 @@ def read_opened(open_scope: Callable[[], Scope | None], stream: Any) -> Any:
 def await_inside(scope: Scope, call: Callable[[], Any]) -> Any:
     """Return the awaitable of a coroutine function that runs inside the scope."""
     return wrap(_awaited, lambda args, kwargs: scope)(call)
+
+
+def run_opened(open_scope: Callable[[], Scope | None], call: OriginalCall) -> Any:
+    """Make a call of a function or coroutine function, inside a scope that is made when its code begins."""
+    run: Any = _awaited if iscoroutinefunction(call.function) else _called
+    return wrap(run, lambda args, kwargs: open_scope())(call)
+
+
+def _called(call: Callable[[], Any]) -> Any:
+    return call()
 
 
 async def _awaited(call: Callable[[], Any]) -> Any:

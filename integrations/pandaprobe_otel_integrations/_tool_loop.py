@@ -16,7 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
 from pandaprobe_otel.capture.wrapping import ContextScope, Scope
 from pandaprobe_otel_integrations._json import Content, string, to_json
-from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_opened
+from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_opened, run_opened
 from pandaprobe_otel_integrations._spans import is_taken, record_ended, tool
 
 from . import _names as names
@@ -190,11 +190,23 @@ class LoopHooks(ABC):
         """Wrap a function that returns a generator of turns, asynchronous or not."""
         return self.through(original(), original)
 
+    async def turns_async(self, original: OriginalCall) -> Any:
+        """Wrap a coroutine function that returns a generator of turns."""
+        return self.through(await original(), original)
+
+    def run(self, original: OriginalCall) -> Any:
+        """Wrap a function that returns after the last turn. The loop of a coroutine begins when it is awaited."""
+        if not guarded(self.is_wanted, original):
+            return original()
+        return run_opened(lambda: guarded(self.open, original), original)
+
     def through(self, items: Any, original: OriginalCall) -> Any:
         """Return the items of a generator, whose loop begins when the app starts to iterate.
 
         The span is current while the generator runs, but not in the code of the app that reads it.
         """
+        if not guarded(self.is_wanted, original):
+            return items
         return read_opened(lambda: guarded(self.open, original), items)
 
     def function(self, original: OriginalCall) -> Any:

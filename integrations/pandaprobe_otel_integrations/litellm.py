@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, get_current
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._budgets import permitted
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
-from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http import HttpCall, Opened, Said, around, around_async
+from pandaprobe_otel_integrations._http import HttpCall, Opened, Said
 from pandaprobe_otel_integrations._integration import Integration, Outcome
 from pandaprobe_otel_integrations._json import items, obj, string
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
@@ -26,7 +26,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
     ForeignResponses,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import FILES, Images, Speech, Transcription, with_files
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, Wrapper, patch, patch_inside
+from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch, patch_inside
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import is_taken, restore
@@ -262,9 +262,13 @@ def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attribute
 class FunctionCall(HttpCall):
     """One call of a function of litellm, until it returns or its stream ends. Of a stream, only the chunks are kept."""
 
-    __slots__ = ("_context", "_function", "_kept", "_logging", "_model", "_provider", "is_being_read", "items")
+    __slots__ = (
+        "_context", "_function", "_kept", "_logging", "_provider", "_stream", "_token", "is_being_read", "items",
+    )  # fmt: skip
 
     items: ObservedItems
+    _stream: weakref.ref[Any]
+    _token: Token[Context] | None
 
     def __init__(self, call: ModelCall, function: Function, logging: Any, provider: str | None) -> None:
         """Create the call. `provider` is the provider that the span has at this point, by the conventions' names."""
@@ -274,7 +278,6 @@ class FunctionCall(HttpCall):
         self._function = function
         self._logging = logging
         self._kept: Sequence[Any] = ()
-        self._model: str | None = None
         self.is_being_read = False
 
     def context(self, context: Context) -> Context:
@@ -293,27 +296,24 @@ class FunctionCall(HttpCall):
             return
         # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
         self._kept = getattr(stream, "chunks", ())
+        self._stream = weakref.ref(stream)
         self._logging = None  # It holds the stream, which could not be collected if the app forgets it.
         self.items = self.read_through(result, ObservedItems)
         setattr(stream, STREAM, self)
 
-    def enter(self) -> Token[Context] | None:
+    def __enter__(self) -> None:
         """Prepare the context before each chunk. Some providers send the request only then, as part of this call."""
         self.is_being_read = True
         context, self._context = self._context, None
-        return attach(context) if context is not None else None
+        self._token = attach(context) if context is not None else None
 
-    def leave(self, token: Token[Context] | None) -> None:
-        """Restore the context after each chunk, from the result of `enter`."""
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Restore the context after each chunk, and take the exception by which the stream ends."""
         self.is_being_read = False
-        if token is not None:
-            restore(token)
-
-    def ends(self, stream: Any) -> ObservedItems:
-        """Return the observed items of a stream that is exhausted, closed or broken."""
-        # The app's chunks name the model that the app asked for. The stream names the model that answered.
-        self._model = string(getattr(stream, "_provider_response_model", None))
-        return self.items
+        if self._token is not None:
+            restore(self._token)
+        if error is not None:
+            self.items.raised(error)
 
     def _said(self, record: BodyRecord) -> Said:
         endpoint = self._function.endpoint
@@ -322,7 +322,8 @@ class FunctionCall(HttpCall):
         merged = {**endpoint.merged(chunks)}
         usages = (getattr(chunk, "usage", None) for chunk in reversed(self._kept))
         merged["usage"] = merged.get("usage") or obj(next((usage for usage in usages if usage is not None), None))
-        merged["model"] = self._model or merged.get("model")
+        # The app's chunks name the model that the app asked for. The stream names the model that answered.
+        merged["model"] = string(getattr(self._stream(), "_provider_response_model", None)) or merged.get("model")
         return Said(merged, next(output_at, None), record.is_cut)
 
 
@@ -338,42 +339,33 @@ STREAM: Final = "_pandaprobe_observed"
 """Attribute with the observer of a stream."""
 
 
-class CallHooks:
-    """Makes wrappers of functions. `recorder.gate` decides per call; if it is closed, they only pass calls on."""
+class CallHooks(ClientHooks):
+    """Wrappers of one function."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, function: Function) -> None:
+        super().__init__(recorder, FunctionCall.take)
+        self._function = function
 
-    def synchronous(self, function: Function) -> Wrapper:
-        """Wrap a function that returns the answer or a stream."""
+    def find(self, original: OriginalCall) -> Function:
+        """Return the function; each call is a model call."""
+        return self._function
 
-        def hook(original: OriginalCall) -> Any:
-            opened = guarded(self._open, function, original)
-            return around(opened, permitted(original, lambda: original), show=FunctionCall.take)
+    def read(self, original: OriginalCall, found: Function) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the arguments that are the request, and the place."""
+        request = found.request(original)
+        provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
+        return found.endpoint, {**sent(request), "model": model}, place_of_call(request, provider)
 
-        return hook
-
-    def asynchronous(self, function: Function) -> Wrapper:
-        """Wrap a coroutine function."""
-
-        async def hook(original: OriginalCall) -> Any:
-            opened = guarded(self._open, function, original)
-            return await around_async(opened, permitted(original, lambda: original), show=FunctionCall.take)
-
-        return hook
-
-    def _open(self, function: Function, original: OriginalCall) -> Opened | None:
+    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
+        """Begin the call; None if another span records it."""
         context = get_current()
         # With fallbacks, this function calls itself for each attempt; each attempt is a call.
         if is_taken(context) or original.kwargs.get("fallbacks") or not self._recorder.gate(None):
             return None
-        request = function.request(original)
-        provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
-        body = {**sent(request), "model": model}
-        place = place_of_call(request, provider)
-        model_call = ModelCall(self._recorder, function.endpoint, body, place, context)
+        endpoint, body, place = self.read(original, self._function)
         logging = original.kwargs.get("litellm_logging_obj")
-        call = FunctionCall(model_call, function, logging, place[names.PROVIDER])
+        model_call = ModelCall(self._recorder, endpoint, body, place, context)
+        call = FunctionCall(model_call, self._function, logging, place[names.PROVIDER])
         return call, call.context(context)
 
 
@@ -385,14 +377,8 @@ class StreamHooks:
         call: FunctionCall | None = original.owner.__dict__.get(STREAM)
         if call is None:
             return original()
-        token = call.enter()
-        try:
+        with call:
             chunk = original()
-        except BaseException as error:
-            call.ends(original.owner).raised(error)
-            raise
-        finally:
-            call.leave(token)
         call.items.keep(chunk)
         return chunk
 
@@ -401,14 +387,8 @@ class StreamHooks:
         call: FunctionCall | None = original.owner.__dict__.get(STREAM)
         if call is None:
             return await original()
-        token = call.enter()
-        try:
+        with call:
             chunk = await original()
-        except BaseException as error:
-            call.ends(original.owner).raised(error)
-            raise
-        finally:
-            call.leave(token)
         call.items.keep(chunk)
         return chunk
 
@@ -419,7 +399,7 @@ class StreamHooks:
         """
         call: FunctionCall | None = original.owner.__dict__.get(STREAM)
         if call is not None and not call.is_being_read:
-            call.ends(original.owner).end("closed")
+            call.items.end("closed")
         return original()
 
 
@@ -453,9 +433,9 @@ class LiteLLMInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         for name in STREAMS.get(module.__name__, ()):
             yield from _stream_patches(getattr(module, name), StreamHooks())
-        hooks = CallHooks(self._recorder)
         for name, function in FUNCTIONS.get(module.__name__, {}).items():
-            for form, wrapper in ((name, hooks.synchronous(function)), (f"a{name}", hooks.asynchronous(function))):
+            hooks = CallHooks(self._recorder, function)
+            for form, wrapper in ((name, hooks.call), (f"a{name}", hooks.call_async)):
                 if function.is_everywhere or getattr(module, form, None) is not None:
                     yield patch_inside(getattr(module, form), "original_function", wrapper)
 

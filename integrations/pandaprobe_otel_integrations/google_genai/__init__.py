@@ -21,7 +21,6 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoi
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY, LangSmithWrapper, Rival, known_rivals
 from pandaprobe_otel_integrations._servers import place_at
-from pandaprobe_otel_integrations._span_scope import await_inside, call_inside
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import AsyncReading, ObservedBody, Reading
 from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
@@ -98,28 +97,6 @@ def _owner(sdk: Any) -> Any:
 
 class ToolLoopHooks(LoopHooks):
     """Wrappers of `Models.generate_content` and `Chat.send_message` in their four forms, and of the app's functions."""
-
-    def generate(self, original: OriginalCall) -> Any:
-        """Wrap the synchronous form."""
-        loop = guarded(self.open, original)
-        return original() if loop is None else call_inside(loop, original)
-
-    async def generate_async(self, original: OriginalCall) -> Any:
-        """Wrap the asynchronous form."""
-        loop = guarded(self.open, original)
-        return await (original() if loop is None else await_inside(loop, original))
-
-    def stream(self, original: OriginalCall) -> Any:
-        """Wrap the streaming form. It is a generator, so nothing happens before it is iterated."""
-        chunks = original()
-        wanted = guarded(self.is_wanted, original)
-        return self.through(chunks, original) if wanted else chunks
-
-    async def stream_async(self, original: OriginalCall) -> Any:
-        """Wrap the asynchronous streaming form, which returns an asynchronous generator."""
-        chunks = await original()
-        wanted = guarded(self.is_wanted, original)
-        return self.through(chunks, original) if wanted else chunks
 
     def client(self, original: OriginalCall) -> Any:
         """Return the shared client of a call that would call functions automatically."""
@@ -274,7 +251,6 @@ class GoogleGenAIInstrumentor(Integration):
 
 
 def _loop_patches(hooks: ToolLoopHooks, sync: Any, asynchronous: Any, method: str) -> Iterable[Patch]:
-    yield patch(sync, method, hooks.generate)
-    yield patch(sync, f"{method}_stream", hooks.stream)
-    yield patch(asynchronous, method, hooks.generate_async)
-    yield patch(asynchronous, f"{method}_stream", hooks.stream_async)
+    for owner, stream in ((sync, hooks.turns), (asynchronous, hooks.turns_async)):
+        yield patch(owner, method, hooks.run)
+        yield patch(owner, f"{method}_stream", stream)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -176,44 +177,28 @@ class LiveHooks:
         self._recorder = recorder
 
     def connect(self, original: OriginalCall) -> Any:
-        """Wrap `AsyncLive.connect`. Its context manager stays, and the session that it yields is observed."""
+        """Wrap `AsyncLive.connect`: its context manager yields the same session, which is observed."""
         manager = original()
-        guarded(self._listen, manager, original.owner, original.kwargs)
-        return manager
+        return guarded(self._listen, manager, original.owner, original.kwargs) or manager
 
-    def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> None:
+    def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> Any:
         client = live._api_client  # pyright: ignore[reportPrivateUsage]
         if not self._recorder.gate(client):
-            return
+            return None
         setup = guarded(_setup, kwargs.get("model"), kwargs.get("config")) or {}
 
         def opened(session: Any) -> None:
             spoken = _Session(self._recorder, client, setup, session)
             listen(session._ws, spoken)  # pyright: ignore[reportPrivateUsage]
 
-        manager.gen = _Connecting(manager.gen, opened)
+        return _connecting(manager, opened)
 
 
-class _Connecting:
-    """The asynchronous generator inside the context manager; it yields once, the session."""
-
-    def __init__(self, generator: Any, opened: Callable[[Any], None]) -> None:
-        self._generator = generator
-        self._opened = opened
-
-    def __aiter__(self) -> Any:
-        return self
-
-    async def __anext__(self) -> Any:
-        session = await anext(self._generator)
-        guarded(self._opened, session)
-        return session
-
-    async def athrow(self, *error: Any) -> Any:
-        return await self._generator.athrow(*error)
-
-    async def aclose(self) -> None:
-        await self._generator.aclose()
+@asynccontextmanager
+async def _connecting(manager: Any, opened: Callable[[Any], None]) -> AsyncIterator[Any]:
+    async with manager as session:
+        guarded(opened, session)
+        yield session
 
 
 class _Session(LiveCall):
