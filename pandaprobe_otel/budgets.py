@@ -23,6 +23,7 @@ from typing import Any, Final
 from opentelemetry.context import Context, set_value
 
 from pandaprobe_otel.capture.trace_context import ContextualBlock
+from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.mapping.usage import listed_price, load_prices
 from pandaprobe_otel.process.guard import mistake
@@ -145,7 +146,7 @@ class BudgetBlock(ContextualBlock["BudgetBlock"]):
         """Use of the budget that began last."""
         return Used() if self._spending is None else self._spending.used()
 
-    def _given(self) -> BudgetBlock:
+    def _given(self, scope: ContextScope) -> BudgetBlock:
         return self
 
     def applied_to(self, context: Context) -> Context:

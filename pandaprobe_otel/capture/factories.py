@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.capture.content import ArgumentReader
 from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
 from pandaprobe_otel.capture.open_span import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
-from pandaprobe_otel.capture.trace_context import first_items, trace_values
-from pandaprobe_otel.capture.wrapping import Block, F, wrap
+from pandaprobe_otel.capture.wrapping import NO_SCOPE, Block, F, Scope, wrap
 from pandaprobe_otel.process.guard import mistake, unless_used
 
 H = TypeVar("H", bound=SpanHandle)
@@ -33,10 +29,10 @@ class SpanBlock(Block[H, H]):
     def __init__(self, handle_class: type[H], *, input: Any = NOT_GIVEN, **options: Any) -> None:
         self._options = options
         self._input = input
-        plan = self._plan = _plan(None, **options)
+        plan = self._plan = SpanPlan(**options)
         self._handle_class = handle_class
         self._key = f"pandaprobe-block-{id(self)}"
-        self._open: list[H] = []
+        self._open: list[SpanHandle] = []
         self._unused: object = unless_used(self, lambda: f"the span {plan.name!r}")
 
     def __call__(self, function: F) -> F:
@@ -47,32 +43,22 @@ class SpanBlock(Block[H, H]):
             mistake(f"input= of the decorator of {name} is ignored: the arguments of each call are the input.")
         return decorate(function, **self._options)
 
-    def _new_entry(self) -> H:
+    def _new_scope(self) -> H:
         self._unused = None
-        handle = self._handle_class(self._plan, key=self._key)
+        handle = self._handle_class(self._plan, key=self._key, together=self._open)
         if self._input is not NOT_GIVEN:
             handle.set_input(self._input)
         return handle
 
-    def _enter(self, entry: H) -> H:
-        self._open.append(entry)
-        return entry.__enter__()
+    def _given(self, scope: H) -> H:
+        return scope
 
-    def _innermost(self) -> H | None:
-        """Return the current open entry: the one in the context, unless somebody replaced it."""
+    def _innermost(self) -> Scope:
+        """Return the current open handle: the one in the context, unless somebody replaced it."""
         handle: Any = get_current().get(self._key)
         if handle is not None and handle in self._open:
             return handle  # type: ignore[no-any-return]
-        return self._open[-1] if self._open else None
-
-    def _leave(self, entry: H, error: BaseException | None) -> None:
-        self._open.remove(entry)
-        entry.__exit__(None, error, None)
-
-    def _undo(self, entry: H) -> None:
-        entry.interrupted()
-        if entry in self._open:
-            self._open.remove(entry)
+        return self._open[-1] if self._open else NO_SCOPE
 
 
 class SpanFactory(Generic[H]):
@@ -149,84 +135,17 @@ class SpanFactory(Generic[H]):
         return decorate(target, **options)
 
 
-def _plan(
-    function: Callable[..., Any] | None,
-    *,
-    kind: str,
-    is_trace: bool,
-    has_receiver: bool = True,
-    name: str | None = None,
-    model: str | None = None,
-    capture: bool | Collection[str] = True,
-    ignore: Collection[str] = (),
-    tags: Sequence[str] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    session_id: str | None = None,
-    user_id: str | None = None,
-    reduce: Callable[[list[Any]], Any] | None = None,
-) -> SpanPlan:
-    """Return the plan of a function's spans, or of a block's. Metadata belongs to the trace if the span makes one."""
-    read = None
-    if function is not None and capture is not False:
-        read = ArgumentReader(
-            function,
-            only=None if capture is True else _names(capture),
-            ignore=_names(ignore),
-            keep_object=kind == "TOOL",
-            has_receiver=has_receiver,
-        )
-    return SpanPlan(
-        name or (kind.lower() if function is None else _name_of(function)),
-        kind=kind,
-        is_trace=is_trace,
-        model=model,
-        metadata=None if is_trace else first_items(metadata),
-        values=trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata if is_trace else None),
-        function=None if function is None else _place_of(function),
-        read=read,
-        captures_output=capture is not False,
-        reduce=reduce,
-    )
-
-
 def decorate(target: F, **options: Any) -> F:
     """Return the function with a span around each call; a class stays as it is."""
     if isinstance(target, type):
         mistake(f"the class {target.__qualname__} is not traced: decorate its methods.")
         return cast("F", target)
-    function = cast("Callable[..., Any]", getattr(target, "__func__", target))
-    plan = _plan(function, has_receiver=not isinstance(target, staticmethod), **options)
-    return wrap(_answered(target, plan) if plan.kind == "TOOL" else target, plan.open)
-
-
-def _answered(target: F, plan: SpanPlan) -> F:
-    """Return a tool's function that asks an open recording before each call; methods keep their type."""
     if isinstance(target, (classmethod, staticmethod)):
         method = cast("Any", target)
-        return cast("F", method.__class__(_answered(method.__func__, plan)))
-    return cast("F", answered(target, plan.name, plan.read))
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "func", function)  # functools.partial
-    return str(getattr(inner, "__name__", type(function).__name__))
-
-
-def _place_of(function: Callable[..., Any]) -> str | None:
-    """Return module and qualified name. In a script that runs, the module has the name that an import would give it."""
-    inner: Any = getattr(function, "func", function)
-    module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str):
-        return None
-    if module == "__main__":
-        main: Any = sys.modules.get("__main__")
-        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        module = spec.name if spec is not None else os.path.splitext(os.path.basename(file))[0] if file else module
-    return f"{module}.{name}"
-
-
-def _names(names: Collection[str]) -> Collection[str]:
-    return (names,) if isinstance(names, str) else names
+        has_receiver = isinstance(target, classmethod)
+        return cast("F", method.__class__(decorate(method.__func__, has_receiver=has_receiver, **options)))
+    plan = SpanPlan(target, **options)
+    return cast("F", wrap(answered(target, plan.name, plan.read) if plan.kind == "TOOL" else target, plan.open))
 
 
 trace: Final = SpanFactory(
@@ -270,8 +189,7 @@ def start_trace(
     if others:
         ignored = ", ".join(sorted(others))
         mistake(f"start_trace() has no argument {ignored}, and ignores it, as the official SDK does.")
-    plan = _plan(
-        None,
+    plan = SpanPlan(
         kind="CHAIN",
         is_trace=True,
         name=name,

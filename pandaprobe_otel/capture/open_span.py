@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, Tracer, get_current_span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from pandaprobe_otel.capture.content import NOTHING, ArgumentReader, StreamContent, encode, is_result, record_exception
-from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, first_items, metadata_in, with_values
+from pandaprobe_otel.capture.trace_context import attributes_in, first_items, metadata_in, trace_values, with_values
 from pandaprobe_otel.capture.tracers import current_tracer
 from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as names
@@ -33,6 +34,7 @@ _OPERATIONS: Final = {
 _NAME_ATTRIBUTES: Final = {"AGENT": names.AGENT_NAME, "TOOL": names.TOOL_NAME}
 _OF_TRACE: Final = {names.INPUT: names.TRACE_INPUT, names.OUTPUT: names.TRACE_OUTPUT}
 _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
+_NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
 def kind_of(kind: object) -> str:
@@ -44,23 +46,48 @@ def kind_of(kind: object) -> str:
     return "OTHER"
 
 
-@dataclass(frozen=True, eq=False)
 class SpanPlan:
-    """All that the spans of one decorated function, or of one block, have in common."""
+    """All that the spans of one decorated function, or of one block, have in common: the options of a decorator.
 
-    name: str
-    _: KW_ONLY
-    kind: str
-    is_trace: bool = False
-    model: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    values: TraceValues | None = None
-    """Session, user, tags and metadata of the trace."""
-    function: str | None = None
-    read: ArgumentReader | None = None
-    """Reader of the arguments; None if they are not recorded."""
-    captures_output: bool = True
-    reduce: Callable[[list[Any]], Any] | None = None
+    Metadata belongs to the trace if the span makes one.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        kind: str,
+        is_trace: bool = False,
+        has_receiver: bool = True,
+        name: str | None = None,
+        model: str | None = None,
+        capture: bool | Collection[str] = True,
+        ignore: Collection[str] = (),
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        reduce: Callable[[list[Any]], Any] | None = None,
+    ) -> None:
+        self.name = name or (kind.lower() if function is None else _name_of(function))
+        self.kind = kind
+        self.is_trace = is_trace
+        self.metadata = None if is_trace else first_items(metadata)
+        self.values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata if is_trace else None)
+        self.reduce = reduce
+        self.captures_output = capture is not False
+        self.read: ArgumentReader | None = None
+        """Reader of the arguments; None if they are not recorded."""
+        if function is not None and self.captures_output:
+            self.read = ArgumentReader(
+                function,
+                only=None if capture is True else _names(cast("Collection[str]", capture)),
+                ignore=_names(ignore),
+                keep_object=kind == "TOOL",
+                has_receiver=has_receiver,
+            )
+        self._function = None if function is None else _place_of(function)
+        self._model = model
 
     @cached_property
     def attributes(self) -> dict[str, AttributeValue]:
@@ -70,29 +97,40 @@ class SpanPlan:
             made[names.OPERATION_NAME] = operation
         if (name_attribute := _NAME_ATTRIBUTES.get(self.kind)) is not None:
             made[name_attribute] = self.name
-        if self.function is not None:
-            made[names.FUNCTION_NAME] = self.function
-        if self.model is not None:
-            made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
+        if self._function is not None:
+            made[names.FUNCTION_NAME] = self._function
+        if self._model is not None:
+            made[names.MODEL] = made[names.REQUEST_MODEL] = str(self._model)
         if self.metadata:
             made[names.SPAN_METADATA] = encode(self.metadata)
         return made
 
-    def open(
-        self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None, *, home: Context | None = None
-    ) -> OpenSpan | None:
-        """Return the span of a call or block, to be begun; None if spans go nowhere.
-
-        Its parent is the current span, or the span of `home` if the current context does not have the same trace, as
-        in a thread that was started without context.
-        """
+    def open(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> OpenSpan | None:
+        """Return the span of a call, to be begun; None if spans go nowhere."""
         tracer = current_tracer()
-        if tracer is None:
-            return None
-        context = get_current()
-        if home is not None and _trace_id(context) != _trace_id(home):
-            context = home
-        return OpenSpan(self, tracer, context, args, kwargs)
+        return None if tracer is None else OpenSpan(self, tracer, get_current(), args, kwargs)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    inner = getattr(function, "func", function)  # functools.partial
+    return str(getattr(inner, "__name__", type(function).__name__))
+
+
+def _place_of(function: Callable[..., Any]) -> str | None:
+    """Return module and qualified name. In a script that runs, the module has the name that an import would give it."""
+    inner: Any = getattr(function, "func", function)
+    module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str):
+        return None
+    if module == "__main__":
+        main: Any = sys.modules.get("__main__")
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        module = spec.name if spec is not None else os.path.splitext(os.path.basename(file))[0] if file else module
+    return f"{module}.{name}"
+
+
+def _names(names: Collection[str]) -> Collection[str]:
+    return (names,) if isinstance(names, str) else names
 
 
 class OpenSpan(ContextScope):
@@ -101,31 +139,41 @@ class OpenSpan(ContextScope):
     No method raises, except for an exception of the app that strikes there. Then, `interrupted` ends the span.
     """
 
-    __slots__ = ("_content", "_given", "_metadata", "_names_trace", "_plan", "_trace_metadata", "_tracer", "span")
+    __slots__ = (
+        "_arguments",
+        "_content",
+        "_metadata",
+        "_names_trace",
+        "_plan",
+        "_trace_metadata",
+        "_tracer",
+        "otel_span",
+    )
 
     def __init__(
         self,
         plan: SpanPlan,
-        tracer: Tracer,
+        tracer: Tracer | None,
         context: Context,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any] | None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = _NO_ARGUMENTS,
     ) -> None:
         self.context = context  # repeats the base: one call less for each span
         self._outer = self._token = None
         self._plan = plan
-        self._tracer: Tracer | None = tracer
-        self._given = args, kwargs or {}
+        self._tracer = tracer
+        """The tracer of a span that has yet to start."""
+        self._arguments = args, kwargs
         self._names_trace = False
         self._content: StreamContent | None = None
         self._metadata = self._trace_metadata = plan.metadata
-        self.span: Span = INVALID_SPAN
+        self.otel_span: Span = INVALID_SPAN
         """Invalid before the start, and if spans go nowhere."""
 
     @property
     def is_root(self) -> bool:
         """Return whether this span has no parent in this process; False if the span does not show its parent."""
-        parent = getattr(self.span, "parent", self)
+        parent = getattr(self.otel_span, "parent", self)
         return parent is None or bool(getattr(parent, "is_remote", False))
 
     def begin(self) -> None:
@@ -147,9 +195,9 @@ class OpenSpan(ContextScope):
                 if self._names_trace:
                     attributes = {**attributes, names.TRACE_NAME: plan.name}
                 context = set_value(_IN_TRACE_KEY, True, context)
-            span = self.span = tracer.start_span(plan.name, context, attributes=attributes)
+            span = self.otel_span = tracer.start_span(plan.name, context, attributes=attributes)
             if not (is_recording := span.is_recording()) and not span.get_span_context().is_valid:
-                self.span = INVALID_SPAN
+                self.otel_span = INVALID_SPAN
                 return
             self.context = set_span_in_context(span, context)
             if is_recording and plan.read is not None:
@@ -157,11 +205,11 @@ class OpenSpan(ContextScope):
         except Exception as error:  # noqa: BLE001 - samplers and processors of others run here; counted and logged
             failed("the start of a span", error)
             self.end(outcome=names.CANCELLED)
-            self.span = INVALID_SPAN
+            self.otel_span = INVALID_SPAN
 
     def _write_arguments(self, read: ArgumentReader) -> None:
         try:
-            args, kwargs = self._given
+            args, kwargs = self._arguments
             given, defaults = read.read(args, kwargs)
             if given is not NOTHING:
                 self.write(names.INPUT, encode(given))
@@ -174,7 +222,7 @@ class OpenSpan(ContextScope):
         """Make the context of the span current; start the span before the first time."""
         if self._tracer is not None:
             self.begin()
-        if self.span is not INVALID_SPAN:
+        if self.otel_span is not INVALID_SPAN:
             self._outer = get_current()
             self._token = attach(self.context)
 
@@ -182,11 +230,11 @@ class OpenSpan(ContextScope):
         """Add an item of a generator to the output."""
         try:
             if self._content is None:
-                if not self.span.is_recording():
+                if not self.otel_span.is_recording():
                     return
                 self._content = StreamContent(self._plan.reduce)
                 if self._plan.kind == "LLM":
-                    self.span.set_attribute(names.COMPLETION_START_TIME, time_ns())
+                    self.otel_span.set_attribute(names.COMPLETION_START_TIME, time_ns())
             if self._plan.captures_output:
                 self._content.add(item)
         except Exception as error:  # noqa: BLE001 - the item's own code ran; counted and logged
@@ -211,14 +259,14 @@ class OpenSpan(ContextScope):
 
     def write(self, name: str, text: str) -> None:
         """Write the input or output as JSON text. Inside another library's span, it is also that of the trace."""
-        self.span.set_attribute(name, text)
+        self.otel_span.set_attribute(name, text)
         if self._names_trace:
-            self.span.set_attribute(_OF_TRACE[name], text)
+            self.otel_span.set_attribute(_OF_TRACE[name], text)
 
     def _write_result(self, value: Any) -> None:
         try:
             plan = self._plan
-            if not plan.captures_output or not self.span.is_recording():
+            if not plan.captures_output or not self.otel_span.is_recording():
                 return
             if self._content:
                 self.write(names.OUTPUT, self._content.text())
@@ -232,16 +280,16 @@ class OpenSpan(ContextScope):
     def add_metadata(self, more: Mapping[str, Any]) -> None:
         """Add to the metadata of the span."""
         self._metadata = {**(self._metadata or {}), **first_items(more)}
-        self.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+        self.otel_span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
 
     def add_trace_metadata(self, more: Mapping[str, Any]) -> None:
         """Add to the metadata of the trace."""
         self._trace_metadata = {**(self._trace_metadata or {}), **first_items(more)}
-        self.span.set_attribute(names.METADATA, encode({**metadata_in(self.context), **self._trace_metadata}))
+        self.otel_span.set_attribute(names.METADATA, encode({**metadata_in(self.context), **self._trace_metadata}))
 
     def end(self, error: BaseException | None = None, *, at: int | None = None, outcome: str | None = None) -> None:
         """End the span once, at `at` (nanoseconds since the epoch) or now."""
-        span = self.span
+        span = self.otel_span
         try:
             if span.is_recording():
                 if outcome is not None:
@@ -256,7 +304,3 @@ class OpenSpan(ContextScope):
 def _has_local_parent(context: Context) -> bool:
     parent = get_current_span(context).get_span_context()
     return parent.is_valid and not parent.is_remote
-
-
-def _trace_id(context: Context) -> int:
-    return get_current_span(context).get_span_context().trace_id

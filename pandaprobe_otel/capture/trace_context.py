@@ -30,7 +30,7 @@ from opentelemetry.trace import Span, get_current_span
 from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.capture.tracers import begin_first_use
-from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, V, wrap
+from pandaprobe_otel.capture.wrapping import NO_SCOPE, Block, ContextScope, F, Scope, V, wrap
 from pandaprobe_otel.config.parsers import PROJECT_RULE, is_project_name
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
@@ -181,33 +181,23 @@ class ContextualBlock(Block[ContextScope, V]):
     def applied_to(self, context: Context) -> Context:
         """Return this OpenTelemetry context with the values of the block."""
 
-    @abstractmethod
-    def _given(self) -> V:
-        """Return what the code inside gets."""
-
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
-        return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
+        return wrap(function, lambda _args, _kwargs: self._scope())
 
-    def _new_entry(self) -> ContextScope:
-        begin_first_use()
+    def _scope(self) -> ContextScope:
         return ContextScope(self.applied_to(get_current()))
 
-    def _enter(self, entry: ContextScope) -> V:
-        entry.context = set_value(self._key, entry, entry.context)
-        entry.resume()
-        return self._given()
+    def _new_scope(self) -> ContextScope:
+        begin_first_use()
+        scope = self._scope()
+        scope.context = set_value(self._key, scope, scope.context)
+        return scope
 
-    def _innermost(self) -> ContextScope | None:
-        """Return the entry in the context: none if another task or the garbage collector closes the block."""
-        entry = get_current().get(self._key)
-        return entry if isinstance(entry, ContextScope) else None
-
-    def _leave(self, entry: ContextScope, error: BaseException | None) -> None:
-        entry.pause()
-
-    def _undo(self, entry: ContextScope) -> None:
-        entry.interrupted()
+    def _innermost(self) -> Scope:
+        """Return the scope in the context: none if another task or the garbage collector closes the block."""
+        scope = get_current().get(self._key)
+        return scope if isinstance(scope, Scope) else NO_SCOPE
 
 
 class ContextBlock(ContextualBlock[None]):
@@ -226,7 +216,7 @@ class ContextBlock(ContextualBlock[None]):
         self._unused = None
         return super().__call__(function)
 
-    def _given(self) -> None:
+    def _given(self, scope: ContextScope) -> None:
         """Return None: the code inside gets nothing."""
 
     def applied_to(self, context: Context) -> Context:

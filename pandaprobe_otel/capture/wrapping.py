@@ -22,7 +22,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 
 from pandaprobe_otel.process.guard import pass_on
 
-E = TypeVar("E")
+E = TypeVar("E", bound="Scope")
 V = TypeVar("V")
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
@@ -47,6 +47,14 @@ class Scope:
     def raised(self, error: BaseException, /) -> None:
         """End the scope with this exception."""
 
+    def left(self, error: BaseException | None) -> None:
+        """Leave the scope of a block finally, with the exception that leaves it."""
+        self.pause()
+        if error is not None:
+            self.raised(error)
+        else:
+            self.returned(None)
+
     def interrupted(self) -> None:
         """Finish after an interrupt, which may have arrived inside one of these methods."""
 
@@ -55,7 +63,7 @@ Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
 """Makes the scope of a call from its arguments; returns None to make none. Does not raise."""
 
 
-_NO_SCOPE: Final = Scope()
+NO_SCOPE: Final = Scope()
 
 
 class ContextScope(Scope):
@@ -107,74 +115,60 @@ def restore(token: Token[Context]) -> None:
 
 
 class Block(ABC, Generic[E, V]):
-    """Base of `with` and `async with` blocks. Each use has an entry, and gives a value to the code inside."""
+    """Base of `with` and `async with` blocks. Each use has a scope, and gives a value to the code inside."""
 
     __slots__ = ()
 
     @abstractmethod
-    def _new_entry(self) -> E:
-        """Return a new entry. Nothing begins before `_enter`."""
+    def _new_scope(self) -> E:
+        """Return a new scope. Nothing begins before its `resume`."""
 
     @abstractmethod
-    def _enter(self, entry: E) -> V:
-        """Begin an entry; return what the code inside gets."""
+    def _given(self, scope: E) -> V:
+        """Return what the code inside gets."""
 
     @abstractmethod
-    def _innermost(self) -> E | None:
-        """Return the entry to leave; None if there is nothing to undo."""
-
-    @abstractmethod
-    def _leave(self, entry: E, error: BaseException | None) -> None:
-        """End an entry, with the exception that leaves the block."""
-
-    @abstractmethod
-    def _undo(self, entry: E) -> None:
-        """End an entry after an interrupt, wherever it has struck."""
+    def _innermost(self) -> Scope:
+        """Return the scope to leave; `NO_SCOPE` if there is nothing to undo."""
 
     def __enter__(self) -> V:
-        entry = self._new_entry()
+        scope = self._new_scope()
         try:
-            return self._enter(entry)
+            scope.resume()
+            return self._given(scope)
         except BaseException:
-            self._undo(entry)
+            scope.interrupted()
             raise
 
     async def __aenter__(self) -> V:
-        entry = self._new_entry()
+        scope = self._new_scope()
         try:
-            return self._enter(entry)
+            scope.resume()
+            return self._given(scope)
         except BaseException:
-            self._undo(entry)
+            scope.interrupted()
             raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entry = None
+        scope = None
         try:
-            entry = self._innermost()
-            if entry is not None:
-                self._leave(entry, error)
+            scope = self._innermost()
+            scope.left(error)
         except BaseException:
-            if entry is None:
-                entry = self._innermost()
-            if entry is not None:
-                self._undo(entry)
+            (scope or self._innermost()).interrupted()
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entry = None
+        scope = None
         try:
-            entry = self._innermost()
-            if entry is not None:
-                self._leave(entry, error)
+            scope = self._innermost()
+            scope.left(error)
         except BaseException:
-            if entry is None:
-                entry = self._innermost()
-            if entry is not None:
-                self._undo(entry)
+            (scope or self._innermost()).interrupted()
             raise
 
 
@@ -281,7 +275,7 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
 def _around_async_generator(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator: AsyncGenerator[Any, Any] = function(*args, **kwargs)
-        scope = open_scope(args, kwargs) or _NO_SCOPE  # unlike above, `yield from` cannot replace the wrapper
+        scope = open_scope(args, kwargs) or NO_SCOPE  # unlike above, `yield from` cannot replace the wrapper
         step: Callable[[Any], Any] = _first_step(generator)
         argument: Any = None
         try:

@@ -122,7 +122,7 @@ BAG_NAMES: Final = {
 }  # fmt: skip
 """Names of counters in such objects, from all known providers. Unknown names are ignored, never added up."""
 
-_DETAIL_BAGS: Final = {
+DETAIL_BAGS: Final = {
     "input_token_details": {"cache_read": "cache_read", "cache_creation": "cache_write", "audio": "audio"},
     "output_token_details": {"reasoning": "reasoning", "audio": "audio"},
     "prompt_tokens_details": {"cached_tokens": "cache_read", "audio_tokens": "audio"},
@@ -142,7 +142,7 @@ def provider_counts(bag: Any) -> dict[str, int] | None:
     if type_of(bag) is not dict:
         return None
     counts = counts_from(bag, BAG_NAMES)
-    for key, names in _DETAIL_BAGS.items():
+    for key, names in DETAIL_BAGS.items():
         details = bag.get(key)
         if type_of(details) is dict:
             for counter, value in counts_from(details, names).items():
