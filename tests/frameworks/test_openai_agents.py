@@ -33,8 +33,7 @@ import replayed_frameworks as replays
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, AgentApp, StartModel, left_after_a_word, off, recorded_apart
 from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall
-from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter
-from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor
+from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter, RunProcessor
 from planting import Planted
 from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up

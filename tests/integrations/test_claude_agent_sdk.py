@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
-from pandaprobe_otel_integrations.claude_agent_sdk.model_call import MAX_CHARS, MAX_OPEN, History
+from pandaprobe_otel_integrations.claude_agent_sdk import Conversation
+from pandaprobe_otel_integrations.claude_agent_sdk.agent import MAX_CHARS, MAX_OPEN, History
 from span_recorder import SpanRecorder
 
 MODEL = "claude-sonnet-4-5"

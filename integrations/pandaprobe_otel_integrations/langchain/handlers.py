@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel_integrations._adapter import use
 
-from . import LangChainInstrumentor
-from .callbacks import RunCallbacks
+from . import LangChainInstrumentor, RunCallbacks
 
 if TYPE_CHECKING:
     from pandaprobe_otel import PandaProbe

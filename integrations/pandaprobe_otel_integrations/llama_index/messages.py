@@ -1,44 +1,94 @@
-"""Messages and answers of LlamaIndex's models in the form of the conventions."""
+"""Calls of LlamaIndex in the form of the conventions: messages and answers of models, values, and kinds of calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isasyncgen, isawaitable, isgenerator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Content, Object, encoded, integer, items, obj, objects, string, to_json
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
-from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
+from pandaprobe_otel_integrations._endpoint import Answer, finish_reason
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, to_json
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS, usage_attributes
+from pandaprobe_otel_integrations._other_members import RESPONSE, Reader, parameters, reading, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._runs import Run
 from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 from pandaprobe_otel_integrations._spans import tool
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
-_ANTHROPIC: Final = Messages()
-_READ: Final = frozenset({"tools", "max_tokens", "model", "temperature", "stream", "stream_options"})
-_BESIDE: Final = frozenset({"tool_calls", "tool_call_id"})
-_TEXT: Final = frozenset({"block_type", "text"})
-_THOUGHT: Final = frozenset({"block_type", "content"})
-_CALL: Final = frozenset({"block_type", "tool_call_id", "tool_name", "tool_kwargs"})
-_FILE: Final = frozenset({"block_type", "url", "data", "image", "audio", "video", "document"})
-_ANSWERED: Final = frozenset(
-    {
-        "id", "object", "created", "created_at", "model", "usage", "choices", "content", "message", "role", "type",
-        "stop_reason", "done", "done_reason", "output",
+# -- requests of models ------------------------------------------------------------------------------------------------
+
+_READ: Final = PARAMETERS.known | {"tools", "stream_options"}
+
+
+def request_content(event: Any, request: Object) -> Content:
+    """Return messages or prompt, tools, and the parameters without an attribute."""
+    prompt = string(getattr(event, "prompt", None))
+    return {
+        names.INPUT_MESSAGES: parts.user_message(parts.texts(prompt)) if prompt else messages_of(event.messages),
+        names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(request.get("tools"))],
+        **parameters(request, _READ),
     }
-)  # fmt: skip
-"""Members of a provider's answer that are recorded elsewhere, or that are its time and format."""
-_CHOICE: Final = frozenset({"index", "message", "delta", "finish_reason", "text"})
-_SAID: Final = frozenset({"content", "role", "tool_calls", "refusal", "function_call"})
-_COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
-_REASONS: Final = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_call"}
+
+
+def request_of(event: Any) -> Object:
+    """Return the parameters of a call: its own, and the model's constant ones."""
+    model = obj(event.model_dict)
+    found = {name: model.get(name) for name in ("temperature", "max_tokens")}
+    found["model"] = model.get("model") or model.get("model_name")
+    return {**found, **obj(model.get("additional_kwargs")), **obj(event.additional_kwargs)}
+
+
+# -- answers of models, with what LlamaIndex keeps of the service's own answer -----------------------------------------
+
+
+class _Chat(ChatCompletions):
+    """An answer with the members of chat completions, or of a service that is not known."""
+
+    empty = (*ChatCompletions.empty, "created_at", "content", "message", "role", "type", "done")
+
+
+_CHAT: Final = _Chat()
+_MESSAGES: Final = Messages()
+_RESPONSES: Final = Responses()
+
+
+def answer_of(response: Any) -> tuple[dict[str, Any], Callable[[], Content]]:
+    """Return the attributes and the content of a ChatResponse or a CompletionResponse."""
+    raw, more = obj(getattr(response, "raw", None)), obj(getattr(response, "additional_kwargs", None))
+    usage = obj(raw.get("usage"))
+    protocol = _RESPONSES if "output" in raw else _MESSAGES if "input_tokens" in usage else _CHAT
+    found = {**usage_attributes(more), **protocol.answer(raw, with_content=False).attributes}
+    return found, lambda: _answer_content(response, protocol.answer(raw, with_content=True), more)
+
+
+def _answer_content(response: Any, answer: Answer, more: Object) -> Content:
+    theirs, *others = items(answer.content.get(names.OUTPUT_MESSAGES)) or [{}]
+    message = getattr(response, "message", None)
+    text = parts.texts(getattr(response, "text", None))
+    own: Part = _message(message) if message is not None else {"role": "assistant", "parts": text}
+    own["parts"] = own["parts"] or items(theirs.get("parts"))
+    calls = any(part["type"] == "tool_call" for part in own["parts"])
+    reason, *_ = answer.attributes.get(names.FINISH_REASONS) or ["tool_call" if calls else "stop"]
+    beside = rest({**more, "logprobs": getattr(response, "logprobs", None)}, COUNTED.keys())
+    beside |= obj(obj(answer.content.get(RESPONSE)).get("response"))
+    return {
+        names.OUTPUT_MESSAGES: [{**theirs, **own, "finish_reason": finish_reason(reason)}, *others],
+        RESPONSE: {"response": beside} if beside else None,
+    }
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+_BESIDE: Final = frozenset({"tool_calls", "tool_call_id"})
+_FILE: Final = frozenset({"block_type", "url", "data", "image", "audio", "video", "document"})
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
@@ -46,131 +96,52 @@ def messages_of(messages: Iterable[Any]) -> list[Part]:
     return [_message(each) for each in messages]
 
 
-def answer_of(response: Any) -> list[Part]:
-    """Return the answer of a ChatResponse or a CompletionResponse."""
-    message = getattr(response, "message", None)
-    if message is None:
-        text = string(getattr(response, "text", None))
-        return [{"role": "assistant", "parts": [parts.text(text)], "finish_reason": "stop"}] if text else []
-    found = _message(message)
-    calls = any(part["type"] == "tool_call" for part in found["parts"])
-    return [{**found, "finish_reason": _reason(response) or ("tool_call" if calls else "stop")}]
-
-
-def rest_of_answer(response: Any) -> Content:
-    """Return values of the provider and its package beside the answer."""
-    raw = obj(getattr(response, "raw", None))
-    found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}
-    choices = [
-        {**rest(choice, _CHOICE), **rest(obj(choice.get("message")), _SAID)} for choice in objects(raw.get("choices"))
-    ]
-    if any(choices):
-        found["choices"] = choices
-    if counted := uncounted(raw.get("usage"), _COUNTED):
-        found["usage"] = counted
-    if logprobs := items(getattr(response, "logprobs", None)):
-        found["logprobs"] = [[rest(obj(token), frozenset({"bytes"})) for token in items(tokens)] for tokens in logprobs]
-    return {RESPONSE: {"response": found}} if found else {}
-
-
-def parameters_of(model: Object, more: Object) -> Content:
-    """Return the parameters without an attribute: those of the call, and the model's constant ones."""
-    found = {**rest(obj(model.get("additional_kwargs")), _READ), **rest(more, _READ)}
-    return {PARAMETERS: found} if found else {}
-
-
-def _reason(response: Any) -> str | None:
-    raw = obj(getattr(response, "raw", None))
-    choices = objects(raw.get("choices"))
-    said = string(choices[0].get("finish_reason")) if choices else string(raw.get("stop_reason"))
-    return "tool_call" if said == "tool_calls" else _REASONS.get(said or "", said)
-
-
-def answer_attributes(response: Any) -> dict[str, Any]:
-    """Return model, id and tokens from the provider's data."""
-    raw = obj(getattr(response, "raw", None))
-    usage = obj(raw.get("usage"))
-    more = obj(getattr(response, "additional_kwargs", None))
-    if "input_tokens" in usage:
-        found = dict(_ANTHROPIC.answer({"usage": usage}, with_content=False).attributes)
-    elif usage:
-        found = usage_attributes(usage)
-    else:
-        found = {
-            names.INPUT_TOKENS: integer(more.get("prompt_tokens")),
-            names.OUTPUT_TOKENS: integer(more.get("completion_tokens")),
-        }
-    return {**found, names.RESPONSE_MODEL: string(raw.get("model")), names.RESPONSE_ID: string(raw.get("id"))}
-
-
-def request_attributes(model: Object, more: Object) -> dict[str, Any]:
-    """Return model and parameters of a call."""
-    return {
-        names.REQUEST_MODEL: string(model.get("model")) or string(model.get("model_name")),
-        names.TEMPERATURE: model.get("temperature") if isinstance(model.get("temperature"), float) else None,
-        names.MAX_TOKENS: integer(model.get("max_tokens")) or integer(more.get("max_tokens")),
-    }
-
-
-def tool_definitions(more: Object) -> list[Part]:
-    """Return the tools that the model may call. LlamaIndex has them in OpenAI's form for many providers."""
-    return [{"type": "function", **obj(tool.get("function"))} for tool in objects(more.get("tools"))]
-
-
 def _message(message: Any) -> Part:
     role = str(getattr(message.role, "value", message.role))
     more = obj(message.additional_kwargs)
-    found = [part for block in message.blocks if (part := _block(block)) is not None]
+    dumped = (block.model_dump(mode="json", exclude_none=True) for block in message.blocks)
+    found = [part for block in dumped if (part := _block(block)) is not None]
     beside = rest(more, _BESIDE)
     if role == "tool":
-        text = "\n".join(str(part.get("content")) for part in found)
-        answer = parts.tool_response(id=more.get("tool_call_id"), response=text)
+        answer = parts.tool_response(more.get("tool_call_id"), parts.text_or(found))
         return {"role": role, "parts": [{**beside, **answer}]}
-    known = {part["id"] for part in found if part["type"] == "tool_call"}
-    for call in objects(more.get("tool_calls")):
-        function = obj(call.get("function"))
-        if call.get("id") not in known:
-            name = string(function.get("name"))
-            found.append(parts.tool_call(id=call.get("id"), name=name, arguments=function.get("arguments")))
-    return {**beside, "role": role, "parts": found}
+    known = {part.get("id") for part in found}
+    calls = input_message({"role": "assistant", "tool_calls": more.get("tool_calls")})["parts"]
+    return {**beside, "role": role, "parts": [*found, *(call for call in calls if call["id"] not in known)]}
 
 
-def _block(block: Any) -> Part | None:
-    kind = str(getattr(block, "block_type", ""))
-    if kind == "text":
-        return _whole(parts.text(block.text), block, _TEXT) if block.text else None
-    if kind == "thinking":
-        return _whole(parts.reasoning(block.content), block, _THOUGHT) if block.content else None
-    if kind == "tool_call":
-        call = parts.tool_call(id=block.tool_call_id, name=block.tool_name, arguments=block.tool_kwargs)
-        return _whole(call, block, _CALL)
-    url = getattr(block, "url", None)
-    if url is not None:
-        return _whole(parts.media(str(url), kind), block, _FILE)
-    data = getattr(block, kind, None) or getattr(block, "data", None)
-    if isinstance(data, bytes):  # LlamaIndex keeps base64
-        mime_type = string(getattr(block, f"{kind}_mimetype", None))
-        return _whole(parts.base64_blob(data.decode("latin-1"), kind, mime_type), block, _FILE)
-    return _whole({"type": kind}, block, _FILE) if kind else None
+def _block(block: Object) -> Part | None:
+    kind = str(block.get("block_type"))
+    return _READERS.get(kind, _medium)({name: _inside(value) for name, value in block.items()})
 
 
-def _whole(part: Part, block: Any, known: Set[str]) -> Part:
-    """Return a part with the other fields of its block that are set."""
-    others = {
-        name: value for name in block.model_fields_set - known if (value := getattr(block, name, None)) is not None
-    }
-    return with_rest(part, {name: _plain(value) for name, value in others.items()}, frozenset()) if others else part
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "block_type"):
-        return _block(value)
+def _inside(value: Any) -> Any:
+    """Return a member of a block with the blocks in it as parts."""
     if isinstance(value, list):
-        return [_plain(each) for each in items(value)]  # pyright: ignore[reportUnknownArgumentType]
-    if value is None or isinstance(value, (str, int, float, bool, dict)):
-        return told(value)
-    return told(dict(obj(value))) or str(value)
+        return [_inside(each) for each in items(value)]  # pyright: ignore[reportUnknownArgumentType]
+    return _block(obj(value)) if isinstance(value, dict) and "block_type" in value else value  # pyright: ignore[reportUnknownVariableType]
 
+
+def _medium(block: Object) -> Part:
+    kind = str(block["block_type"])
+    found: Part = {"type": kind}
+    if url := string(block.get("url")):
+        found = parts.media(url, kind)
+    elif data := string(block.get(kind)) or string(block.get("data")):  # LlamaIndex keeps base64
+        found = parts.base64_blob(data, kind, string(block.get(f"{kind}_mimetype")))
+    return with_rest(found, block, _FILE)
+
+
+def _unless_empty(read: Callable[[str], Part]) -> Callable[[Any], Part | None]:
+    return lambda text: read(text) if text else None
+
+
+_KIND: Final = frozenset({"block_type"})
+_READERS: Final[Mapping[str, Reader]] = {
+    "text": reading(_unless_empty(parts.text), "text", beside=_KIND),
+    "thinking": reading(_unless_empty(parts.reasoning), "content", beside=_KIND),
+    "tool_call": reading(parts.tool_call, "tool_call_id", "tool_name", "tool_kwargs", beside=_KIND),
+}
 
 # -- values of LlamaIndex as plain data: the inputs and results of workflows and their steps ---------------------------
 
@@ -250,199 +221,213 @@ def _is_work(value: Any) -> bool:
 
 
 def _bases(value: Any) -> set[str]:
-    return {base.__name__ for base in type(value).__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
+    kind: Any = value.__class__  # also that of an object behind a proxy, as a tool that a recording answers
+    return {base.__name__ for base in kind.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
 
 
-# -- the agents of a team (`AgentWorkflow`). One agent at a time has its turn, until it hands over to another ----------
+# -- inputs and results of agents and teams ----------------------------------------------------------------------------
 
 STEPS: Final = frozenset(
     {"init_run", "setup_agent", "run_agent_step", "parse_agent_output", "call_tool", "aggregate_tool_results"}
 )
 """Steps of LlamaIndex's own agents, which get no span: their work is model calls and tools."""
-_MESSAGES: Final = ("chat_history", "user_msg")
-_NOT_GIVEN: Final = frozenset({"memory", *_MESSAGES})
+_MESSAGES_OF_AGENTS: Final = ("chat_history", "user_msg")
+_NOT_GIVEN: Final = frozenset({"memory", *_MESSAGES_OF_AGENTS})
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class TeamRun(Run):
-    """The run of a team."""
-
-    turn: Run | None = None
-    """The turn of the current agent."""
-
-    def has_turn_of(self, agent: str | None) -> bool:
-        """Return whether the current turn is this agent's. An event without a name belongs to the current agent."""
-        return agent is None or (self.turn is not None and self.turn.agent == agent)
-
-
-def asked(agent: Any, event: Any) -> dict[str, Any]:
+def _asked(call: Call) -> Content:
     """Return the input of a run from the event that starts it: messages, and the app's other data."""
-    given: Mapping[str, Any] = {**{name: getattr(event, name, None) for name in _MESSAGES}, **dict(event.items())}
-    history, question = items(given.get("chat_history")), given.get("user_msg")
-    messages = messages_of(history)
+    if (event := call.arguments.get("start_event")) is None:
+        return {}
+    given: Mapping[str, Any] = {
+        **{name: getattr(event, name, None) for name in _MESSAGES_OF_AGENTS},
+        **dict(event.items()),
+    }
+    question = given.get("user_msg")
+    messages = messages_of(items(given.get("chat_history")))
     if isinstance(question, str):
-        messages.append({"role": "user", "parts": [{"type": "text", "content": question}]})
+        messages += parts.user_message(parts.texts(question))
     elif question is not None:
         messages += messages_of([question])
-    instructions = string(getattr(agent, "system_prompt", None))
+    instructions = string(getattr(call.instance, "system_prompt", None))
     if messages and instructions and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "parts": [{"type": "text", "content": instructions}]})
+        messages.insert(0, {"role": "system", "parts": [parts.text(instructions)]})
     more = {name: plain(value) for name, value in given.items() if name not in _NOT_GIVEN and value is not None}
-    return {"messages": messages, **more} if messages else more
+    return _content(messages, more, names.INPUT_MESSAGES, ours.INPUT)
 
 
-def answered(result: Any) -> dict[str, Any]:
+def _answered(result: Any) -> Content:
     """Return the result of a run: the answer, and the structured form that the app requested."""
-    response = getattr(result, "response", None)
+    made = getattr(result, "result", None)
+    response = getattr(made, "response", None)
     messages = [{**each, "finish_reason": "stop"} for each in messages_of([response] if response is not None else [])]
-    structured = plain(getattr(result, "structured_response", None))
-    return {"messages": messages, **({"structured_response": structured} if structured is not None else {})}
+    structured = plain(getattr(made, "structured_response", None))
+    more = {"structured_response": structured} if structured is not None else {}
+    return _content(messages, more, names.OUTPUT_MESSAGES, ours.OUTPUT)
 
 
-def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
+def _content(messages: list[Part], more: Mapping[str, Any], of_messages: str, of_all: str) -> Content:
     """Return the attribute for messages if there are only messages, otherwise the attribute for all data."""
-    if [*said] == ["messages"]:
-        return {messages_name: said["messages"]}
-    return {whole_name: said}
+    if not more:
+        return {of_messages: messages}
+    return {of_all: {"messages": messages, **more} if messages else more}
 
 
-# -- the kind of a span of LlamaIndex's dispatcher, from its class and method name -------------------------------------
+# -- the kinds of calls: name and attributes, input, and result of each ------------------------------------------------
 
-Kind = Literal["AGENT", "CHAIN", "LLM", "TOOL", "RETRIEVER", "EMBEDDING"]
 
-_CALLS: Final[tuple[tuple[str, frozenset[str], Kind], ...]] = (
-    ("BaseWorkflowAgent", frozenset({"run"}), "AGENT"),
-    ("AgentWorkflow", frozenset({"run"}), "AGENT"),
-    ("Workflow", frozenset({"run"}), "CHAIN"),
-    (
-        "BaseLLM",
-        frozenset(
-            {"chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete",
-             "astream_complete"}
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call in LlamaIndex."""
+
+    instance: Any
+    """The object whose method is called; for a step, its event."""
+    method: str
+    arguments: Mapping[str, Any]
+    tool_id: str | None = None
+    """The model's id of a tool call."""
+
+    @property
+    def owner(self) -> str:
+        """Return the name of the class whose method is called."""
+        return type(self.instance).__name__
+
+    @property
+    def question(self) -> Any:
+        """Return the question among the arguments: a text, or a bundle with one."""
+        first = next((value for name in _QUESTIONS if (value := self.arguments.get(name)) is not None), None)
+        return getattr(first, "query_str", None) or (str(first) if first is not None else None)
+
+
+Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of calls. The span's name is that of the class unless `begin` returns another."""
+
+    kind: str
+    begin: Callable[[Call], tuple[str, Attributes]]
+    asked: Callable[[Call], Content] = lambda call: {}
+    answered: Callable[[Any], Content] = lambda result: {}
+
+
+_QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", "user_msg", "query_str")
+
+
+def _chain(call: Call) -> tuple[str, Attributes]:
+    # The kind is the framework's own statement, so a span with it stays apart from the client's span of the same call.
+    return call.owner, {ours.KIND: "CHAIN"}
+
+
+def _agent(call: Call) -> tuple[str, Attributes]:
+    name = string(getattr(call.instance, "name", None)) or call.owner
+    return name, agent_attributes(name)
+
+
+def _model(call: Call) -> tuple[str, Attributes]:
+    """Return the provider from the package of the model's class: `llama_index.llms.openai.base`."""
+    path = type(call.instance).__module__.split(".")
+    provider = path[2] if len(path) > 3 and path[:2] == ["llama_index", "llms"] else call.owner.lower()
+    return "chat", {ours.OPERATION_NAME: "chat", names.PROVIDER: provider}
+
+
+def _tool(call: Call) -> tuple[str, Attributes]:
+    name = str(call.instance.metadata.get_name())
+    return name, {**tool(name, call.tool_id), ours.KIND: "TOOL"}
+
+
+def _embedding(call: Call) -> tuple[str, Attributes]:
+    model = getattr(call.instance, "model_name", None)
+    return f"embeddings {model or call.owner}", {ours.OPERATION_NAME: "embeddings", names.REQUEST_MODEL: model}
+
+
+def _search(call: Call) -> tuple[str, Attributes]:
+    return call.owner, {
+        ours.KIND: "RETRIEVER",
+        names.RETRIEVAL_TOP_K: integer(getattr(call.instance, "similarity_top_k", None)),
+    }
+
+
+def _arguments(call: Call) -> Content:
+    given = call.arguments
+    if "kwargs" not in given and "input" in given:
+        return {names.TOOL_CALL_ARGUMENTS: {"input": given["input"]}}
+    named = {**{str(at): value for at, value in enumerate(items(given.get("args")))}, **obj(given.get("kwargs"))}
+    return {names.TOOL_CALL_ARGUMENTS: {name: value for name, value in named.items() if not is_injected(value)}}
+
+
+def _changed(call: Call) -> Content:
+    return {
+        ours.INPUT: {"query": call.question, "documents": [document(each) for each in items(call.arguments["nodes"])]}
+    }
+
+
+def _found(result: Any) -> Content:
+    return {names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}
+
+
+def _response(result: Any) -> Content:
+    told = getattr(result, "response", None) or result
+    return {ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}
+
+
+def _step(call: Call) -> tuple[str, Attributes]:
+    return call.method, {ours.KIND: "CHAIN", ours.SPAN_METADATA: to_json({"event": names_of(call.instance)})}
+
+
+STEP: Final = Kind(
+    "CHAIN", _step, lambda call: {ours.INPUT: fields_of(call.instance)}, lambda event: {ours.OUTPUT: fields_of(event)}
+)
+"""A step of a workflow."""
+_AGENT: Final = Kind("AGENT", _agent, _asked, _answered)
+TEAM: Final = Kind("AGENT", _agent, _asked, _answered)
+"""Several agents. One agent at a time has its turn, until it hands over to another."""
+_ENGINE: Final = Kind("CHAIN", _chain, lambda call: {ours.INPUT: call.question}, _response)
+_CALLS: Final[Mapping[str, tuple[tuple[str, ...], Kind]]] = {
+    "BaseWorkflowAgent": (("run",), _AGENT),
+    "AgentWorkflow": (("run",), TEAM),
+    "Workflow": (
+        ("run",),
+        Kind(
+            "CHAIN",
+            _chain,
+            lambda call: {ours.INPUT: fields_of(call.arguments["start_event"])},
+            lambda result: {ours.OUTPUT: result_of(result)},
         ),
-        "LLM",
     ),
-    ("BaseTool", frozenset({"call", "acall", "__call__"}), "TOOL"),
-    ("BaseRetriever", frozenset({"retrieve", "aretrieve"}), "RETRIEVER"),
-    (
-        "BaseEmbedding",
-        frozenset(
-            {"get_query_embedding", "aget_query_embedding", "get_text_embedding", "aget_text_embedding",
-             "get_text_embedding_batch", "aget_text_embedding_batch"}
-        ),
-        "EMBEDDING",
+    "BaseLLM": (("chat", "stream_chat", "complete", "stream_complete"), Kind("LLM", _model)),
+    "BaseTool": (
+        ("call", "__call__"),
+        Kind("TOOL", _tool, _arguments, lambda result: {names.TOOL_CALL_RESULT: getattr(result, "content", result)}),
     ),
-    ("BaseQueryEngine", frozenset({"query", "aquery"}), "CHAIN"),
-    ("BaseChatEngine", frozenset({"chat", "achat", "stream_chat", "astream_chat"}), "CHAIN"),
-    ("BaseSynthesizer", frozenset({"synthesize", "asynthesize"}), "CHAIN"),
-    # The public methods only call these, for which LlamaIndex makes spans.
-    ("BaseNodePostprocessor", frozenset({"_postprocess_nodes", "_apostprocess_nodes"}), "RETRIEVER"),
-)  # fmt: skip
-
-
-_METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods)
+    "BaseRetriever": (
+        ("retrieve",),
+        Kind("RETRIEVER", _search, lambda call: {names.RETRIEVAL_QUERY: call.question}, _found),
+    ),
+    "BaseEmbedding": (
+        ("get_query_embedding", "get_text_embedding", "get_text_embedding_batch"),
+        Kind("EMBEDDING", _embedding, lambda call: {ours.INPUT: next(iter(call.arguments.values()), None)}),
+    ),
+    "BaseQueryEngine": (("query",), _ENGINE),
+    "BaseChatEngine": (("chat", "stream_chat"), _ENGINE),
+    "BaseSynthesizer": (("synthesize",), _ENGINE),
+    # The public methods only call this one, for which LlamaIndex makes spans.
+    "BaseNodePostprocessor": (("_postprocess_nodes",), Kind("RETRIEVER", _search, _changed, _found)),
+}
+"""Base class to its methods and the kind of their calls; the name of an async method has an `a` more."""
+_METHODS: Final = frozenset(method for methods, _ in _CALLS.values() for method in methods)
 
 
 def kind_of(instance: Any, method: str) -> Kind | None:
     """Return the kind; None for internals of the framework."""
-    if instance is None or method not in _METHODS:
+    name = method if method in _METHODS else method.replace("a", "", 1)
+    if instance is None or name not in _METHODS:
         return None
-    bases = {base.__name__ for base in instance.__class__.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
-    return next((kind for base, methods, kind in _CALLS if base in bases and method in methods), None)
+    bases = _bases(instance)
+    return next((kind for base, (methods, kind) in _CALLS.items() if base in bases and name in methods), None)
 
 
 def is_team(instance: Any) -> bool:
     """Return whether this runs several agents."""
     return any(base.__name__ == "AgentWorkflow" for base in instance.__class__.__mro__)
-
-
-# -- attributes of a call of LlamaIndex, at its start and its end ------------------------------------------------------
-
-_QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", "user_msg", "query_str")
-
-
-def beginning(
-    kind: Kind, instance: Any, arguments: Mapping[str, Any], parent: Run | None, *, with_content: bool
-) -> tuple[str, dict[str, Any]]:
-    """Return the name of the span, and its initial attributes."""
-    owner = type(instance).__name__
-    agent = parent.agent if parent is not None else None
-    if kind == "LLM":
-        return "chat", {ours.OPERATION_NAME: "chat", names.PROVIDER: _provider(instance), names.AGENT_NAME: agent}
-    if kind == "AGENT":
-        name = string(getattr(instance, "name", None)) or owner
-        event = arguments.get("start_event")
-        said = guarded(asked, instance, event) if with_content and event is not None else None
-        return name, agent_attributes(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
-    # The kind is the framework's own statement, so a span with it stays apart from the client's span of the same call.
-    attributes: dict[str, Any] = {ours.KIND: None if kind == "EMBEDDING" else kind, names.AGENT_NAME: agent}
-    if kind == "TOOL":
-        name = str(instance.metadata.get_name())
-        attributes |= tool(name, parent.name if parent is not None and parent.span is None else None)
-        told = {names.TOOL_CALL_ARGUMENTS: _tool_arguments(arguments)}
-    elif kind == "EMBEDDING":
-        name = f"embeddings {getattr(instance, 'model_name', owner)}"
-        attributes |= {ours.OPERATION_NAME: "embeddings", names.REQUEST_MODEL: getattr(instance, "model_name", None)}
-        told = {ours.INPUT: next(iter(arguments.values()), None)}
-    elif "start_event" in arguments:
-        name, told = owner, {ours.INPUT: guarded(fields_of, arguments["start_event"])}
-    elif kind == "RETRIEVER" and "nodes" in arguments:
-        found = [document(each) for each in items(arguments["nodes"])]
-        name, told = owner, {ours.INPUT: {"query": _question(arguments), "documents": found}}
-    elif kind == "RETRIEVER":
-        name, told = owner, {names.RETRIEVAL_QUERY: _question(arguments)}
-        attributes[names.RETRIEVAL_TOP_K] = integer(getattr(instance, "similarity_top_k", None))
-    else:
-        name, told = owner, {ours.INPUT: _question(arguments)}
-    return name, attributes | (encoded(told) if with_content else {})
-
-
-def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
-    """Return the name under which `ending` finds a run: its kind, except for workflows and their steps."""
-    if kind is None:
-        return "STEP"
-    return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
-
-
-def ending(name: str, result: Any) -> dict[str, Any]:
-    """Return the result of a run that is not a model call."""
-    if name.startswith("TOOL"):
-        return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
-    if name == "RETRIEVER":
-        return {names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}
-    if name == "AGENT":
-        return content(answered(getattr(result, "result", None)), names.OUTPUT_MESSAGES, ours.OUTPUT)
-    if name in ("STEP", "WORKFLOW"):
-        return {ours.OUTPUT: fields_of(result) if name == "STEP" else result_of(result)}
-    if name == "CHAIN":
-        told = getattr(result, "response", None) or result
-        return {ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}
-    return {}
-
-
-def step_beginning(method: str, event: Any, parent: Run | None, *, with_content: bool) -> tuple[str, dict[str, Any]]:
-    """Return the initial attributes of a workflow's step."""
-    said = to_json({"event": names_of(event)})
-    attributes: dict[str, Any] = {ours.KIND: "CHAIN", ours.SPAN_METADATA: said}
-    attributes[names.AGENT_NAME] = parent.agent if parent is not None else None
-    return method, attributes | (encoded({ours.INPUT: guarded(fields_of, event)}) if with_content else {})
-
-
-def _question(arguments: Mapping[str, Any]) -> Any:
-    """Return the question among the arguments: a text, or a bundle with one."""
-    first = next((arguments[name] for name in _QUESTIONS if arguments.get(name) is not None), None)
-    return getattr(first, "query_str", None) or (str(first) if first is not None else None)
-
-
-def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
-    if "kwargs" not in arguments and "input" in arguments:
-        return {"input": arguments["input"]}
-    given = {str(at): value for at, value in enumerate(items(arguments.get("args")))}
-    given |= obj(arguments.get("kwargs"))
-    return {name: value for name, value in given.items() if not is_injected(value)}
-
-
-def _provider(instance: Any) -> str:
-    """Return the provider from the package of the model's class: `llama_index.llms.openai.base`."""
-    parts = type(instance).__module__.split(".")
-    return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()
