@@ -19,96 +19,61 @@ SHOWN: Final = "[scrubbed]"
 _SHOWN_IN_URL: Final = "%5Bscrubbed%5D"
 
 _FORMS: Final = {
-    "sk-": r"\bsk-[A-Za-z0-9_-]{16,}",
-    "sk_": r"\bsk_(?:(?:live|test|pp)_[A-Za-z0-9_-]{8,}|[A-Za-z0-9]{32,})",
-    "rk_": r"\brk_(?:live|test)_[A-Za-z0-9]{10,}",
-    "csk-": r"\bcsk-[A-Za-z0-9]{20,}",
-    "whsec_": r"\bwhsec_[A-Za-z0-9+/]{16,}",
-    "AKIA": r"\bAKIA[A-Z0-9]{16}\b",
-    "ASIA": r"\bASIA[A-Z0-9]{16}\b",
-    "AIza": r"\bAIza[A-Za-z0-9_-]{30,}",
-    "ya29.": r"\bya29\.[A-Za-z0-9_-]{20,}",
-    "GOCSPX-": r"\bGOCSPX-[A-Za-z0-9_-]{20,}",
-    "//0": r"\b1//0[A-Za-z0-9_-]{30,}",
-    "ghp_": r"\bghp_[A-Za-z0-9]{30,}",
-    "gho_": r"\bgho_[A-Za-z0-9]{30,}",
-    "ghs_": r"\bghs_[A-Za-z0-9]{30,}",
-    "ghu_": r"\bghu_[A-Za-z0-9]{30,}",
-    "ghr_": r"\bghr_[A-Za-z0-9]{30,}",
-    "github_pat_": r"\bgithub_pat_\w{20,}",
-    "glpat-": r"\bglpat-[\w-]{16,}",
-    "xox": r"\bxox[abeprs]-[A-Za-z0-9-]{10,}",
-    "xapp-": r"\bxapp-[A-Za-z0-9-]{20,}",
-    "hooks.slack.com/services/": r"(?<=hooks\.slack\.com/services/)[\w/]{20,}",
-    "hf_": r"\bhf_[A-Za-z0-9]{30,}",
-    "gsk_": r"\bgsk_[A-Za-z0-9]{30,}",
-    "xai-": r"\bxai-[A-Za-z0-9]{30,}",
-    "pplx-": r"\bpplx-[A-Za-z0-9]{30,}",
-    "tvly-": r"\btvly-[A-Za-z0-9_-]{20,}",
-    "lsv2_": r"\blsv2_(?:pt|sk)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]+)?",
-    "ls__": r"\bls__[A-Za-z0-9]{20,}",
-    "nvapi-": r"\bnvapi-[A-Za-z0-9_-]{30,}",
-    "tgp_v1_": r"\btgp_v1_[A-Za-z0-9_-]{30,}",
-    "r8_": r"\br8_[A-Za-z0-9]{30,}",
-    "fw_": r"\bfw_[A-Za-z0-9]{20,}",
-    "pcsk_": r"\bpcsk_[A-Za-z0-9_]{30,}",
-    "jina_": r"\bjina_[A-Za-z0-9_-]{30,}",
-    "ntn_": r"\bntn_[A-Za-z0-9]{30,}",
-    "lin_api_": r"\blin_api_[A-Za-z0-9]{30,}",
-    "npm_": r"\bnpm_[A-Za-z0-9]{30,}",
-    "pypi-": r"\bpypi-[A-Za-z0-9_-]{50,}",
-    "dapi": r"\bdapi[a-f0-9]{32}",
-    "SG.": r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
-    "glsa_": r"\bglsa_[A-Za-z0-9_]{30,}",
-    "dop_v1_": r"\bdop_v1_[a-f0-9]{40,}",
-    ":AA": r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,}",  # Telegram
-    ".eyJ": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
-    "-----BEGIN ": r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]{1,20000}-----END [A-Z ]{0,40}PRIVATE KEY-----",
-    "earer ": r"\b[Bb]earer [A-Za-z0-9._~+/-]{16,}=*",
-    "asic ": r"\b[Bb]asic (?=[A-Za-z+/]{0,400}[0-9=])[A-Za-z0-9+/]{12,}=*",
-    "://": r"(?<=://)[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}(?=@)",  # a user and a password
+    r"[A-Za-z0-9]{30,}": "ghp_ gho_ ghs_ ghu_ ghr_ hf_ gsk_ xai- pplx- r8_ ntn_ lin_api_ npm_ sk_",
+    r"[A-Za-z0-9_-]{30,}": "AIza 1//0 nvapi- tgp_v1_ pcsk_ jina_ glsa_",
+    r"[A-Za-z0-9]{20,}": "csk- ls__ fw_",
+    r"[A-Za-z0-9_-]{20,}": "ya29. GOCSPX- tvly- xapp- github_pat_",
+    r"[A-Za-z0-9_-]{16,}": "sk- glpat-",
+    r"[A-Z0-9]{16}\b": "AKIA ASIA",
+    r"(?:pt|sk)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]+)?": "lsv2_",
+    r"(?:live|test|pp)_[A-Za-z0-9_-]{8,}": "sk_ rk_",
+    r"[A-Za-z0-9+/]{16,}": "whsec_",
+    r"[abeprs]-[A-Za-z0-9-]{10,}": "xox",
+    r"[A-Za-z0-9_-]{50,}": "pypi-",
+    r"[a-f0-9]{32,}": "dapi dop_v1_",
+    r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}": "SG.",
+    r"[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}": "eyJ",
+    r" [A-Za-z0-9._~+/-]{16,}=*": "Bearer bearer",
+    r" (?=[A-Za-z+/]{0,400}[0-9=])[A-Za-z0-9+/]{12,}=*": "Basic basic",
 }
-"""Patterns of credentials by a part of every match, so that most texts need no further search."""
+"""Credentials of known services: what follows the prefixes with which a word begins."""
 _BEGINNING: Final = r"(?:\b|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
 """Beginning of a word, also directly after an escape: in JSON, the `n` of a line break is not part of the word."""
-_COMPILED: Final = tuple(
-    (held, re.compile(_BEGINNING + pattern[2:] if pattern.startswith(r"\b") else pattern))
-    for held, pattern in _FORMS.items()
+_OTHER_FORMS: Final = {
+    "hooks.slack.com/services/": r"(?<=hooks\.slack\.com/services/)[\w/]{20,}",
+    ":AA": _BEGINNING + r"\d{8,10}:AA[A-Za-z0-9_-]{32,}",  # Telegram
+    "-----BEGIN ": r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]{1,20000}-----END [A-Z ]{0,40}PRIVATE KEY-----",
+    "://": r"(?<=://)[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}(?=@)",  # a user and a password
+}
+_COMPILED: Final = (
+    *(
+        (prefix, re.compile(_BEGINNING + re.escape(prefix) + rest))
+        for rest, prefixes in _FORMS.items()
+        for prefix in prefixes.split()
+    ),
+    *((held, re.compile(pattern)) for held, pattern in _OTHER_FORMS.items()),
 )
-_SEPARATED: Final = tuple(held for held in _FORMS if held.endswith(("-", "_")))
-_UNSEPARATED: Final = tuple(one for one in _COMPILED if not one[0].endswith(("-", "_")))
+"""Patterns of credentials by a part of every match, so that most texts need no further search."""
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_ALWAYS: Final = frozenset(
-    {
-        "secret", "password", "passwd", "passphrase", "passcode", "authorization", "credential", "credentials",
-        "cookie", "dsn", "jwt", "bearer", "apikey", "pwd",
-    }
-)  # fmt: skip
-_KEYS_OF: Final = frozenset(
-    {
-        "access", "account", "admin", "api", "app", "application", "auth", "client", "consumer", "encryption", "hmac",
-        "ingest", "license", "master", "private", "project", "secret", "service", "session", "shared", "signing", "ssh",
-        "storage", "subscription", "webhook", "write",
-        "anthropic", "aws", "azure", "cohere", "deepseek", "gemini", "github", "google", "groq", "langsmith", "mistral",
-        "nvidia", "openai", "openrouter", "perplexity", "pinecone", "serper", "stripe", "tavily", "together",
-    }
-)  # fmt: skip
-"""Words before "key" that make it a secret. Most keys are none: `cache_key`, `primary_key`, `public_key`."""
-_HARMLESS_TOKENS: Final = frozenset(
-    {
-        "after", "before", "bos", "continuation", "continue", "cursor", "decoded", "end", "eos", "first", "input",
-        "last", "mask", "max", "next", "output", "pad", "page", "pagination", "predicted", "prev", "previous", "prompt",
-        "resume", "sep", "special", "start", "stop", "sync", "unk",
-    }
-)  # fmt: skip
-"""Words before "token" that make it a place in a list, or a piece of text."""
-_PASS_OF: Final = frozenset({"admin", "db", "database", "ftp", "mail", "proxy", "root", "smtp", "ssh", "user"})
-_GLUED: Final = re.compile(
-    r"(?:api|access|account|auth|private|secret|shared|signing|subscription)key"
-    r"|(?:access|api|auth|bearer|bot|id|refresh|session|security)token|\w*(?:secret|password|passwd|passphrase)"
+_SECRET_NAME: Final = re.compile(
+    # A word "token" with one of these words before it is a place in a list, or a piece of text.
+    r"(?!(?:.*_)?(?:after|before|bos|continuation|continue|cursor|decoded|end|eos|first|input|last|mask|max|next|output|"
+    r"pad|page|pagination|predicted|prev|previous|prompt|resume|sep|special|start|stop|sync|unk)_token$)"
+    r"(?:.*_)?(?:"
+    r"secret|password|passwd|passphrase|passcode|authorization|credentials?|cookie|dsn|jwt|bearer|pwd|pin|otp|token|"
+    # Most keys are no secrets: `cache_key`, `primary_key`, `public_key`.
+    r"(?:access|account|admin|api|app|application|auth|client|consumer|encryption|hmac|ingest|license|master|private|"
+    r"project|secret|service|session|shared|signing|ssh|storage|subscription|webhook|write|anthropic|aws|azure|cohere|"
+    r"deepseek|gemini|github|google|groq|langsmith|mistral|nvidia|openai|openrouter|perplexity|pinecone|serper|stripe|"
+    r"tavily|together)_key|"
+    r"(?:admin|db|database|ftp|mail|proxy|root|smtp|ssh|user)_pass|"
+    r"client_assertion|amz_signature|goog_signature|connection_string|password_hash|"
+    # Words that are written together: `clientsecret`.
+    r"(?:api|access|account|auth|private|secret|shared|signing|subscription)key|"
+    r"(?:access|api|auth|bearer|bot|id|refresh|session|security)token|\w*(?:secret|password|passwd|passphrase))"
 )
-"""Words that are written together: `clientsecret`."""
+"""Names, as words in lower case, that are secret."""
 _IN_URLS: Final = frozenset({"key", "sig", "signature", "hmac", "assertion"})
 _LONG_IN_URLS: Final = 16
 """Fewest characters of a `code` in a URL that is a secret: those of OAuth and of Azure's functions, but no "DE"."""
@@ -131,29 +96,7 @@ def is_secret_name(name: str) -> bool:
 
     A field with the bare name `token` or `pin` is one only with some values: see `is_secret_field`.
     """
-    words = _words(name)
-    if not words:
-        return False
-    last, before = words[-1], words[-2] if len(words) > 1 else ""
-    if last in _ALWAYS or _GLUED.fullmatch(last):
-        return True
-    match last:
-        case "key":
-            return before in _KEYS_OF
-        case "token":
-            return before not in _HARMLESS_TOKENS
-        case "pass":
-            return before in _PASS_OF
-        case "assertion":
-            return before == "client"
-        case "signature":
-            return before in ("amz", "goog")
-        case "string":
-            return before == "connection"
-        case "hash":
-            return before == "password"
-        case _:
-            return last in ("pin", "otp")
+    return _SECRET_NAME.fullmatch("_".join(_words(name))) is not None
 
 
 def is_secret_field(name: str, value: str, siblings: Mapping[str, Any] | None = None) -> bool:
@@ -208,8 +151,7 @@ def without_credentials(text: str) -> str:
 
 def credentials_in(text: str) -> Iterator[tuple[int, int]]:
     """Yield the beginning and end of each credential in a text. Some overlap."""
-    has_separator = any(text.endswith(_SEPARATED, 0, place + 1) for place in _places(text, "-_"))
-    for held, pattern in _COMPILED if has_separator else _UNSEPARATED:
+    for held, pattern in _COMPILED:
         if held in text:
             for match in pattern.finditer(text):
                 yield match.span()
@@ -219,10 +161,10 @@ def credentials_in(text: str) -> Iterator[tuple[int, int]]:
 
 
 _STEMS: Final = (
-    "key", "token", "secret", "password", "passwd", "pwd", "pass", "passphrase", "passcode", "pin", "otp", "credential",
-    "credentials", "authorization", "cookie", "dsn", "jwt", "bearer", "assertion", "sig", "signature", "hmac", "code",
-    "string", "hash",
-)  # fmt: skip
+    *("key", "token", "secret", "password", "passwd", "pwd", "pass", "passphrase", "passcode", "pin", "otp"),
+    *("credential", "credentials", "authorization", "cookie", "dsn", "jwt", "bearer", "assertion", "sig", "signature"),
+    *("hmac", "code", "string", "hash"),
+)
 """Ends of the names that may be secret."""
 _BETWEEN: Final = " \t\r\n\"'\\]"
 _NUMBERED: Final = re.compile(r"(?:[_-]?(?:b64|base64|\d{1,2}))?$", re.IGNORECASE)

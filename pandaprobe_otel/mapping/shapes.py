@@ -406,7 +406,7 @@ def _compiled(names: Sequence[str], has_events: bool) -> Shape:
         may_fail=not about.isdisjoint(OUTCOMES),
         tells_name=not about.isdisjoint(NAMES),
         times_first_token=not about.isdisjoint(FIRST_TOKENS),
-        counts=not about.isdisjoint(NUMBERS) or not grouped.keys().isdisjoint(("usage", "aggregated")),
+        counts=not about.isdisjoint(NUMBERS) or bool(grouped["usage"] or grouped["aggregated"]),
         has_context=not about.isdisjoint(CONTEXT_FIELDS | {"metadata", "root_tags"}),
         genai=genai,
         plumbing=plumbing,

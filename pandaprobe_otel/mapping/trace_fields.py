@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Final
 
@@ -45,19 +44,13 @@ _PROVIDER_TOOLS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of a trace: the role of its message, and the keys of objects whose only text is that message."""
-
-    field: str
-    role: str
-    keys: tuple[str, ...]
-
-
-_QUESTION: Final = _Side(
-    "input", "user", ("input", "query", "question", "prompt", "task", "message", "user_msg", "text")
-)
-_ANSWER: Final = _Side("output", "assistant", ("output", "answer", "response", "result", "message", "text"))
+_ROLES: Final = {"input": "user", "output": "assistant"}
+"""Sides of a trace, with the roles of their messages."""
+_KEYS: Final = {
+    "input": ("input", "query", "question", "prompt", "task", "message", "user_msg", "text"),
+    "output": ("output", "answer", "response", "result", "message", "text"),
+}
+"""Keys of objects whose only text is that message."""
 
 
 def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
@@ -94,10 +87,7 @@ def _ending(told: Mapping[str, Any], root: MappedSpan, spans: Sequence[MappedSpa
     status, ended = root.body["status"], root.found.get("outcome")
     outcome = ended
     if ended is None and status != "ERROR":
-        waiting: set[int] = set()
-        for span in spans:
-            if span.found.get("outcome") == INTERRUPTED:
-                waiting.add(span.view.span_id)
+        waiting = [span.view.span_id for span in spans if span.found.get("outcome") == INTERRUPTED]
         if waiting:
             last = {span.view.parent_id: span.view.span_id for span in spans}
             below: int | None = root.view.span_id
@@ -119,16 +109,19 @@ def _has_ended_in_failure(spans: Sequence[MappedSpan], root: MappedSpan) -> bool
 
     Instrumentors of the OpenAI Agents SDK leave the root OK or UNSET if the run raised.
     """
-    by_id: dict[int, MappedSpan] | None = None
-    for span in spans:
-        if span.kind != "AGENT" or "error" not in span.body or spans[-1].view.start_ns >= (span.view.end_ns or _NEVER):
-            continue
-        by_id = by_id or {one.view.span_id: one for one in spans}
-        above, left = by_id.get(span.view.parent_id or 0), len(spans)  # a cycle of parents must end
-        while above is not None and left and above is not root and not _has_result(above):
-            above, left = by_id.get(above.view.parent_id or 0), left - 1
-        if above is root and not _has_result(root):
-            return True
+    last = spans[-1].view.start_ns
+    failed = [
+        span for span in spans if span.kind == "AGENT" and "error" in span.body and last < (span.view.end_ns or _NEVER)
+    ]
+    by_id = {span.view.span_id: span for span in spans} if failed else {}
+    for span in failed:
+        for _ in spans:  # a cycle of parents must end
+            above = by_id.get(span.view.parent_id or 0)
+            if above is None or _has_result(above):
+                break
+            if above is root:
+                return True
+            span = above
     return False
 
 
@@ -141,40 +134,41 @@ def _has_result(span: MappedSpan) -> bool:
 
 
 def _found(
-    side: _Side, spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan
+    side: str, spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan
 ) -> tuple[Any, MappedSpan | None]:
     """Return the root's own value or, if it has none, the first question to, or the last answer of, a span below it.
 
     The second item is the span that the value is inferred from, and None for the root's own value.
     """
-    own: Any = root.body.get(side.field)
-    if _ARGUMENTS in root.view.attributes:
-        own = _of_the_app(own, side)
+    whole: Any = root.body.get(side)
+    own = _of_the_app(whole, side) if _ARGUMENTS in root.view.attributes else whole
     if own is not None and (said := _message(own, side)) is not None:
         return said, None
-    speakers = [span for span in spans if span.kind in TALKING_KINDS and side.field in span.body]
-    if own is None:  # neither a framework's state nor the text of an object has a message
-        speakers = [span for span in speakers if span is not root]
-    if side is _ANSWER:
+    speakers = [
+        span
+        for span in spans
+        # Without an own value, neither a framework's state nor the text of an object in the root has a message.
+        if span.kind in TALKING_KINDS and side in span.body and not (own is None and span is root)
+    ]
+    if side == "output":
         speakers.sort(key=_end, reverse=True)
     for span in speakers:
-        value = span.body[side.field]
+        value = span.body[side]
         # Any value of an agent is a question or an answer, but only a message of the right role of other spans.
-        said = _message(value, side) if span.kind == "AGENT" else _last_message(value, side.role)
+        said = _message(value, side) if span.kind == "AGENT" else _last_message(value, side)
         if said is not None:
             return said, span
-    if side is _ANSWER:
+    if side == "output":
         calls = [span for span in spans if span.kind == "LLM"]
         has_ended = bool(calls) and "output" not in max(calls, key=_end).body  # by an answer that is not captured
         for span in () if has_ended else (root, *speakers):
             for message in reversed(messages_in(span.body.get("output"))):
                 if message.get("role") == "assistant" and message.get("tool_calls"):
                     return {"messages": [dict(message)]}, None if span is root else span
-    whole = root.body.get(side.field)
     if whole is not None:
         return whole, None
     # The root of a web request has no value of its own, so the span that names the trace has it.
-    named: Any = naming.body.get(side.field)
+    named: Any = naming.body.get(side)
     is_talk = type_of(named) is dict and type_of(named.get("messages")) is list
     return (None, None) if named is None or is_talk or naming.kind in MODEL_KINDS else (named, naming)
 
@@ -183,12 +177,12 @@ def _end(span: MappedSpan) -> int:
     return span.view.end_ns or 0
 
 
-def _of_the_app(own: Any, side: _Side) -> Any:
+def _of_the_app(own: Any, side: str) -> Any:
     """Return of the arguments of a framework's method only those that the app gave; no text of an object as an answer.
 
     None if nothing is left.
     """
-    if side is _ANSWER:
+    if side == "output":
         return None if _is_object(own) else own
     if type_of(own) is not dict or ("messages" in own and len(own) == 1):
         return own
@@ -210,34 +204,35 @@ def _is_object(value: Any, levels: int = 4) -> bool:
     return type_of(value) is str and _OBJECT.match(value) is not None
 
 
-def _explicit(value: Any, side: _Side) -> Any:
+def _explicit(value: Any, side: str) -> Any:
     """Return a value that was set for the trace, with text as a message."""
-    content = whole_content(value, side.field, is_call=False)
+    content = whole_content(value, side, is_call=False)
     value = value if content is None else content.value
-    said = _message(value, replace(side, keys=()))
+    said = _message(value, side, ())
     return value if said is None else said
 
 
-def _message(value: Any, side: _Side) -> Any:
+def _message(value: Any, side: str, keys: Sequence[str] | None = None) -> Any:
     """Return a value in the form for a trace: the last message of the role, or text as a message.
 
-    An object with a single text under one of the side's keys counts as that text. Any other value is returned whole.
-    The result is None if the value consists of messages, and none of them has this role and content.
+    An object with a single text under one of the keys, by default the side's, counts as that text. Any other value is
+    returned whole. The result is None if the value consists of messages, and none of them has this role and content.
     """
-    kind = type_of(value)
-    if kind is dict and len(value) == 1:
-        if type_of(value.get("messages")) is list:
-            return _last_message(value, side.role)
-        text = next((value[key] for key in side.keys if type_of(value.get(key)) is str and value[key]), None)
-        return value if text is None else {"messages": [{"role": side.role, "content": text}]}
-    return {"messages": [{"role": side.role, "content": value}]} if kind is str and value else value
+    text = value
+    if type_of(value) is dict and len(value) == 1:
+        ((key, text),) = value.items()
+        if key == "messages" and type_of(text) is list:
+            return _last_message(value, side)
+        if key not in (_KEYS[side] if keys is None else keys):
+            return value
+    return {"messages": [{"role": _ROLES[side], "content": text}]} if type_of(text) is str and text else value
 
 
-def _last_message(value: Any, role: str) -> dict[str, Any] | None:
+def _last_message(value: Any, side: str) -> dict[str, Any] | None:
     """Return the last message of the role that has content, without its tool calls, in the form for a trace."""
     for message in reversed(messages_in(value)):
         content: Any = message.get("content")
-        if message.get("role") != role or is_absent(content):
+        if message.get("role") != _ROLES[side] or is_absent(content):
             continue
         if type_of(content) is list and all(map(_is_of_provider, content)):
             continue  # a search by the provider is not an answer
@@ -252,9 +247,7 @@ def _is_of_provider(part: Any) -> bool:
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
 _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id")
 _USER_KEYS: Final = ("user_id", "userId")
-_NO_METADATA: Final[Mapping[str, Any]] = {}
 _IDS: Final = ("session_id", "user_id", "environment", "release")
-_LONGEST: Final = (("name", MAX_NAME), *((key, MAX_ID) for key in _IDS))
 _OF_ONE_SPAN: Final = (*_IDS, "trace.name", "trace.input", "trace.output", "trace.status")
 """Fields that a trace takes from a single span."""
 
@@ -276,42 +269,42 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         "status": status,
     }
     about: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
-    for side in (_QUESTION, _ANSWER):
-        field, source = side.field, None
-        value = told.get(f"trace.{field}") if told else None
+    for side in _ROLES:
+        source = None
+        value = told.get(f"trace.{side}") if told else None
         if value is None:
             value, source = _found(side, spans, root, naming)
-        elif not any(f"pandaprobe.trace.{field}" in span.view.attributes for span in context_spans):
+        elif not any(f"pandaprobe.trace.{side}" in span.view.attributes for span in context_spans):
             value = _explicit(value, side)  # another library has set it
         if value is None:
             continue
-        fields[field] = value
+        fields[side] = value
+        origin: dict[str, Any] = {}
         if source is not None:
-            about[f"{field}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
-        whole: Any = (source or root).body.get(field)
+            origin = {"span_id": source.body["span_id"], "name": source.body["name"]}
+        whole: Any = (source or root).body.get(side)
         if type_of(value) is dict and "messages" in value and type_of(whole) is dict and "messages" not in whole:
-            for key in whole:  # the one whose only text or message is shown as a message
-                if key in side.keys or (key == _CONTENT and side is _QUESTION):
-                    about.setdefault(f"{field}_from", {})["key"] = key
-                    break
-    resource = _resource_fields(root.view.resource)
+            # The key whose only text or message is shown as a message.
+            keys = [key for key in whole if key in _KEYS[side] or (key == _CONTENT and side == "input")]
+            origin |= {"key": keys[0]} if keys else {}
+        if origin:
+            about[f"{side}_from"] = origin
+    environment, release, of_resource = _resource_fields(root.view.resource)
+    metadata: dict[str, Any] = _metadata(context_spans) if "trace.metadata" in told else {}
+    metadata |= of_resource
+    metadata |= about
     context = {
+        "name": fields["name"],
         "session_id": _identity("session_id", _SESSION_KEYS, told, context_spans) if told else None,
         "user_id": _identity("user_id", _USER_KEYS, told, context_spans) if told else None,
-        "environment": options.environment or told.get("environment") or resource["environment"],
-        "release": options.release or told.get("release") or resource["release"],
+        "environment": options.environment or told.get("environment") or environment,
+        "release": options.release or told.get("release") or release,
     }
-    metadata: dict[str, Any] = _metadata(context_spans) if "trace.metadata" in told else {}
-    metadata |= resource["metadata"]
-    metadata |= about
-    fields |= context
-    for key, most in _LONGEST:
-        value = fields[key]
-        if value is None:
-            del fields[key]
-        elif len(value) > most:
-            fields[key] = short_text(value, most)
-            metadata[f"full_{key}"] = value
+    for key, value in context.items():
+        if value is not None:
+            fields[key] = short = short_text(value, MAX_NAME if key == "name" else MAX_ID)
+            if short is not value:
+                metadata[f"full_{key}"] = value
     if len(context_spans) > 1:
         _keep_others(told, context_spans, fields)
     if tags := _tags(context_spans, root) if "tags" in told or "root_tags" in told else ():
@@ -351,7 +344,7 @@ def _identity(
         return None
     for span in context_spans:
         for field in ("trace.metadata", "metadata"):
-            bag = span.found.get(field, _NO_METADATA)
+            bag = span.found.get(field, {})
             for key in keys:
                 if text := _text(bag.get(key)):
                     return text
@@ -365,24 +358,24 @@ def _text(value: Any) -> str | None:
     return value if kind is str and value else None
 
 
-_newest: tuple[Mapping[str, Any] | None, dict[str, Any]] = (None, {})
-"""The newest resource and its fields. A process has one resource, whose attributes never change."""
+_newest: tuple[Any, tuple[str | None, str | None, dict[str, str]]] = (None, (None, None, {}))
+"""The newest resource of the SDK and its fields. A process has one resource, whose attributes never change."""
 
 
-def _resource_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a trace that come from its resource."""
+def _resource_fields(resource: Mapping[str, Any]) -> tuple[str | None, str | None, dict[str, str]]:
+    """Return (environment, release, metadata) of a resource."""
     global _newest  # replaced as a whole, so every thread reads a consistent pair
     known, fields = _newest
-    if known is resource:
-        return fields
-    plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
-    fields = {
-        "environment": _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment")),
-        "release": _text(plain.get("service.version")),
-        "metadata": {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))},
-    }
-    if type_of(resource) is not dict:  # the SDK's attributes cannot be changed
-        _newest = resource, fields
+    if known is not resource:
+        plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
+        texts = {key: text for key, value in plain.items() if (text := _text(value))}
+        fields = (
+            texts.get("deployment.environment.name", texts.get("deployment.environment")),
+            texts.get("service.version"),
+            {key: texts[key] for key in _RESOURCE_KEYS if key in texts},
+        )
+        if type_of(resource) is not dict:  # the SDK's attributes cannot be changed
+            _newest = resource, fields
     return fields
 
 
