@@ -1,4 +1,4 @@
-"""Places and order of calls: in the spans around them (`Places`), and in tasks and threads (`CallsSoFar`).
+"""Places and order of calls: in tasks and threads (`CallsSoFar`), and in the spans around them (`Places`).
 
 A place is the names of the spans around a call, with ordinals for repeated names. A call comes after another one that
 ended before it began, in these cases:
@@ -11,59 +11,27 @@ ended before it began, in these cases:
 
 Calls in other threads have no order: a pool runs its work in any order.
 
-A fork plays what had ended before a span. A replay keeps the order of a program that makes all calls in one task. With
-several tasks, the order depends on the network.
+A fork plays what had ended before a span. A replay keeps the order of a program that makes one call after another. With
+concurrent tasks, the order depends on the network. Then only the order of spans counts, such as an agent's runs, if no
+span below the same parent may have run at the same time: the program has waited for each of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.trace import get_current_span
 
-MAX_PLACES: Final = 100_000
-"""Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
-_ORDINALS: Final = re.compile(r" \(\d+(?:st|nd|rd|th)\)(?= > |$)")
-
-
-class Places:
-    """Paths of the spans that have started since a recording was opened. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._paths: dict[tuple[int, int], str] = {}
-        self._times: Counter[tuple[str, str]] = Counter()
-
-    def started(self, span: Any, name: str) -> None:
-        """Note the start of a span."""
-        context = span.get_span_context()
-        if not context.is_valid or len(self._paths) >= MAX_PLACES:
-            return
-        parent = getattr(span, "parent", None)
-        with self._lock:
-            above = "" if parent is None else self._paths.get((parent.trace_id, parent.span_id), "")
-            self._times[above, name] += 1
-            times = self._times[above, name]
-            own = name if times == 1 else f"{name} ({ordinal(times)})"
-            self._paths[context.trace_id, context.span_id] = f"{above} > {own}" if above else own
-
-    def current(self) -> str:
-        """Return the path of the running code; empty outside of known spans."""
-        context = get_current_span().get_span_context()
-        return self._paths.get((context.trace_id, context.span_id), "")
-
-
-def ordinal(number: int) -> str:
-    """Return a number as an ordinal."""
-    last = number % 10 if number % 100 not in (11, 12, 13) else 0
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
+_ASYNCIO: Final = os.path.join(os.path.dirname(asyncio.__file__), "")
 
 
 class Flow(NamedTuple):
@@ -91,9 +59,34 @@ def place_of_birth(flow: Flow) -> int:
     own = _task_number(flow.task)
     if not own:
         return 0
-    known: Any = asyncio.all_tasks(flow.loop)
-    numbers = [number for task in known if (number := _task_number(task))]
+    numbers = [number for task in _all_tasks(flow.loop) if (number := _task_number(task))]
     return own - min(numbers, default=own) + 1
+
+
+def _newest_task(flow: Flow) -> int:
+    """Return the number of the newest task in the loop; 0 without a loop."""
+    return 0 if flow.loop is None else max(map(_task_number, _all_tasks(flow.loop)), default=0)
+
+
+def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
+    """Return whether no other task can make a call now.
+
+    None can if all others are `known`, wait for this task, wait for a queue, an event or the like, or are the one that
+    the loop runs to its end.
+    """
+    if flow.loop is None:
+        return True
+    others = _all_tasks(flow.loop) - {flow.task} - known
+    waited_for: set[Any] = {flow.task, *known, *_released_by({flow.task, *known})}
+    while waiting := {task for task in others if not waited_for.isdisjoint(_awaited(task))}:
+        others -= waiting
+        waited_for |= waiting | _released_by(waiting)
+    return all(_is_main(task) or _is_of_asyncio(task) for task in others)
+
+
+def _all_tasks(loop: Any) -> set[Any]:
+    found: Any = asyncio.all_tasks(loop)
+    return set[Any](found)
 
 
 def _task_number(task: Any) -> int:
@@ -103,18 +96,155 @@ def _task_number(task: Any) -> int:
     return int(number) if name != number and number.isdecimal() else 0
 
 
+def _is_main(task: Any) -> bool:
+    """Return whether `run_until_complete` waits for a task, as `asyncio.run` does for its program."""
+    return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
+
+
+def _awaited(task: Any) -> tuple[Any, ...]:
+    """Return the task or future that a task waits for, and those that `gather` waits for in it."""
+    future = getattr(task, "_fut_waiter", None)
+    return future, *(getattr(future, "_children", None) or ())
+
+
+def _released_by(tasks: Collection[Any]) -> set[Any]:
+    """Return the futures by which the ends of these tasks wake others: `wait_for` waits for one of its own."""
+    calls = (one[0] for task in tasks for one in getattr(task, "_callbacks", None) or ())
+    return {value for call in calls if isinstance(call, partial) for value in call.args if asyncio.isfuture(value)}
+
+
+def _is_of_asyncio(task: Any) -> bool:
+    """Return whether a task only waits within asyncio, as `create_task(queue.get())` does, and runs no other code.
+
+    Methods of classes that are derived from asyncio's, such as a framework's queue, belong to asyncio too.
+    """
+    inner = task.get_coro()
+    while (code := getattr(inner, "cr_code", None)) is not None:
+        if not code.co_filename.startswith(_ASYNCIO):
+            owner = inner.cr_frame.f_locals.get("self") if inner.cr_frame is not None else None
+            if not any(each.__module__.startswith("asyncio.") for each in type(owner).__mro__):
+                return False
+        inner = inner.cr_await
+    return inner is not None
+
+
+MAX_PLACES: Final = 100_000
+"""Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
+
+_ORDINALS: Final = re.compile(r" \(\d+(?:st|nd|rd|th)\)(?= > |$)")
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A span, or everything outside of spans."""
+
+    path: str
+    flow: Flow
+    span: Any = None
+    above: _Place | None = None
+    previous: _Place | None = None
+    """The span before this one below the same parent."""
+    calls: int = 0
+    """Calls in this span and its descendants, as bits."""
+    last: _Place | None = None
+    newest: int = 0
+    """Number of the newest task at the last call."""
+    has_branches: bool = False
+    """True if spans below this one may run at the same time."""
+
+    def add(self, place: _Place) -> None:
+        """Add a span below this one, which began in the same task, or in one created after the last call."""
+        task = place.flow.task
+        is_known = place.flow == self.flow or _is_main(task) or _task_number(task) > self.newest
+        has_waited = self.last is None or getattr(self.last.span, "end_time", None) is not None
+        self.has_branches |= place.flow.thread is not self.flow.thread or not (is_known and has_waited)
+        place.previous, self.last = self.last, place
+        self.newest = max(self.newest, _newest_task(place.flow))
+
+
+class Places:
+    """Spans that have started since a recording was opened. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._root = _Place("", flow_here())
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._times: Counter[tuple[str, str]] = Counter()
+        self._calls: dict[int, _Place] = {}
+
+    def started(self, span: Any, name: str) -> None:
+        """Note the start of a span."""
+        context = span.get_span_context()
+        if not context.is_valid or len(self._places) >= MAX_PLACES:
+            return
+        parent = getattr(span, "parent", None)
+        flow = flow_here()
+        with self._lock:
+            above = self._root if parent is None else self._places.get((parent.trace_id, parent.span_id), self._root)
+            self._times[above.path, name] += 1
+            times = self._times[above.path, name]
+            own = name if times == 1 else f"{name} ({ordinal(times)})"
+            place = _Place(f"{above.path} > {own}" if above.path else own, flow, span, above)
+            self._places[context.trace_id, context.span_id] = place
+            above.add(place)
+
+    def current(self) -> str:
+        """Return the path of the running code; empty outside of known spans."""
+        return self._here().path
+
+    def began(self, number: int) -> None:
+        """Note a call in the current span."""
+        newest = _newest_task(flow_here())
+        with self._lock:
+            self._calls[number] = own = self._here()
+            place: _Place | None = own
+            while place is not None:
+                place.calls |= 1 << number
+                place.newest = max(place.newest, newest)
+                place = place.above
+
+    def waited_for(self, number: int) -> tuple[int, ...]:
+        """Return the calls in the span that the program waited for before it began a span around this call."""
+        place = self._calls[number]
+        while place.above is not None:
+            before = None if place.above.has_branches else place.previous
+            while before is not None and not before.calls:
+                before = before.previous
+            if before is not None:  # it has waited for the spans before it
+                return tuple(one for one in range(before.calls.bit_length()) if before.calls >> one & 1)
+            place = place.above
+        return ()
+
+    def _here(self) -> _Place:
+        context = get_current_span().get_span_context()
+        return self._places.get((context.trace_id, context.span_id), self._root)
+
+
+def ordinal(number: int) -> str:
+    """Return a number as an ordinal."""
+    last = number % 10 if number % 100 not in (11, 12, 13) else 0
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
+
+
+def without_ordinals(path: str) -> str:
+    """Return a path without the ordinals of its spans."""
+    return _ORDINALS.sub("", path)
+
+
 @dataclass(slots=True, eq=False)
 class Branch:
     """A task or a thread, from its first call on. Bits of integers represent sets of calls.
 
     Attributes:
         task: Its number in the recording.
-        ended: Calls that had ended when the branch began, and those that have ended in it and its descendants.
+        before: Calls that had ended when the branch began.
+        ended: Calls that have ended in the branch and its descendants.
     """
 
     flow: Flow
     above: Branch | None
     task: int
+    before: int = 0
     ended: int = 0
 
 
@@ -146,27 +276,27 @@ class CallsSoFar:
         self._root = Branch(flow_here(), None, 1)
         self._ended = 0
         self._ended_at_home = 0
+        self._begun = 0
         self._implied: dict[int, int] = {}
         self._branches: dict[int, Branch] = {}
         self._tasks = {1}
         self._loops: list[object] = []
-
-    @property
-    def is_sequential(self) -> bool:
-        """True if all calls so far were made in one task."""
-        return len({branch.task for branch in self._branches.values()}) < 2
+        self.is_sequential = True
+        """True if each call so far began when all others had ended, and no other task could make one."""
 
     def caller(self) -> Caller:
         """Return the branch of the running code, which makes a call now."""
         flow = flow_here()
         here = self._state()
-        if here.branch.flow == flow:
-            return Caller(here.branch, here.last)
-        is_home = self._is_home(flow)
-        with self._lock:
-            branch = Branch(flow, here.branch, self._new_task(flow), self._ended_at_home if is_home else 0)
-        self._be(here._replace(branch=branch))
-        return Caller(branch, here.last)
+        branch = self._root if here is None else here.branch
+        last = 0 if here is None else here.last
+        if branch.flow != flow:
+            with self._lock:
+                is_home = flow.thread is self._root.flow.thread
+                branch = Branch(flow, branch, self._new_task(flow), before=self._ended if is_home else 0)
+            if here is not None or is_home:
+                _here.set(_Here(self, branch, 0 if here is None else here.known, last))
+        return Caller(branch, last)
 
     def began(self, number: int, caller: Caller) -> tuple[int, ...]:
         """Note the start of a call; return the calls that directly precede it.
@@ -174,39 +304,19 @@ class CallsSoFar:
         Calls that precede one of these are omitted.
         """
         branch = caller.branch
+        here = self._state()
         with self._lock:
+            known = 0 if here is None else here.known
+            is_home = branch.flow.thread is self._root.flow.thread
             self._branches[number] = branch
-            found = self._state().known & self._ended | branch.ended
+            if self.is_sequential:
+                self.is_sequential = is_home and self._begun == self._ended and self._is_alone(branch)
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
             after, self._implied[number] = _without_implied(found, self._implied)
-        self._be(_Here(self, branch, found | 1 << number, number))
+            self._begun |= 1 << number
+        if here is not None or is_home:
+            _here.set(_Here(self, branch, found | 1 << number, number))
         return after
-
-    def ended(self, number: int) -> None:
-        """Note the end of a call, once. The thread may differ from that of the start."""
-        bit = 1 << number
-        with self._lock:
-            branch: Branch | None = self._branches.get(number)
-            if branch is None:
-                return
-            self._ended |= bit
-            if self._is_home(branch.flow):
-                self._ended_at_home |= bit
-            while branch is not None:
-                branch.ended |= bit
-                branch = branch.above
-
-    def _state(self) -> _Here:
-        here = _here.get()
-        return here if here is not None and here.calls is self else _Here(self, self._root, 0, 0)
-
-    def _be(self, here: _Here) -> None:
-        """Set the state of the context, unless it is a thread's without a relation to the recording."""
-        known = _here.get()
-        if (known is not None and known.calls is self) or self._is_home(here.branch.flow):
-            _here.set(here)
-
-    def _is_home(self, flow: Flow) -> bool:
-        return flow.thread is self._root.flow.thread
 
     def _new_task(self, flow: Flow) -> int:
         """Return the number of a new task: the same in each run, if the order in which tasks are created is."""
@@ -218,6 +328,33 @@ class CallsSoFar:
             task = max(self._tasks) + 1
         self._tasks.add(task)
         return task
+
+    def _state(self) -> _Here | None:
+        here = _here.get()
+        return here if here is not None and here.calls is self else None
+
+    @staticmethod
+    def _is_alone(branch: Branch) -> bool:
+        tasks: set[object] = set()
+        above = branch.above
+        while above is not None:
+            tasks.add(above.flow.task)
+            above = above.above
+        return is_alone(branch.flow, known=frozenset(tasks))
+
+    def ended(self, number: int) -> None:
+        """Note the end of a call, once. The thread may differ from that of the start."""
+        bit = 1 << number
+        with self._lock:
+            branch: Branch | None = self._branches.get(number)
+            if branch is None:
+                return
+            self._ended |= bit
+            if branch.flow.thread is self._root.flow.thread:
+                self._ended_at_home |= bit
+            while branch is not None:
+                branch.ended |= bit
+                branch = branch.above
 
 
 def _without_implied(calls: int, implied: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
@@ -238,5 +375,5 @@ def strangeness(caller: Caller | None, *, task: int, at: str, here: str) -> tupl
     Threads begin their work in any order, so neither the numbers of their tasks nor the ordinals of their spans count.
     """
     if caller is not None and caller.branch.above is not None and caller.branch.flow.task is None:
-        return False, _ORDINALS.sub("", at) != _ORDINALS.sub("", here)
+        return False, without_ordinals(at) != without_ordinals(here)
     return task not in (0, 0 if caller is None else caller.branch.task), at != here

@@ -45,7 +45,7 @@ _OF_THE_WIRE: Final = frozenset({"content-length", "transfer-encoding", "connect
 
 
 _KINDS: Final[Mapping[Any, str]] = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
-_PLACE: Final = {"at": str, "after": list, "task": int, "follows": int}
+_PLACE: Final = {"at": str, "after": list, "task": int, "follows": int, "waited_for": list}
 _TOOL: Final = {"at": str, "call_id": str, "task": int, "follows": int}
 _HEAD: Final = {"client": str, "made_from": str, "started_at": str}
 """Optional members of an interaction, a tool call and a cassette, with their types. Lists have numbers."""

@@ -136,9 +136,9 @@ class Script:
     """Choice of the recorded call that answers a request, or the call of a tool. Threads may share it.
 
     A request takes the first unused entry with the same request, preferably one with the same path. If the recorded
-    program made all calls in one task, those that had ended before the entry was recorded must have been made. The
-    first request without an answer is stored and raised again for each later one, since frameworks catch exceptions
-    and continue.
+    program made one call after another, all calls that had ended before the entry was recorded must have been made.
+    If it had concurrent tasks, only the calls of spans that it had waited for must have been made. The first request
+    without an answer is stored and raised again for each later one, since frameworks catch exceptions and continue.
 
     Args:
         cassette: The recording.
@@ -156,7 +156,7 @@ class Script:
         self._models = _Answers(
             sorted(cassette.interactions, key=lambda one: one.call), lambda one: self._reader.read(one.request), pairing
         )
-        self._models.order(lambda one: one.call, lambda one: () if one.task else one.after)
+        self._models.order(lambda one: one.call, lambda one: one.waited_for if one.task else one.after)
         by_name: dict[str, list[ToolCall]] = {}
         for call in cassette.tools:
             by_name.setdefault(call.name, []).append(call)

@@ -47,9 +47,11 @@ class Interaction:
         at: The names of the spans around the call, outermost first, joined by ` > `. Spans with the same name and
             parent have an ordinal (`search (2nd)`). Empty outside of spans.
         after: Numbers of the calls that had ended before this one began, without those that precede others of them.
-        task: The number of the task that made the call, in a program with several; 0 if one task made all calls, or
-            if its tasks are unknown.
+        task: The number of the task that made the call, in a program with concurrent tasks; 0 if it made one call after
+            another, or if its tasks are unknown.
         follows: The last call before it in its task, or else in the creator of the task; 0 as for `task`.
+        waited_for: In a program with concurrent tasks, the calls of the span that had ended before a span around this
+            call began, if no spans below their parent ran at the same time.
         source: The place of its request, as `file:line`; empty if it was not read from a file.
     """
 
@@ -60,6 +62,7 @@ class Interaction:
     after: tuple[int, ...] = ()
     task: int = 0
     follows: int = 0
+    waited_for: tuple[int, ...] = ()
     source: str = field(default="", compare=False)
 
 

@@ -354,7 +354,11 @@ class Recording:
             self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
         for number, exchange in self._new.items():
             made = self._scrubber.interaction(exchange.interaction())
-            interactions[number] = replace(made, task=0, follows=0) if self._order.is_sequential else made
+            interactions[number] = (
+                replace(made, task=0, follows=0)
+                if self._order.is_sequential
+                else replace(made, waited_for=self.places.waited_for(number))
+            )
         cassette = replace(
             self._old,
             interactions=tuple(interactions[number] for number in sorted(interactions)),
@@ -388,6 +392,7 @@ class Recording:
                 number = played.call
             elif not number:
                 number, self._next_number = self._next_number, self._next_number + 1
+            self.places.began(number)
             exchange = Exchange(
                 self,
                 number,

@@ -18,8 +18,10 @@ import pytest
 import yaml
 
 import pandaprobe_otel
+from pandaprobe_otel import context_executor
 from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import recording as spans_recorded
 
 REPLAYS = 8
 
@@ -272,25 +274,104 @@ def test_edits_of_programs_are_named(way: Any, server: ProviderServer, tmp_path:
         assert named in str(caught.value), edit
 
 
-async def _one_after_the_other(bench: Bench, jobs: Jobs) -> None:
+async def _waited_for(bench: Bench, jobs: Jobs) -> None:
+    """Make each call in a task of its own, and wait for it."""
     for questions in jobs:
-        await _job(bench, questions)
+        for question in questions:
+            await asyncio.wait_for(asyncio.create_task(bench.ask(question)), 30)
 
 
-async def _each_in_a_task(bench: Bench, jobs: Jobs) -> None:
+async def _passed_through_a_queue(bench: Bench, jobs: Jobs) -> None:
+    """Run each job in a task that puts its answers into a queue, as frameworks do, until an event stops it."""
+
+    class Answers(asyncio.Queue[str]):
+        async def following(self) -> str:
+            return await self.get()
+
     for questions in jobs:
-        await asyncio.create_task(_job(bench, questions))
+        answers = Answers()
+        ended = asyncio.Event()
+
+        async def produced(
+            questions: list[str] = questions, answers: Answers = answers, ended: asyncio.Event = ended
+        ) -> None:
+            try:
+                for question in questions:
+                    answers.put_nowait((await asyncio.gather(asyncio.create_task(bench.ask(question))))[0])
+            finally:
+                ended.set()
+
+        producer, stop = asyncio.create_task(produced()), asyncio.create_task(ended.wait())
+        while not ended.is_set():
+            answer = asyncio.create_task(answers.following())
+            await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+            answer.cancel()
+        await producer
 
 
-@pytest.mark.parametrize(("way", "is_ordered"), [(_one_after_the_other, True), (_each_in_a_task, False)])
-def test_calls_of_one_task_keep_their_order(way: Any, is_ordered: bool, server: ProviderServer, tmp_path: Path) -> None:
-    """Calls that one task makes keep their order; those of several tasks have none."""
+async def _in_its_own_task(bench: Bench, questions: list[str]) -> None:
+    """Run an agent that asks everything at once, in tasks, while another task runs."""
+    with pandaprobe_otel.agent("run"):
+        await bench.pause()
+        await asyncio.gather(*map(bench.ask, questions))
+
+
+async def _one_run_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        await _in_its_own_task(bench, questions)
+
+
+async def _one_task_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        done = asyncio.Event()
+
+        async def run(questions: list[str] = questions, done: asyncio.Event = done) -> None:
+            try:
+                await _in_its_own_task(bench, questions)
+            finally:
+                done.set()
+
+        task = asyncio.create_task(run())
+        await done.wait()
+        await task
+
+
+async def _one_pool_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        with pandaprobe_otel.agent("run"), ThreadPoolExecutor(2) as pool:
+            list(context_executor(pool).map(bench.ask_now, questions))
+
+
+async def _runs_at_once(bench: Bench, jobs: Jobs) -> None:
+    await asyncio.gather(*(_in_its_own_task(bench, questions) for questions in jobs[:2]))
+
+
+@pytest.mark.parametrize(
+    ("way", "is_ordered"),
+    [
+        (_waited_for, True),
+        (_passed_through_a_queue, True),
+        (_one_run_after_the_other, True),
+        (_one_task_after_the_other, True),
+        (_one_pool_after_the_other, True),
+        (_runs_at_once, False),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_work_that_the_program_waits_for_keeps_its_order(
+    way: Any, is_ordered: bool, server: ProviderServer, tmp_path: Path
+) -> None:
+    """Calls and runs that the program waits for keep their order, whatever tasks they are made in; others have none."""
     server.script = model()
     path = tmp_path / "one.yaml"
-    with pandaprobe_otel.recording(path, mode="all"):
-        asyncio.run(way(Bench(server.url), JOBS))
-    with (
-        pytest.raises(Divergence, match="came before") if is_ordered else nullcontext(),
-        pandaprobe_otel.recording(path, mode="none"),
-    ):
-        asyncio.run(way(Bench("http://127.0.0.1:9"), [JOBS[1], JOBS[0], *JOBS[2:]]))
+    with spans_recorded():
+        with pandaprobe_otel.recording(path, mode="all"):
+            asyncio.run(way(Bench(server.url), JOBS))
+        for _ in range(REPLAYS):
+            with pandaprobe_otel.recording(path, mode="none"):
+                asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
+        with (
+            pytest.raises(Divergence, match="came before") if is_ordered else nullcontext(),
+            pandaprobe_otel.recording(path, mode="none"),
+        ):
+            asyncio.run(way(Bench("http://127.0.0.1:9"), [JOBS[1], JOBS[0], *JOBS[2:]]))
