@@ -20,9 +20,8 @@ from pandaprobe_otel.cli.value_types import JSON, NAMES, load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.evals.report import Report
     from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
-    from pandaprobe_otel.replay.fork.rerun import Forks, RecordedRun, Reruns
+    from pandaprobe_otel.replay.fork.rerun import RecordedRun, Reruns
 
 
 @click.command("rerun")
@@ -66,10 +65,9 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     failed.
     """
     from pandaprobe_otel.evals.report_blocks import comparison_page
-    from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
     from pandaprobe_otel.replay.fork.forked_run import RerunOptions
     from pandaprobe_otel.replay.fork.rerun import rerun as rerun_one
-    from pandaprobe_otel.replay.fork.rerun import rerun_each
+    from pandaprobe_otel.replay.fork.rerun import rerun_each, rerun_text
 
     if bool(recorded) == bool(given):
         raise click.UsageError("pass either recordings or filters")
@@ -93,26 +91,20 @@ def rerun(connect: Callable[[], Client], recorded: Sequence[str], given: dict[st
     traces = None if _is_cassette(recorded) else stored_traces(connect, recorded, given, options["limit"])
     if traces == []:
         raise click.UsageError("no trace matches the filters")
-    runs: Forks | Reruns
     if traces is None or len(traces) == 1:
         one = _of_cassette(Path(recorded[0]), options) if traces is None else _of_trace(traces[0], options)
         runs = rerun_one(one, wanted, **judging)
-        shown, found = partial(fork_text, runs), partial(_as_json, runs)
-        code = _exit_code(runs.after)
+    elif options["arguments"] is not None:
+        raise click.UsageError("--arguments is for a single recording: each trace has its own arguments")
     else:
-        if options["arguments"] is not None:
-            raise click.UsageError("--arguments is for a single recording: each trace has its own arguments")
         runs = rerun_each({trace.trace_id: partial(_of_trace, trace, options) for trace in traces}, wanted, **judging)
-        shown, found = partial(reruns_text, runs), partial(_pairs_as_json, runs)
-        failed = any(case.error is not None for case in runs.after.cases)
-        code = ExitCode.GENERAL if failed else exit_code_of_outcome(runs.comparison.outcome)
     if options["output_format"] == "json":
-        print_json(found())
+        print_json(_as_json(runs))
     else:
-        click.echo(shown())
+        click.echo(rerun_text(runs))
     if options["html"] is not None:
         options["html"].write_text(comparison_page(runs.before, runs.after, runs.comparison), encoding="utf-8")
-    return code
+    return _exit_code(runs)
 
 
 def _is_cassette(recorded: Sequence[str]) -> bool:
@@ -138,53 +130,38 @@ def _of_cassette(path: Path, options: Mapping[str, Any]) -> RecordedRun:
 
 
 def _of_trace(trace: StoredTrace, options: Mapping[str, Any]) -> RecordedRun:
-    from pandaprobe_otel.replay.fork.rerun import RecordedRun
-    from pandaprobe_otel.replay.fork.trace_recording import arguments_in, entry_in, recorded_in
+    from pandaprobe_otel.replay.capture.test_entry import entry_of
+    from pandaprobe_otel.replay.fork.rerun import run_of
 
-    cassette, given = recorded_in(trace), options["arguments"]
-    name = options["entry"] or entry_in(trace)
-    if name is None:
+    found = entry_of(trace, given=options["entry"])
+    if found.module is None:
         raise click.UsageError("the trace names no function below this directory: pass --entry MODULE:FUNCTION")
-    entry = load_function(name)
-    return RecordedRun(
-        path=Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml"),
-        cassette=cassette,
-        entry=entry,
-        arguments=arguments_in(trace, entry) if given is None else given,
-    )
+    return run_of(trace, load_function(f"{found.module}:{found.name}"), options["arguments"])
 
 
-def _as_json(forks: Forks) -> dict[str, Any]:
-    from pandaprobe_otel.evals.report_comparison import paired
+def _as_json(runs: Reruns) -> dict[str, Any]:
+    from pandaprobe_otel.replay.fork.rerun import shown_pair
     from pandaprobe_otel.traces.comparison import first_difference
 
-    pairs = paired(forks.before, forks.after)
-    first = first_difference(pairs[0].traces)
-    span = None if first is None else first.span
+    first = None if runs.cut is None else first_difference(shown_pair(runs).traces)
+    comparison = runs.comparison
     return {
-        "not_played": list(forks.cut.gone),
-        "sent": [sum(not one.played for one in calls) for calls in forks.calls],
-        "kept_in": [str(path) for path in forks.kept_in],
-        "first_difference": None if span is None else {"kind": span.kind, "name": span.name},
-        "recorded": forks.before.cases[0].to_dict(),
-        "forks": [case.to_dict() for case in forks.after.cases],
-    }
-
-
-def _pairs_as_json(runs: Reruns) -> dict[str, Any]:
-    forks, comparison = runs.forks.values(), runs.comparison
-    return {
-        "sent": sum(not one.played for each in forks for requests in each.calls for one in requests),
-        "kept_in": [str(path) for each in forks for path in each.kept_in],
+        "not_played": [] if runs.cut is None else list(runs.cut.gone),
+        "sent": list(runs.sent),
+        "kept_in": [str(path) for path in runs.kept_in],
         "not_run": dict(runs.refused),
+        "first_difference": None if first is None else {"kind": first.span.kind, "name": first.span.name},
         "comparison": {"outcome": comparison.outcome, **asdict(comparison)},
         "recorded": [case.to_dict() for case in runs.before.cases],
         "forks": [case.to_dict() for case in runs.after.cases],
     }
 
 
-def _exit_code(report: Report) -> ExitCode:
-    if any(case.error is not None for case in report.cases):
+def _exit_code(runs: Reruns) -> ExitCode:
+    cases = runs.after.cases
+    if any(case.error is not None for case in cases):
         return ExitCode.GENERAL
+    if runs.cut is None:
+        return exit_code_of_outcome(runs.comparison.outcome)
     # Without a metric nothing is judged, so a rerun that ends is a success.
-    return exit_code_of_outcome(report.outcome) if any(case.results for case in report.cases) else ExitCode.OK
+    return exit_code_of_outcome(runs.after.outcome) if any(case.results for case in cases) else ExitCode.OK

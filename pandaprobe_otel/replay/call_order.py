@@ -226,25 +226,18 @@ def ordinal(number: int) -> str:
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
 
 
-def without_ordinals(path: str) -> str:
-    """Return a path without the ordinals of its spans."""
-    return _ORDINALS.sub("", path)
-
-
 @dataclass(slots=True, eq=False)
 class Branch:
     """A task or a thread, from its first call on. Bits of integers represent sets of calls.
 
     Attributes:
         task: Its number in the recording.
-        before: Calls that had ended when the branch began.
-        ended: Calls that have ended in the branch and its descendants.
+        ended: Calls that had ended when the branch began, and those that have ended in it and its descendants.
     """
 
     flow: Flow
     above: Branch | None
     task: int
-    before: int = 0
     ended: int = 0
 
 
@@ -288,15 +281,13 @@ class CallsSoFar:
         """Return the branch of the running code, which makes a call now."""
         flow = flow_here()
         here = self._state()
-        branch = self._root if here is None else here.branch
-        last = 0 if here is None else here.last
-        if branch.flow != flow:
-            with self._lock:
-                is_home = flow.thread is self._root.flow.thread
-                branch = Branch(flow, branch, self._new_task(flow), before=self._ended if is_home else 0)
-            if here is not None or is_home:
-                _here.set(_Here(self, branch, 0 if here is None else here.known, last))
-        return Caller(branch, last)
+        if here.branch.flow == flow:
+            return Caller(here.branch, here.last)
+        with self._lock:
+            before = self._ended_at_home if self._is_home(flow) else 0
+            branch = Branch(flow, here.branch, self._new_task(flow), before)
+        self._be(here._replace(branch=branch))
+        return Caller(branch, here.last)
 
     def began(self, number: int, caller: Caller) -> tuple[int, ...]:
         """Note the start of a call; return the calls that directly precede it.
@@ -304,19 +295,30 @@ class CallsSoFar:
         Calls that precede one of these are omitted.
         """
         branch = caller.branch
-        here = self._state()
+        known = self._state().known
         with self._lock:
-            known = 0 if here is None else here.known
-            is_home = branch.flow.thread is self._root.flow.thread
             self._branches[number] = branch
             if self.is_sequential:
+                is_home = self._is_home(branch.flow)
                 self.is_sequential = is_home and self._begun == self._ended and self._is_alone(branch)
-            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
+            found = known & self._ended | branch.ended
             after, self._implied[number] = _without_implied(found, self._implied)
             self._begun |= 1 << number
-        if here is not None or is_home:
-            _here.set(_Here(self, branch, found | 1 << number, number))
+        self._be(_Here(self, branch, found | 1 << number, number))
         return after
+
+    def _state(self) -> _Here:
+        here = _here.get()
+        return here if here is not None and here.calls is self else _Here(self, self._root, 0, 0)
+
+    def _be(self, here: _Here) -> None:
+        """Set the state of the context, unless it is that of a thread without a relation to the recording."""
+        known = _here.get()
+        if (known is not None and known.calls is self) or self._is_home(here.branch.flow):
+            _here.set(here)
+
+    def _is_home(self, flow: Flow) -> bool:
+        return flow.thread is self._root.flow.thread
 
     def _new_task(self, flow: Flow) -> int:
         """Return the number of a new task: the same in each run, if the order in which tasks are created is."""
@@ -328,10 +330,6 @@ class CallsSoFar:
             task = max(self._tasks) + 1
         self._tasks.add(task)
         return task
-
-    def _state(self) -> _Here | None:
-        here = _here.get()
-        return here if here is not None and here.calls is self else None
 
     @staticmethod
     def _is_alone(branch: Branch) -> bool:
@@ -350,7 +348,7 @@ class CallsSoFar:
             if branch is None:
                 return
             self._ended |= bit
-            if branch.flow.thread is self._root.flow.thread:
+            if self._is_home(branch.flow):
                 self._ended_at_home |= bit
             while branch is not None:
                 branch.ended |= bit
@@ -375,5 +373,5 @@ def strangeness(caller: Caller | None, *, task: int, at: str, here: str) -> tupl
     Threads begin their work in any order, so neither the numbers of their tasks nor the ordinals of their spans count.
     """
     if caller is not None and caller.branch.above is not None and caller.branch.flow.task is None:
-        return False, without_ordinals(at) != without_ordinals(here)
+        return False, _ORDINALS.sub("", at) != _ORDINALS.sub("", here)
     return task not in (0, 0 if caller is None else caller.branch.task), at != here

@@ -15,12 +15,12 @@ from pandaprobe_otel.replay.divergence import (
     EndOfRecording,
     Pairing,
     Place,
-    calls,
     came_before,
     changed,
     counted,
     never_made,
     nothing_left,
+    numbers_text,
     where,
 )
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
@@ -263,7 +263,7 @@ class Script:
             due = [one for one in self._models.entries if self._is_due(one)]
             left = [self._place(self._models, one) for one in due if among is None or one.call.call in among]
             if left:
-                what = f"{calls([one.call for one in left])} of {len(self._models.entries)}"
+                what = f"{numbers_text([one.call for one in left])} of {len(self._models.entries)}"
                 return never_made(left, what=what, are_tools=False)
             left = [
                 self._place(known, one)

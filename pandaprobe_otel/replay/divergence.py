@@ -315,7 +315,7 @@ def _equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Dif
         parts.append(f"{old[0].name}[0{f'..{len(same) - 1}' if len(same) > 1 else ''}]")
     groups = [", ".join(parts)] if parts else []
     if others:
-        groups.append(f"{calls(others)} as recorded")
+        groups.append(f"{numbers_text(others)} as recorded")
     return f"  equal: {'; '.join(groups)}" if groups else ""
 
 
@@ -337,7 +337,7 @@ def _hint_of(difference: Difference) -> str:
     return f"  looks like a {kind}: ignore=[{path}]{pattern}"
 
 
-def calls(numbers: Sequence[int]) -> str:
+def numbers_text(numbers: Sequence[int]) -> str:
     """Return the numbers of calls as text: `call 1`, `calls 1 and 2`, `calls 1..5`."""
     if len(numbers) == 1:
         return f"call {numbers[0]}"

@@ -8,20 +8,24 @@ that receives a live answer makes other requests, which are sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.protocols.anthropic import INVENTED_SIGNATURE
+from pandaprobe_otel.protocols.encoding import dump_bytes
+from pandaprobe_otel.protocols.protocol import ParsedRequest
 from pandaprobe_otel.replay.call_order import Caller
 from pandaprobe_otel.replay.cassette_script import Script
+from pandaprobe_otel.replay.compared_requests import body_in, messages_in, parsed
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.overrides import overridden
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording, RecordingOptions
+from pandaprobe_otel.traces.json_shapes import list_in, members, object_in
 
 _STEP = " > "
 _ORDINAL = re.compile(r" \(\d+(?:st|nd|rd|th)\)\Z")
@@ -181,8 +185,12 @@ class ForkedRecording(Recording):
             return exchange
         like = None if self._cut.first is None else self._cut.first.request
         try:
-            _check_signatures(sent)
-            exchange.instead = overridden(sent, like=like, model=self._fork.model, prompt=self._fork.prompt)
+            if INVENTED_SIGNATURE.encode() in sent.body:
+                raise RecordingError(
+                    "a request repeats a thought whose signature the trace does not have, and services refuse an "
+                    "invented one. Start at an earlier span, or fork a trace made with init(replayable=True)."
+                )
+            exchange.instead = _overridden(sent, like=like, model=self._fork.model, prompt=self._fork.prompt)
         except RecordingError as error:
             exchange.failed(error)
             self.fail(error)
@@ -224,10 +232,92 @@ def _in_any_order(cassette: Cassette) -> Cassette:
     return replace(cassette, interactions=tuple(replace(one, after=()) for one in cassette.interactions))
 
 
-def _check_signatures(sent: RecordedRequest) -> None:
-    """Refuse a request that repeats a thought with an invented signature."""
-    if INVENTED_SIGNATURE.encode() in sent.body:
+# -- another model or system prompt in the requests that are sent ------------------------------------------------------
+
+Body = dict[str, Any]
+
+_OF_MODELS: Final[Mapping[str, re.Pattern[str]]] = {
+    "anthropic": re.compile(r"claude-"),
+    "gemini": re.compile(r"(gemini|gemma)-"),
+    "openai": re.compile(r"(gpt-|chatgpt-|o\d(-|$)|text-embedding-)"),
+    "cohere": re.compile(r"(command-|c4ai-)"),
+}
+"""Prefixes of models that their vendors serve through a protocol of their own."""
+_MODEL_IN_PATH: Final = (
+    re.compile(r"(?<=/models/)[^/:]+(?=:\w+$)"),  # Gemini, Vertex AI
+    re.compile(r"(?<=/model/)[^/]+(?=/[\w-]+$)"),  # Bedrock
+    re.compile(r"(?<=/deployments/)[^/]+(?=/)"),  # Azure
+)
+_PROMPTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "messages": ("system", str),
+    "gemini": ("systemInstruction", lambda prompt: {"parts": [{"text": prompt}]}),
+    "responses": ("instructions", str),
+    "converse": ("system", lambda prompt: [{"text": prompt}]),
+}
+"""Field and form of the system prompt, by the names of protocols. In others, the prompt is the first message."""
+_SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+_SIGNED: Final = "AWS4-HMAC-SHA256"
+
+
+def _overridden(
+    request: RecordedRequest, *, like: RecordedRequest | None, model: str | None, prompt: str | None
+) -> RecordedRequest | None:
+    """Return the request to send in place of the program's; None to send that unchanged.
+
+    Only requests with the model of the recorded request at the cut (`like`) get the new model, and only those with its
+    prompt get the new prompt, since a program may have several of each. Raises RecordingError if a request cannot be
+    changed: it is signed, or the new model uses another protocol.
+    """
+    if like is None or (model is None and prompt is None):
+        return None
+    read, other = map(parsed, (request, like))
+    body = object_in(body_in(request))
+    has_model = model is not None and read.model == other.model
+    has_prompt = prompt is not None and _prompt_of(read) == _prompt_of(other)
+    if body is None or read.protocol != other.protocol or not (has_model or has_prompt):
+        return None
+    if request.headers.get("authorization", "").startswith(_SIGNED):
+        raise RecordingError("A request to AWS is signed and cannot be changed here: change the program.")
+    if has_prompt:
+        body = _with_prompt(read, body, str(prompt))
+    if has_model:
+        request, body = _with_model(request, body, str(model), read.protocol)
+    return replace(request, body=dump_bytes(body))
+
+
+def _prompt_of(request: ParsedRequest) -> Any:
+    """Return the system prompt of a request: a text or its parts; None without one."""
+    first, *_ = messages_in(request) or [{"role": None}]
+    return first.get("content") if first["role"] in _SYSTEM_ROLES else None
+
+
+def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str) -> tuple[RecordedRequest, Body]:
+    """Return a request to another model, which is named in the body, in the path, or in both.
+
+    A model of another protocol is refused. Unknown names are accepted.
+    """
+    family = next((name for name, pattern in _OF_MODELS.items() if pattern.match(model)), None)
+    if family is not None and protocol in _OF_MODELS and family != protocol:
         raise RecordingError(
-            "a request repeats a thought whose signature the trace does not have, and services refuse an invented "
-            "one. Start at an earlier span, or fork a trace made with init(replayable=True)."
+            f"{model} needs the protocol {family}, but this program uses {protocol}. Change its client."
         )
+    url = urlsplit(request.uri)
+    path = url.path
+    for pattern in _MODEL_IN_PATH:
+        path = pattern.sub(quote(model, safe=""), path)
+    if "model" in body or path == url.path:
+        body = {**body, "model": model}
+    return replace(request, uri=urlunsplit(url._replace(path=path))), body
+
+
+def _with_prompt(request: ParsedRequest, body: Body, prompt: str) -> Body:
+    """Return a body with another system prompt: in its field, or in place of the first message, or before it."""
+    turns_name = request.turns or "messages"
+    turns = list_in(body.get(turns_name)) or ()
+    first = members(turns[0] if turns else None)
+    is_message = first.get("role") in _SYSTEM_ROLES
+    name, formed = _PROMPTS.get("" if request.wire is None else request.wire.name, ("", str))
+    if name and (name in body or not is_message):
+        return {**body, name: formed(prompt)}
+    message = {**first, "content": prompt} if is_message else {"role": "system", "content": prompt}
+    return {**body, turns_name: [message, *turns[is_message:]]}

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import get_current_span
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
-from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.capture.requirements import check
+from pandaprobe_otel.replay.capture.stored_trace import CannotCapture, StoredTrace, check_whole
+from pandaprobe_otel.replay.capture.trace_cassette import cassette_of, scrubbed
+from pandaprobe_otel.replay.divergence import Divergence, changed_lines, counted, numbers_text
 from pandaprobe_otel.replay.fork.forked_run import Cut, ForkedRecording, RerunOptions, cut_from, whole
 from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.recording import RecordedCall
+from pandaprobe_otel.replay.scrubbing import Scrubber
+from pandaprobe_otel.traces.comparison import first_difference
+from pandaprobe_otel.traces.json_shapes import object_in
+from pandaprobe_otel.traces.text import plain_text, span_line
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import CaseResult, Report
-    from pandaprobe_otel.evals.report_comparison import Comparison
-    from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
+    from pandaprobe_otel.evals.report_comparison import CasePair, Comparison
+    from pandaprobe_otel.evals.task_runs import TaskRun
     from pandaprobe_otel.evals.verdicts import Judgement, MetricResult
 
 MAX_FORKS: Final = 1000
@@ -51,84 +56,96 @@ class RecordedRun:
     arguments: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forks:
-    """The recorded run and its forks.
+def run_of(trace: StoredTrace, entry: Callable[..., Any], arguments: Any = None) -> RecordedRun:
+    """Return a stored trace as a recorded run of a function.
 
-    Attributes:
-        before: The recorded run, once for each fork.
-        after: The forks.
-        calls: The requests of each fork.
-        kept_in: The cassettes of the forks that ran to the end.
+    Without arguments, those of the trace are used: by name if they are the function's parameters, otherwise as its only
+    argument. Raises RecordingError, which names the missing part.
     """
+    try:
+        check(trace)
+        cassette = scrubbed(cassette_of(trace), Scrubber())
+        if arguments is None:
+            check_whole(trace.root.input, "the program's input")
+    except CannotCapture as error:
+        raise RecordingError(f"the trace {trace.trace_id} cannot be run again: {error}.") from error
+    given = trace.root.input if arguments is None else arguments
+    if arguments is None and given is not None and not _takes(entry, object_in(given)):
+        given = [given]
+    name = getattr(entry, "__name__", "trace")
+    return RecordedRun(path=Path(f"{name}_{trace.trace_id[:8]}.yaml"), cassette=cassette, entry=entry, arguments=given)
 
-    options: RerunOptions
-    cut: Cut
-    before: Report
-    after: Report
-    calls: Sequence[Sequence[RecordedCall]]
-    kept_in: Sequence[Path]
 
-    @property
-    def comparison(self) -> Comparison:
-        """Comparison of both, metric by metric."""
-        return self.after.compare(self.before)
+def _takes(entry: Callable[..., Any], given: Mapping[str, Any] | None) -> bool:
+    try:
+        return given is not None and bool(inspect.signature(entry).bind(**given))
+    except (TypeError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reruns:
-    """Several recorded runs and their forks, one case for each recorded run.
+    """Recorded runs and their forks, in pairs.
 
     Attributes:
-        before: The recorded runs.
-        after: The forks. With `repeat`, a case has the mean scores of its forks, and passes if each of them does.
-        forks: The forks of each recorded run.
+        before: The recorded runs: one run, once for each fork, or several.
+        after: The forks of one run, or one case for each of several runs. With `repeat`, such a case has the mean
+            scores of its forks, and passes if each of them does.
+        calls: The requests of each fork.
+        kept_in: The cassettes of the forks that ran to the end.
+        cut: The cut of a single recorded run.
         refused: Reasons why recorded runs could not be run again, by id.
     """
 
+    options: RerunOptions
     before: Report
     after: Report
-    forks: Mapping[str, Forks]
-    refused: Mapping[str, str]
+    calls: Sequence[Sequence[RecordedCall]]
+    kept_in: Sequence[Path]
+    cut: Cut | None = None
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def comparison(self) -> Comparison:
         """Paired comparison of both, metric by metric."""
         return self.after.compare(self.before)
 
+    @property
+    def sent(self) -> Sequence[int]:
+        """The number of requests that each fork has sent."""
+        return [sum(not one.played for one in requests) for requests in self.calls]
+
 
 def rerun_each(
-    recorded: Mapping[str, Callable[[], RecordedRun]],
-    options: RerunOptions,
-    *,
-    metrics: Sequence[str | Scorer] = (),
-    thresholds: Mapping[str, float] | None = None,
-    judge: LocalJudge | None = None,
-    say: Callable[[str], None] | None = None,
+    recorded: Mapping[str, Callable[[], RecordedRun]], options: RerunOptions, *, metrics: Iterable[Any], **judging: Any
 ) -> Reruns:
     """Run each recorded program as `rerun` does, and pair the results. The runs have ids, and are loaded in turn.
 
     Every run is also scored by `no_failure`, so that there is a comparison without any metric. Raises RecordingError if
     no run can be repeated.
     """
-    forks: dict[str, Forks] = {}
+    forks: dict[str, Reruns] = {}
     refused: dict[str, str] = {}
     for name, load in recorded.items():
         try:
-            forks[name] = rerun(
-                load(), options, metrics=[no_failure, *metrics], thresholds=thresholds, judge=judge, say=say
-            )
+            forks[name] = rerun(load(), options, metrics=[no_failure, *metrics], **judging)
         except RecordingError as error:
             refused[name] = str(error)
     if not forks:
         raise RecordingError(next(iter(refused.values()), "There is no trace to run again."))
-    first = next(iter(forks.values()))
-    before = [replace(each.before.cases[0], id=name) for name, each in forks.items()]
-    after = [_together(name, each.after.cases) for name, each in forks.items()]
+    before, after = (
+        replace(next(iter(forks.values())).after, cases=tuple(cases))
+        for cases in (
+            [replace(each.before.cases[0], id=name) for name, each in forks.items()],
+            [_together(name, each.after.cases) for name, each in forks.items()],
+        )
+    )
     return Reruns(
-        before=replace(first.before, cases=tuple(before)),
-        after=replace(first.after, cases=tuple(after)),
-        forks=forks,
+        options=options,
+        before=before,
+        after=after,
+        calls=[requests for each in forks.values() for requests in each.calls],
+        kept_in=[path for each in forks.values() for path in each.kept_in],
         refused=refused,
     )
 
@@ -155,43 +172,26 @@ def _together(name: str, cases: Sequence[CaseResult]) -> CaseResult:
     return replace(shown, id=name, error=error, results=tuple(results), traces=traces)
 
 
-def rerun(
-    recorded: RecordedRun,
-    options: RerunOptions,
-    *,
-    metrics: Iterable[str | Scorer] = (),
-    thresholds: Mapping[str, float] | None = None,
-    judge: LocalJudge | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Forks:
+def rerun(recorded: RecordedRun, options: RerunOptions, **judging: Any) -> Reruns:
     """Run the program as recorded, then from the cut on with live answers.
 
     Args:
         recorded: The recorded run.
         options: The changes.
-        metrics: Functions, and names of metrics if there is a `judge`.
-        thresholds: The lowest passing scores, by name.
-        judge: A model that is called from here.
-        say: Called with a line of text for each event.
+        judging: Arguments of `evaluate`: `metrics` are functions, and names if there is a `judge`.
 
     Raises RecordingError if the recorded run cannot be repeated, since there would be nothing to compare.
     """
     from pandaprobe_otel.evals.experiment import evaluate
 
     cut = cut_from(recorded.cassette, options.span)
-    entry = recorded.entry
-    judged = partial(
-        evaluate,
-        metrics=list(metrics),
-        thresholds=thresholds,
-        judge=judge,
-        say=say,
-        concurrency=1,
-        name=str(getattr(entry, "__name__", None) or type(entry).__name__),
-    )
+    entry, name = recorded.entry, getattr(recorded.entry, "__name__", None) or type(recorded.entry).__name__
     refused: list[Exception] = []
     calls: list[Sequence[RecordedCall]] = []
     kept_in: list[Path] = []
+
+    def judged(cases: Sequence[Mapping[str, Any]], task: Callable[[Any], Any]) -> Report:
+        return evaluate(cases, task, concurrency=1, name=str(name), **judging)
 
     def as_recorded(given: Any) -> Any:
         try:
@@ -202,51 +202,27 @@ def rerun(
             raise
 
     def from_the_cut(given: Any) -> Any:
-        path = _free_path(recorded.path)
-        recording = ForkedRecording(path, cut, options)
-        _mark_span(*origin)
+        recording = ForkedRecording(_free_path(recorded.path), cut, options)
+        if origin is not None:
+            get_current_span().set_attribute(FORKED_FROM, origin)
         result: Any = None
         try:
             with recording:
                 result = called(entry, given)
         finally:
             calls.append(recording.calls)
-        kept_in.append(path)
+        kept_in.append(recording.path)
         return result
 
     before = judged([{"id": "recorded", "input": recorded.arguments}], as_recorded)
     if refused:
         raise RecordingError(f"The program no longer behaves as in the recording. {refused[0]}")
-    made_from = recorded.cassette.made_from
-    origin = _root_of(before.cases[0]) if made_from is None else (made_from, None)
+    origin = recorded.cassette.made_from or next((trace.trace_id for trace in before.cases[0].records), None)
     cases = [{"id": f"fork {number}", "input": recorded.arguments} for number in range(1, options.repeat + 1)]
     after = judged(cases, from_the_cut)
     same = tuple(replace(before.cases[0], id=case.id) for case in after.cases)
-    return Forks(
-        options=options, cut=cut, before=replace(before, cases=same), after=after, calls=calls, kept_in=kept_in
-    )
-
-
-def _mark_span(trace_id: str | None, span_id: str | None) -> None:
-    """Set an attribute in the fork's trace that names the recorded one."""
-    if trace_id is None:
-        return
-    span = get_current_span()
-    span.set_attribute(FORKED_FROM, trace_id)
-    if span_id is not None:
-        span.add_link(SpanContext(_number(trace_id), _number(span_id) & ((1 << 64) - 1), is_remote=True))
-
-
-def _number(uuid: str) -> int:
-    return int(uuid.replace("-", ""), 16)
-
-
-def _root_of(case: CaseResult) -> tuple[str | None, str | None]:
-    """Return the ids of the trace and of the root span of a run."""
-    for trace in case.records:
-        root = next((span for span in trace.spans if span.body.get("parent_span_id") is None), None)
-        return trace.trace_id, None if root is None else str(root.body["span_id"])
-    return None, None
+    before = replace(before, cases=same)
+    return Reruns(options=options, before=before, after=after, calls=calls, kept_in=kept_in, cut=cut)
 
 
 def _free_path(path: Path) -> Path:
@@ -268,14 +244,111 @@ def called(entry: Callable[..., Any], given: Any) -> Any:
         result = entry() if given is None else entry(given)
     if inspect.isgenerator(result):
         return list(cast("Iterable[Any]", result))
-    if inspect.isasyncgen(result):
-        return asyncio.run(_listed(cast("AsyncIterator[Any]", result)))
-    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
-
-
-async def _listed(items: AsyncIterator[Any]) -> list[Any]:
-    return [item async for item in items]
+    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) or inspect.isasyncgen(result) else result
 
 
 async def _awaited(value: Any) -> Any:
+    if inspect.isasyncgen(value):
+        return [item async for item in cast("AsyncIterator[Any]", value)]
     return await value
+
+
+# -- the text ----------------------------------------------------------------------------------------------------------
+
+_MARKS: Final = {"same": "=", "changed": "~", "left": "-", "right": "+"}
+_ALONE: Final = {"left": ", recorded only", "right": ", in the fork only"}
+_MAX_SPANS: Final = 200
+
+
+def rerun_text(runs: Reruns) -> str:
+    """Return how the forks differ from the recorded runs.
+
+    Of a single run, the text shows the first difference and the spans of one fork, and the verdicts of all.
+    """
+    lines = [*_head(runs)]
+    if runs.cut is None:
+        lines += ["", *map(str, runs.comparison.by_weight), *runs.comparison.remarks, *_sums(runs), ""]
+        lines += [f"{case.id}: {_verdict(case)}" for case in runs.after.cases if not case.passed]
+        lines += [f"{name}: not run again: {why}" for name, why in runs.refused.items()]
+    else:
+        lines += [*_differences(runs), *_sums(runs), *_verdicts(runs)]
+    return plain_text("\n".join([*lines, *(f"kept in {path}" for path in runs.kept_in)]))
+
+
+def _head(runs: Reruns) -> Iterator[str]:
+    options = runs.options
+    changes = [f"model {options.model}"] if options.model else []
+    changes += ["another prompt"] if options.prompt is not None else []
+    start = f"from {options.span}" if options.span else "from its first call"
+    yield f"fork of {runs.after.name} {start}{', ' if changes else ''}{' and '.join(changes)}"
+    played = [len(requests) - sent for requests, sent in zip(runs.calls, runs.sent, strict=True)]
+    if runs.cut is None:
+        many = counted(len(runs.after.cases), "recorded run")
+        yield f"  {many}, {counted(sum(played), 'call')} played, {sum(runs.sent)} sent"
+        return
+    if runs.cut.gone:
+        yield f"  recorded from there on: {numbers_text(runs.cut.gone)}"
+    for number, (kept, sent) in enumerate(zip(played, runs.sent, strict=True), 1):
+        which = f"fork {number}: " if len(played) > 1 else ""
+        yield f"  {which}{counted(kept, 'call')} played, {sent} sent"
+
+
+def shown_pair(runs: Reruns) -> CasePair:
+    """Return the first fork that differs, beside its recorded run."""
+    from pandaprobe_otel.evals.report_comparison import paired
+
+    pairs = paired(runs.before, runs.after)
+    return next((pair for pair in pairs if pair.differing), pairs[0])
+
+
+def _differences(runs: Reruns) -> Iterator[str]:
+    pair = shown_pair(runs)
+    first = first_difference(pair.traces)
+    yield ""
+    if first is None:
+        yield "no difference"
+    else:
+        yield f"first difference: {first.span.kind} {first.span.name}{_ALONE.get(first.change, '')}"
+        for name in first.fields:
+            yield f"  {name}"
+            if name != "order" and first.before is not None and first.after is not None:
+                yield from changed_lines(first.before.body.get(name), first.after.body.get(name))
+    rows = [row for spans in pair.traces for row in spans]
+    yield ""
+    yield f"spans (- recorded, + {pair.id}, ~ differs)"
+    for row in rows[:_MAX_SPANS]:
+        fields = f"  [{', '.join(row.fields)}]" if row.fields else ""
+        yield f"  {_MARKS[row.change]} {'  ' * row.depth}{span_line(row.after or row.span)}{fields}"
+    if len(rows) > _MAX_SPANS:
+        yield f"  and {len(rows) - _MAX_SPANS} more"
+
+
+def _sums(runs: Reruns) -> Iterator[str]:
+    from pandaprobe_otel.evals.report_comparison import sums
+
+    rows = [row for row in sums(runs.before, runs.after) if row[0] != "seconds"]  # played answers take no time
+    if rows:
+        yield ""
+    of_runs = f" of {len(runs.after.cases)} runs" if len(runs.after.cases) > 1 else ""
+    for name, old, new, change in rows:
+        yield f"{name}{of_runs}: {old or '?'} → {new or '?'}{f' ({change})' if change else ''}"
+
+
+def _verdicts(runs: Reruns) -> Iterator[str]:
+    before, after = runs.before.cases[0], runs.after.cases
+    yield ""
+    yield f"recorded: {_verdict(before)}"
+    if len(after) == 1:
+        yield f"fork: {_verdict(after[0])}"
+        return
+    yield f"forks: {runs.after.rate}"
+    yield from (f"  {case.id}: {_verdict(case)}" for case in after)
+    if before.results:
+        yield from (f"  {change}" for change in runs.comparison.by_weight)
+        yield "  (the recorded run is a single sample: repeated runs might vary)"
+
+
+def _verdict(case: CaseResult) -> str:
+    if case.error is not None:
+        return f"failed: {case.error}"
+    return "; ".join(result.text for result in case.results) or "ran to the end"
