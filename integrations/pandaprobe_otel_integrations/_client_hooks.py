@@ -13,22 +13,16 @@ from pandaprobe_otel_integrations._spans import is_taken
 from ._budgets import is_counting, permitted
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
-from ._http import CountedCall, HttpCall, Opened, Show, around, around_async, show_response
+from ._http import CountedCall, HttpCall, Opened, around, around_async, show_response
 from ._model_call import UNSEEN, ModelCall, Recorder
 from ._patching import OriginalCall
 from ._tool_loop import begin_hop
 
 
 class ClientHooks(ABC):
-    """Wrappers of functions. `recorder.gate` decides per call; if it is closed, they only pass calls on.
+    """Wrappers of functions, usually of an instrumentor. `_recorder.gate` decides per call whether it is recorded."""
 
-    `show` passes the result of the client's function to the call; the default is for a function that returns an HTTP
-    response, even a refused one.
-    """
-
-    def __init__(self, recorder: Recorder, show: Show | None = show_response) -> None:
-        self._recorder = recorder
-        self._show = show
+    _recorder: Recorder
 
     @abstractmethod
     def find(self, original: OriginalCall) -> Any:
@@ -38,13 +32,17 @@ class ClientHooks(ABC):
     def read(self, original: OriginalCall, found: Any) -> tuple[Endpoint, Body, Attributes]:
         """Return the endpoint, the JSON that is sent, and the attributes of provider and server."""
 
+    def show(self, call: HttpCall, result: Any) -> None:
+        """Show the result of the client's function to the call. Here, it is an HTTP response, even a refused one."""
+        show_response(call, result)
+
     def call(self, original: OriginalCall) -> Any:
         """Wrap the synchronous function that sends a request."""
-        return around(guarded(self.open, original), self._permitted(original), show=self._show)
+        return around(guarded(self.open, original), self._permitted(original), show=self.show)
 
     async def call_async(self, original: OriginalCall) -> Any:
         """Wrap the asynchronous function. As in the original, nothing happens before it is awaited."""
-        return await around_async(guarded(self.open, original), self._permitted(original), show=self._show)
+        return await around_async(guarded(self.open, original), self._permitted(original), show=self.show)
 
     def stream(self, original: OriginalCall) -> Any:
         """Wrap a function that returns the context manager of a streamed response, which the app never sees itself."""

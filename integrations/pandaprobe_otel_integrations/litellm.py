@@ -343,7 +343,7 @@ class CallHooks(ClientHooks):
     """Wrappers of one function."""
 
     def __init__(self, recorder: Recorder, function: Function) -> None:
-        super().__init__(recorder, FunctionCall.take)
+        self._recorder = recorder
         self._function = function
 
     def find(self, original: OriginalCall) -> Function:
@@ -355,6 +355,10 @@ class CallHooks(ClientHooks):
         request = found.request(original)
         provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
         return found.endpoint, {**sent(request), "model": model}, place_of_call(request, provider)
+
+    def show(self, call: Any, result: Any) -> None:
+        """Show an answer, or a stream that the app reads."""
+        call.take(result)
 
     def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
         """Begin the call; None if another span records it."""

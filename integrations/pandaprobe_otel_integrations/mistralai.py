@@ -279,8 +279,34 @@ _VERTEX = ("/rawPredict", "/streamRawPredict", ":rawPredict", ":streamRawPredict
 """Ends of the paths of Vertex AI, which are the same for every kind of call."""
 
 
-class MistralHooks(SpeakeasyHooks):
-    """Wrappers of `do_request`, and of the hook that begins the client's own span."""
+_BASES = ("mistralai.client.basesdk", "mistralai.basesdk")
+_PLATFORM_BASES = (
+    "mistralai.azure.client.basesdk",
+    "mistralai.gcp.client.basesdk",
+    "mistralai_azure.basesdk",
+    "mistralai_gcp.basesdk",
+)
+_OWN_TRACING = "mistralai.client._hooks.tracing"
+
+
+class MistralInstrumentor(SpeakeasyHooks, Integration):
+    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents and speech.
+
+    Transcription and moderation are recorded too, all sync and async, streamed or not, and with the clients for Azure
+    and Vertex AI. From 2.0, the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that
+    one call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "mistralai"
+    hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""
+        super().watch_client(client.sdk_configuration)
+
+    def _watched(self, client: Any) -> Any:
+        return client.sdk_configuration
 
     def endpoint(self, request: Any) -> Endpoint | None:
         """Return the endpoint by the end of the path; on Vertex AI, by the body."""
@@ -304,40 +330,9 @@ class MistralHooks(SpeakeasyHooks):
             return original.arg(1, "request")
         return original()
 
-
-_BASES = ("mistralai.client.basesdk", "mistralai.basesdk")
-_PLATFORM_BASES = (
-    "mistralai.azure.client.basesdk",
-    "mistralai.gcp.client.basesdk",
-    "mistralai_azure.basesdk",
-    "mistralai_gcp.basesdk",
-)
-_OWN_TRACING = "mistralai.client._hooks.tracing"
-
-
-class MistralInstrumentor(Integration):
-    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents and speech.
-
-    Transcription and moderation are recorded too, all sync and async, streamed or not, and with the clients for Azure
-    and Vertex AI. From 2.0, the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that
-    one call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
-    `instrument()`.
-    """
-
-    library = "mistralai"
-    hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
-
-    def watch_client(self, client: Any) -> None:
-        """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""
-        super().watch_client(client.sdk_configuration)
-
-    def _watched(self, client: Any) -> Any:
-        return client.sdk_configuration
-
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = MistralHooks(self._recorder)
         if module.__name__ == _OWN_TRACING:
-            yield patch(module.TracingHook, "before_request", hooks.own_span)
+            yield patch(module.TracingHook, "before_request", self.own_span)
         else:
-            yield patch(module.BaseSDK, "do_request", hooks.call)
-            yield patch(module.BaseSDK, "do_request_async", hooks.call_async)
+            yield patch(module.BaseSDK, "do_request", self.call)
+            yield patch(module.BaseSDK, "do_request_async", self.call_async)

@@ -33,7 +33,6 @@ from pandaprobe_otel_integrations._json import (
     objects,
     string,
 )
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._other_members import joined, with_rest
 from pandaprobe_otel_integrations._parts import Part
@@ -208,12 +207,41 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 _PROVIDER: Final = "ollama"
 
 
-class OllamaHooks(ClientHooks):
-    """Wrappers of `_request_raw`, which returns the HTTP response, and of `_request`."""
+class _StandIn:
+    """A proxy of the client that replaces its HTTP client."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(recorder)
-        self._places = Places()
+    def __init__(self, client: Any, hooks: ClientHooks) -> None:
+        self._observed = client
+        self._client = _Http(client, hooks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._observed, name)
+
+
+class _Http:
+    def __init__(self, client: Any, hooks: ClientHooks) -> None:
+        self._observed_client = client
+        self._observed_hooks = hooks
+
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        client = self._observed_client
+        make = client._client.stream  # pyright: ignore[reportPrivateUsage]
+        return self._observed_hooks.stream(OriginalCall(make, client, args, kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._observed_client._client, name)  # pyright: ignore[reportPrivateUsage]
+
+
+class OllamaInstrumentor(ClientHooks, Integration):
+    """Chat, generate and embeddings, sync and async, streamed or not, through clients and the module's functions.
+
+    See `Integration` for the options of `instrument()`.
+    """
+
+    library = "ollama"
+    hooked_modules = ("ollama._client",)
+
+    _places = Places()
 
     def request(self, original: OriginalCall) -> Any:
         """Wrap `_request` of both clients for streams.
@@ -240,44 +268,8 @@ class OllamaHooks(ClientHooks):
             return None
         return _StandIn(client, self) if self._recorder.gate(client) else None
 
-
-class _StandIn:
-    """A proxy of the client that replaces its HTTP client."""
-
-    def __init__(self, client: Any, hooks: OllamaHooks) -> None:
-        self._observed = client
-        self._client = _Http(client, hooks)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._observed, name)
-
-
-class _Http:
-    def __init__(self, client: Any, hooks: OllamaHooks) -> None:
-        self._observed_client = client
-        self._observed_hooks = hooks
-
-    def stream(self, *args: Any, **kwargs: Any) -> Any:
-        client = self._observed_client
-        make = client._client.stream  # pyright: ignore[reportPrivateUsage]
-        return self._observed_hooks.stream(OriginalCall(make, client, args, kwargs))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._observed_client._client, name)  # pyright: ignore[reportPrivateUsage]
-
-
-class OllamaInstrumentor(Integration):
-    """Chat, generate and embeddings, sync and async, streamed or not, through clients and the module's functions.
-
-    See `Integration` for the options of `instrument()`.
-    """
-
-    library = "ollama"
-    hooked_modules = ("ollama._client",)
-
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = OllamaHooks(self._recorder)
-        yield patch(module.Client, "_request_raw", hooks.call)
-        yield patch(module.AsyncClient, "_request_raw", hooks.call_async)
-        yield patch(module.Client, "_request", hooks.request)
-        yield patch(module.AsyncClient, "_request", hooks.request)
+        yield patch(module.Client, "_request_raw", self.call)
+        yield patch(module.AsyncClient, "_request_raw", self.call_async)
+        yield patch(module.Client, "_request", self.request)
+        yield patch(module.AsyncClient, "_request", self.request)

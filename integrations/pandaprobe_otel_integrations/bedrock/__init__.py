@@ -49,11 +49,44 @@ _INVOKED: Final = frozenset({"modelId", "body", "contentType", "accept", "guardr
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
 
-class BedrockHooks(ClientHooks):
-    """Wrappers of `_make_api_call`.
+def _rest(given: Body) -> Body:
+    return {name: value for name, value in given.items() if name not in _INVOKED}
 
-    Every client of every AWS service calls these wrappers, so calls of other services are passed on at once.
+
+def _observe(stream: Any, call: HttpCall) -> None:
+    observe_events(stream, call.read_through(stream, ObservedEvents, _FRAMES))
+
+
+def _counted(headers: Body) -> Body:
+    found: dict[str, int] = {}
+    for name, header in _COUNTS.items():
+        text = headers.get(header)
+        if isinstance(text, str) and text.isdigit():
+            found[name] = int(text)
+    return found
+
+
+def _model(model_id: str) -> str | None:
+    """Return the model in the ARN of a foundation model or inference profile; any other identifier unchanged."""
+    arn, _, name = model_id.rpartition("/")
+    return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None
+
+
+_SYNC: Final = "botocore.client"
+_ASYNC: Final = "aiobotocore.client"
+
+
+class BedrockInstrumentor(ClientHooks, Integration):
+    """`converse`, `invoke_model` and their streams, of existing and later clients.
+
+    Every client of every AWS service calls the wrappers, so calls of other services are passed on at once.
+
+    See `Integration` for the options of `instrument()`.
     """
+
+    library = "bedrock"
+    hooked_modules = (_SYNC, _ASYNC)
+    rivals = known_rivals("bedrock", Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore"))
 
     def find(self, original: OriginalCall) -> str | None:
         """Return the operation."""
@@ -83,64 +116,25 @@ class BedrockHooks(ClientHooks):
             place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
         return endpoint, body, place
 
-
-def _rest(given: Body) -> Body:
-    return {name: value for name, value in given.items() if name not in _INVOKED}
-
-
-def _show(call: HttpCall, response: Any) -> None:
-    about: Body = response.get("ResponseMetadata") or {}
-    if attempts := about.get("RetryAttempts"):
-        call.add({"http.request.resend_count": integer(attempts)})
-    if "stream" in response:
-        _observe(response["stream"], call)
-    elif "body" not in response:
-        call.answered(response)
-    elif hasattr(response["body"], "_event_generator"):
-        _observe(response["body"], call)
-    else:
-        # Bytes that the app never reads are counted too.
-        if counts := _counted(about.get("HTTPHeaders") or {}):
-            call.add(usage_attributes(counts))
-        observe_bytes(response["body"], call.read_through(response["body"], ObservedReads, _JSON))
-
-
-def _observe(stream: Any, call: HttpCall) -> None:
-    observe_events(stream, call.read_through(stream, ObservedEvents, _FRAMES))
-
-
-def _counted(headers: Body) -> Body:
-    found: dict[str, int] = {}
-    for name, header in _COUNTS.items():
-        text = headers.get(header)
-        if isinstance(text, str) and text.isdigit():
-            found[name] = int(text)
-    return found
-
-
-def _model(model_id: str) -> str | None:
-    """Return the model in the ARN of a foundation model or inference profile; any other identifier unchanged."""
-    arn, _, name = model_id.rpartition("/")
-    return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None
-
-
-_SYNC: Final = "botocore.client"
-_ASYNC: Final = "aiobotocore.client"
-
-
-class BedrockInstrumentor(Integration):
-    """`converse`, `invoke_model` and their streams, of existing and later clients.
-
-    See `Integration` for the options of `instrument()`.
-    """
-
-    library = "bedrock"
-    hooked_modules = (_SYNC, _ASYNC)
-    rivals = known_rivals("bedrock", Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore"))
+    def show(self, call: HttpCall, result: Any) -> None:
+        """Show the answer, or the body that the app reads."""
+        about: Body = result.get("ResponseMetadata") or {}
+        if attempts := about.get("RetryAttempts"):
+            call.add({"http.request.resend_count": integer(attempts)})
+        if "stream" in result:
+            _observe(result["stream"], call)
+        elif "body" not in result:
+            call.answered(result)
+        elif hasattr(result["body"], "_event_generator"):
+            _observe(result["body"], call)
+        else:
+            # Bytes that the app never reads are counted too.
+            if counts := _counted(about.get("HTTPHeaders") or {}):
+                call.add(usage_attributes(counts))
+            observe_bytes(result["body"], call.read_through(result["body"], ObservedReads, _JSON))
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = BedrockHooks(self._recorder, _show)
         if module.__name__ == _ASYNC:
-            yield patch(module.AioBaseClient, "_make_api_call", hooks.call_async)
+            yield patch(module.AioBaseClient, "_make_api_call", self.call_async)
         else:
-            yield patch(module.BaseClient, "_make_api_call", hooks.call)
+            yield patch(module.BaseClient, "_make_api_call", self.call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, get_current
@@ -16,7 +16,6 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import Opened
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import obj
-from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import Transcription, with_files
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, patch
@@ -41,41 +40,9 @@ ENDPOINTS: Final = PostedEndpoints(
 )
 
 
-# -- hooks on the two functions of a Fern client that send every request -----------------------------------------------
+# -- the address and the JSON of a request -----------------------------------------------------------------------------
 
 _PROVIDER = "cohere"
-
-
-class CohereHooks(ClientHooks):
-    """Wrappers of `HttpClient.request` with its resends, and of its `stream`."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(recorder)
-        self._carried: dict[int, Context] = {}
-
-    def embed(self, original: OriginalCall) -> Any:
-        """Wrap `Client.embed`, which sends requests from its own threads.
-
-        A copy of its options carries the context there.
-        """
-        options = dict(original.kwargs.get("request_options") or {})
-        self._carried[id(options)] = get_current()
-        try:
-            return original.replacing(request_options=options)
-        finally:
-            self._carried.pop(id(options), None)
-
-    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
-        """Begin the call of a request, in the context that its options carry."""
-        return super().open(original, self._carried.get(id(original.kwargs.get("request_options"))))
-
-    def find(self, original: OriginalCall) -> Endpoint | None:
-        """Return the endpoint by method and path."""
-        return ENDPOINTS.endpoint(original.kwargs["method"], original.arg(0, "path"))
-
-    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
-        """Return the endpoint, the body with the members from the options, and the place."""
-        return found, _sent(original.kwargs), guarded(_place, original.owner, original.kwargs) or {}
 
 
 def _place(http: Any, kwargs: dict[str, Any]) -> Attributes:
@@ -122,7 +89,7 @@ def _sent(kwargs: dict[str, Any]) -> Body:
 _HTTP = "cohere.core.http_client"
 
 
-class CohereInstrumentor(Integration):
+class CohereInstrumentor(ClientHooks, Integration):
     """Chat, embeddings, reranking and transcription.
 
     Both versions of the API are recorded, sync and async, streamed or not, and with the clients for Bedrock, SageMaker
@@ -133,18 +100,41 @@ class CohereInstrumentor(Integration):
     library = "cohere"
     hooked_modules = (_HTTP, "cohere.client")
 
-    _hooks: CohereHooks
+    _carried: ClassVar[dict[int, Context]] = {}
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client; its parts (`v2`, `with_raw_response`, ...) share one HTTP client."""
         super().watch_client(client._client_wrapper.httpx_client)  # pyright: ignore[reportPrivateUsage]
 
+    def embed(self, original: OriginalCall) -> Any:
+        """Wrap `Client.embed`, which sends requests from its own threads.
+
+        A copy of its options carries the context there.
+        """
+        options = dict(original.kwargs.get("request_options") or {})
+        self._carried[id(options)] = get_current()
+        try:
+            return original.replacing(request_options=options)
+        finally:
+            self._carried.pop(id(options), None)
+
+    def open(self, original: OriginalCall, context: Context | None = None) -> Opened | None:
+        """Begin the call of a request, in the context that its options carry."""
+        return super().open(original, self._carried.get(id(original.kwargs.get("request_options"))))
+
+    def find(self, original: OriginalCall) -> Endpoint | None:
+        """Return the endpoint by method and path."""
+        return ENDPOINTS.endpoint(original.kwargs["method"], original.arg(0, "path"))
+
+    def read(self, original: OriginalCall, found: Endpoint) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body with the members from the options, and the place."""
+        return found, _sent(original.kwargs), guarded(_place, original.owner, original.kwargs) or {}
+
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ != _HTTP:
-            yield patch(module.Client, "embed", self._hooks.embed)
+            yield patch(module.Client, "embed", self.embed)
             return
-        hooks = self._hooks = CohereHooks(self._recorder)
-        yield patch(module.HttpClient, "request", hooks.call)
-        yield patch(module.HttpClient, "stream", hooks.stream)
-        yield patch(module.AsyncHttpClient, "request", hooks.call_async)
-        yield patch(module.AsyncHttpClient, "stream", hooks.stream)
+        yield patch(module.HttpClient, "request", self.call)
+        yield patch(module.HttpClient, "stream", self.stream)
+        yield patch(module.AsyncHttpClient, "request", self.call_async)
+        yield patch(module.AsyncHttpClient, "stream", self.stream)

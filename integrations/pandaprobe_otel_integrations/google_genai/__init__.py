@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from pandaprobe_otel_integrations._client_hooks import ClientHooks
@@ -72,7 +72,10 @@ class InteractionHooks(SpeakeasyHooks):
     """Wrappers of `do_request` in the generated part of the client. The gate gets what `watch_client` knows of it."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__(replace(recorder, gate=lambda sdk: recorder.gate(_owner(sdk))))
+        def gate(sdk: Any) -> bool:
+            return recorder.gate(_owner(sdk))
+
+        self._recorder = replace(recorder, gate=gate)
 
     def endpoint(self, request: Any) -> Endpoint | None:
         """Return the endpoint by method and path."""
@@ -139,16 +142,46 @@ def _member(thing: Any, name: str) -> Any:
 # -- hooks on the client's one function for requests, and on the functions that split streamed bodies ------------------
 
 
-class RequestHooks(ClientHooks):
-    """Wrappers of the client's request with its retries, and of the functions that split streamed bodies.
+class _ObservedSegments(ObservedBody):
+    """Receives the segments of a body, which the client has parsed, and keeps each as an event."""
 
-    The client uses httpx, httpx2, requests or aiohttp. It handles a response the same way for all: its text, or
-    segments of a stream.
+    __slots__ = ()
+
+    def keep(self, chunk: Any) -> None:
+        """Keep one segment."""
+        super().keep(b"data: %b\n\n" % (guarded(to_json_bytes, chunk) or b""))  # without line breaks
+
+
+_REQUESTS: Final = "google.genai._api_client"
+_MODELS: Final = "google.genai.models"
+_LIVE: Final = "google.genai.live"
+_CHATS: Final = "google.genai.chats"
+_INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a separate generated client
+_FUNCTIONS: Final = "google.genai._extra_utils"
+
+
+class GoogleGenAIInstrumentor(ClientHooks, Integration):
+    """Contents, chats, automatic function calling, interactions, live sessions and embeddings.
+
+    See `Integration` for the options of `instrument()`.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(recorder, self._take)
-        self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
+    library = "google_genai"
+    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _LIVE, _INTERACTIONS)
+    rivals = (
+        Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.google_genai"),
+        Rival(vendor=OPENLLMETRY, module="opentelemetry.instrumentation.google_generativeai"),
+        *known_rivals("google_genai", LangSmithWrapper()),
+    )
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client, including `aio` and its chats, which share the layers below."""
+        shared = client._api_client  # pyright: ignore[reportPrivateUsage]
+        for one in (shared, getattr(shared, "_httpx_client", None), getattr(shared, "_async_httpx_client", None)):
+            if one is not None:
+                super().watch_client(one)
+
+    _streams: ClassVar[weakref.WeakKeyDictionary[Any, ObservedBody]] = weakref.WeakKeyDictionary()
 
     def segments(self, original: OriginalCall) -> Any:
         """Return the segments of a streamed body, and observe them."""
@@ -173,52 +206,13 @@ class RequestHooks(ClientHooks):
         body: Body = {**obj(request.data), "model": found.model, "stream": found.streams or None}
         return found.endpoint, body, place_at(request.url, PROVIDERS[bool(original.owner.vertexai)])
 
-    def _take(self, call: HttpCall, response: Any) -> None:
-        read: Any = response.response_stream
+    def show(self, call: HttpCall, result: Any) -> None:
+        """Show the text of an answer, or the segments that the app reads."""
+        read: Any = result.response_stream
         if isinstance(read, list):
             call.answered(object_from_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
         else:
-            self._streams[response] = call.read_through(response, _ObservedSegments)
-
-
-class _ObservedSegments(ObservedBody):
-    """Receives the segments of a body, which the client has parsed, and keeps each as an event."""
-
-    __slots__ = ()
-
-    def keep(self, chunk: Any) -> None:
-        """Keep one segment."""
-        super().keep(b"data: %b\n\n" % (guarded(to_json_bytes, chunk) or b""))  # without line breaks
-
-
-_REQUESTS: Final = "google.genai._api_client"
-_MODELS: Final = "google.genai.models"
-_LIVE: Final = "google.genai.live"
-_CHATS: Final = "google.genai.chats"
-_INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a separate generated client
-_FUNCTIONS: Final = "google.genai._extra_utils"
-
-
-class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling, interactions, live sessions and embeddings.
-
-    See `Integration` for the options of `instrument()`.
-    """
-
-    library = "google_genai"
-    hooked_modules = (_REQUESTS, _MODELS, _CHATS, _FUNCTIONS, _LIVE, _INTERACTIONS)
-    rivals = (
-        Rival(vendor="OpenTelemetry", module="opentelemetry.instrumentation.google_genai"),
-        Rival(vendor=OPENLLMETRY, module="opentelemetry.instrumentation.google_generativeai"),
-        *known_rivals("google_genai", LangSmithWrapper()),
-    )
-
-    def watch_client(self, client: Any) -> None:
-        """Record the calls of this client, including `aio` and its chats, which share the layers below."""
-        shared = client._api_client  # pyright: ignore[reportPrivateUsage]
-        for one in (shared, getattr(shared, "_httpx_client", None), getattr(shared, "_async_httpx_client", None)):
-            if one is not None:
-                super().watch_client(one)
+            self._streams[result] = call.read_through(result, _ObservedSegments)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == _REQUESTS:
@@ -242,12 +236,11 @@ class GoogleGenAIInstrumentor(Integration):
             yield from _loop_patches(hooks, module.Models, module.AsyncModels, "generate_content")
 
     def _request_patches(self, module: ModuleType) -> Iterable[Patch]:
-        hooks = RequestHooks(self._recorder)
         # The hooks on bodies come first: a stream that is never observed would be a span without an answer.
-        yield patch(module.HttpResponse, "segments", hooks.segments)
-        yield patch(module.HttpResponse, "async_segments", hooks.segments_async)
-        yield patch(module.BaseApiClient, "_request", hooks.call)
-        yield patch(module.BaseApiClient, "_async_request", hooks.call_async)
+        yield patch(module.HttpResponse, "segments", self.segments)
+        yield patch(module.HttpResponse, "async_segments", self.segments_async)
+        yield patch(module.BaseApiClient, "_request", self.call)
+        yield patch(module.BaseApiClient, "_async_request", self.call_async)
 
 
 def _loop_patches(hooks: ToolLoopHooks, sync: Any, asynchronous: Any, method: str) -> Iterable[Patch]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -195,7 +195,7 @@ class LiveHooks:
 
 
 @asynccontextmanager
-async def _connecting(manager: Any, opened: Callable[[Any], None]) -> AsyncIterator[Any]:
+async def _connecting(manager: Any, opened: Callable[[Any], None]) -> AsyncGenerator[Any]:
     async with manager as session:
         guarded(opened, session)
         yield session
