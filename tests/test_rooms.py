@@ -109,7 +109,6 @@ INSIDE = {
     "evals/test_progress.py": "lines by the clock",
     "evals/test_repetition.py": "properties of statistics, against published tables",
     "failures/test_find.py": "properties of templates of messages",
-    "frameworks/test_openai_agents.py": "events in orders that the framework rarely makes",
     "gateway/test_json.py": "OTLP in JSON, against Protobuf",
     "integrations/conformance/test_forgotten_streams.py": "what stays open, which nothing shows",
     "integrations/test_claude_agent_sdk.py": "messages of programs of other versions",
