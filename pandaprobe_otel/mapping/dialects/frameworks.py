@@ -9,8 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.otel_genai import from_events
-from pandaprobe_otel.mapping.messages import messages_in
-from pandaprobe_otel.mapping.parts import to_json
+from pandaprobe_otel.mapping.messages import messages_in, to_json
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from, provider_counts, total
 from pandaprobe_otel.mapping.values import count, decoded, dicts, inside, mapping, text, texts, type_of, usable
