@@ -124,7 +124,6 @@ INSIDE = {
     "mapping/test_privacy.py": "properties over all rows of the dialects",
     "mapping/test_properties.py": "properties over all rows of the dialects",
     "mapping/test_views.py": "properties over all rows of the dialects",
-    "replay/test_cassette.py": "properties of shared parts of requests",
     "replay/test_faults.py": "the functions of `pandaprobe_otel.replay.fault`, which are public",
     "replay/test_fork.py": "a module that two threads must not compile at once",
 }

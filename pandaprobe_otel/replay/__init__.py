@@ -2,9 +2,8 @@
 
 - `interactions`: the immutable values of a cassette
 - `cassette`: the file, in vcrpy's format with one additional key
-- `shared_parts`: references to parts of earlier requests, and the digests that replace images, sound and files
 - `exchange`: a request and its answer during the transfer, for every HTTP library
-- `compared_requests`, `request_keys`: requests by their meaning
+- `compared_requests`, `request_keys`: requests by their meaning, with digests in place of images, sound and files
 - `cassette_script`, `divergence`: the recorded call for a request, and the first request without one
 - `hooks`: the places where HTTP libraries of the clients ask a recording before they send
 - `recording`: `with recording("file"):`, and its use in pytest

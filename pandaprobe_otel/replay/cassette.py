@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,10 +20,12 @@ import yaml
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols import aws_frames
-from pandaprobe_otel.protocols.encoding import dump
+from pandaprobe_otel.protocols.encoding import dump, dump_bytes
+from pandaprobe_otel.protocols.encoding import load as load_json
+from pandaprobe_otel.replay.compared_requests import without_media
 from pandaprobe_otel.replay.exchange import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest, ToolCall
-from pandaprobe_otel.replay.shared_parts import Expansion, Sharing
+from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 FORMAT: Final = 1
 MAX_CALLS: Final = 100_000
@@ -124,7 +127,7 @@ def _text_of(body: bytes) -> Text | bytes:
     return Text(text) if text.translate(_BREAKS).isprintable() else body
 
 
-def _interaction_entry(interaction: Interaction, sharing: Sharing) -> dict[str, Any]:
+def _interaction_entry(interaction: Interaction, sharing: _Sharing) -> dict[str, Any]:
     request, answer = interaction.request, interaction.answer
     head = Flow(call=interaction.call, **_kept(interaction, _PLACE), end=answer.end)
     if answer.error is not None:
@@ -172,7 +175,7 @@ def _tool_entry(call: ToolCall) -> Flow:
 
 def save(path: Path, cassette: Cassette) -> None:
     """Write a cassette atomically: the old file stays until the new one is complete. Raises RecordingError."""
-    sharing = Sharing()
+    sharing = _Sharing()
     head = Flow(format=FORMAT, **_kept(cassette, _HEAD))
     if cassette.scrubbed:
         head["scrubbed"] = list(cassette.scrubbed)
@@ -323,7 +326,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._expansion = Expansion()
+        self._expansion = _Expansion()
         self._calls: set[int] = set()
 
     def interaction(self, node: Any) -> Interaction:
@@ -400,3 +403,106 @@ def _headers(headers: Any) -> dict[str, str]:
         texts = (one.decode("latin-1") if isinstance(one, bytes) else one for one in values)
         found[name.lower()] = ", ".join(_read(one, str, f"the header {name}") for one in texts)
     return found
+
+
+# -- bodies of requests ------------------------------------------------------------------------------------------------
+
+SAME: Final = "$same"
+MAX_BYTES: Final = 256 << 20
+"""Largest total size of a cassette's requests after all references are resolved."""
+_WORTH: Final = 48
+"""Shortest value, in bytes, that is replaced by a reference."""
+_SHORT: Final = 60
+"""Length up to which several fields, or several items, are on one line."""
+
+
+class _Sharing:
+    """Writer of the bodies of requests, in sequence: without media, and with references to earlier ones.
+
+    `{"$same": [1, 2]}` is the first two items of the same list in call 1. Each request of a conversation repeats the
+    previous ones, so a file without references would grow quadratically.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+        """Calls, by the digests of the beginnings of their lists."""
+
+    def shorten(self, call: int, body: bytes) -> str | None:
+        """Return the text of a JSON body; None for a body that is not an object, or that contains `$same` itself."""
+        try:
+            document = object_in(None if f'"{SAME}"'.encode() in body else without_media(load_json(body)))
+        except (ValueError, RecursionError):
+            return None
+        if document is None:
+            return None
+        return _in_lines({key: self._field(call, key, value) for key, value in document.items()})
+
+    def _field(self, call: int, key: str, value: Any) -> Any:
+        """Return a field with a reference. JSON is compared, since Python also takes 1, 1.0 and True for equal."""
+        digest, size = key.encode(), 0
+        earlier, count = 0, 0
+        for number, item in enumerate(list_in(value) or (), 1):
+            text = dump_bytes(item)
+            digest, size = blake2b(digest + text, digest_size=16).digest(), size + len(text)
+            source = self._seen.setdefault(digest, call)
+            if source != call and size >= _WORTH:
+                earlier, count = source, number
+        return [{SAME: [earlier, count]}, *value[count:]] if count else value
+
+
+def _in_lines(value: Mapping[str, Any]) -> str:
+    """Return the JSON of a request, with one line for each long field and for each item of a long list."""
+    lines: list[list[str]] = [[]]
+    for key, item in value.items():
+        text = f"{dump(key)}: {_lines_of(item)}"
+        if len(text) > _SHORT:
+            lines += [[text], []]
+        else:
+            lines[-1].append(text)
+    return "{" + ",\n ".join(", ".join(line) for line in lines if line) + "}\n"
+
+
+def _lines_of(value: Any) -> str:
+    if not isinstance(value, list):
+        return dump(value, spaces=True)
+    items = [dump(item, spaces=True) for item in cast("Sequence[Any]", value)]
+    between = ", " if sum(map(len, items)) + 2 * len(items) <= _SHORT else ",\n  "
+    return f"[{between.join(items)}]"
+
+
+class _Expansion:
+    """Reader of the bodies, in sequence."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, dict[str, Any]] = {}
+        self._size = 0
+
+    def whole(self, call: int, text: str) -> bytes:
+        """Return the whole body of a call. Text that is not a JSON object is returned unchanged.
+
+        Raises ValueError for a reference to nothing before it, and for bodies that are too large together.
+        """
+        try:
+            document = object_in(load_json(text))
+        except (ValueError, RecursionError):
+            document = None
+        if document is None:
+            return text.encode()
+        whole = self._seen[call] = {key: self._field(key, value) for key, value in document.items()}
+        body = dump_bytes(whole)
+        self._size += len(body)
+        if self._size > MAX_BYTES:
+            raise ValueError(f"with their references resolved, the requests have more than {MAX_BYTES >> 20} MB")
+        return body
+
+    def _field(self, key: str, value: Any) -> Any:
+        match value:
+            case [{"$same": [int(call), int(count)]}, *rest]:
+                earlier = list_in(self._seen.get(call, {}).get(key)) or ()
+                if not 0 < count <= len(earlier):
+                    raise ValueError(f"call {call} has no {count} items in {key!r}")
+                return [*earlier[:count], *rest]
+            case [{"$same": other}, *_]:
+                raise ValueError(f"{dump(other)} in {key!r} must have the form [call, number of items]")
+            case _:
+                return value

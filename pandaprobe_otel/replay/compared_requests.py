@@ -8,6 +8,10 @@ parameters.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -21,7 +25,6 @@ from pandaprobe_otel.protocols.conversation import Message, mapping, read_messag
 from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.shared_parts import digest_of_bytes
 
 IDS: Final = frozenset(
     {
@@ -230,3 +233,58 @@ def _definition(tool: Mapping[str, Any]) -> dict[str, Any]:
         schema = schema["json"]
     given: dict[str, Any] = {"description": tool.get("description"), "parameters": schema}
     return {name: value for name, value in given.items() if value is not None}
+
+
+# -- media -------------------------------------------------------------------------------------------------------------
+
+DIGEST: Final = "$sha256"
+"""Key that marks an object as a replacement for media."""
+MIN_CHARS: Final = 256
+"""Length of the shortest base64 that is replaced. The digest of a shorter one would hardly save space."""
+_MEDIA: Final = frozenset(
+    {"data", "bytes", "file_data", "fileData", "image", "images", "audio", "video", "b64_json", "bytesBase64Encoded"}
+)
+"""Keys of base64 values without a data URL, in the protocols of models. Signatures of models (`signature`,
+`encrypted_content`) are not included, since the service needs them back.
+"""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def without_media(value: Any, key: str = "") -> Any:
+    """Return the JSON of a request with digests in place of images, sound and files."""
+    if isinstance(value, str):
+        return digest_of_text(value, key=key) or value
+    if isinstance(value, dict):
+        return {name: without_media(item, name) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [without_media(item, key) for item in cast("Iterable[Any]", value)]
+    return value
+
+
+def digest_of_text(text: str, *, key: str = "") -> dict[str, Any] | None:
+    """Return the replacement for a base64 text under a key of a request; None for any other text."""
+    if len(text) < MIN_CHARS:
+        return None
+    head = _DATA_URL.match(text)
+    digits = text[head.end() :] if head is not None else text if key in _MEDIA else ""
+    if not _BASE64.fullmatch(digits):
+        return None
+    digits = digits.rstrip("=").translate(_URL_SAFE)  # Only some versions of Python accept too much padding.
+    try:
+        data = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except binascii.Error:
+        return None
+    return digest_of_bytes(data, kind=None if head is None else head[1])
+
+
+def digest_of_bytes(data: bytes, *, kind: str | None = None) -> dict[str, Any]:
+    """Return the replacement for these bytes: their SHA-256, their length and, if known, their media type."""
+    digest: dict[str, Any] = {DIGEST: hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return digest if kind is None else {**digest, "type": kind}
+
+
+def is_digest(value: Mapping[str, Any]) -> bool:
+    """Return whether an object of a request replaces media."""
+    return isinstance(value.get(DIGEST), str)

@@ -21,9 +21,17 @@ from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.protocols.encoding import dump_bytes
 from pandaprobe_otel.protocols.protocol import ParsedRequest
-from pandaprobe_otel.replay.compared_requests import DATA, IDS, as_traced, parsed, unread
+from pandaprobe_otel.replay.compared_requests import (
+    DATA,
+    DIGEST,
+    IDS,
+    as_traced,
+    digest_of_text,
+    is_digest,
+    parsed,
+    unread,
+)
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.shared_parts import DIGEST, digest_of_text, is_digest
 
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20

@@ -21,7 +21,6 @@ import pandaprobe_otel
 from aws_events import CONTENT_TYPE, chunk, event
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay import cassette as cassettes
-from pandaprobe_otel.replay import shared_parts
 from pandaprobe_otel.replay.scrubbing import Scrubber
 from provider_server import ProviderServer, Reply, events_reply
 from recorded_conversations import BY_NAME, requests_of, send, shop_talk
@@ -118,7 +117,7 @@ def test_a_conversation_is_written_once(server: ProviderServer, folder: Path) ->
             send(server.url, *sent)
     assert sizes[40] < 4.5 * sizes[10]
     text = path.read_text()
-    assert '"tools": {"$same": ' in text
+    assert '"tools": [{"$same": [1, ' in text
     assert re.search(r'\[\{"\$same": \[39, \d+\]\},', text)
 
 
@@ -273,8 +272,7 @@ BAD = {
     HEAD + call() * 2: "one.yaml:6: call 1 occurs twice",
     HEAD + call("'1'"): "one.yaml:3: `call` must be a whole number",
     HEAD + call("1, end: soon"): "one.yaml:3: `end` is 'soon'",
-    HEAD + call(body='{"a": {"$same": 1}}'): "one.yaml:4: there is no earlier call 1 with 'a'",
-    HEAD + call(body='{"a": [{"$same": [1, 2]}]}'): "one.yaml:4: there is no earlier call 1 with 'a'",
+    HEAD + call(body='{"a": [{"$same": 1}]}'): "one.yaml:4: 1 in 'a' must have the form [call, number of items]",
     HEAD + call(body='{"a": [1]}') + call(2, '{"a": [{"$same": [1, 2]}]}'): "one.yaml:7: call 1 has no 2 items in 'a'",
     HEAD + call("1, framed: aws").replace("string: ''", "string: '{}'"): "is not an event",
     "tools:\n- {name: x}\n": "one.yaml:2: a tool call must have either",
@@ -301,12 +299,12 @@ def test_costs_are_bounded(server: ProviderServer, tmp_path: Path, monkeypatch: 
     server.replies(Reply(chunks=(b"{}",)))
     with pandaprobe_otel.recording(path):
         send(server.url, *requests_of(shop_talk(10), BY_NAME["chat"]))
-    for module, name, limit, message in (
-        (shared_parts, "MAX_BYTES", 1000, r"one.yaml:\d+: with their references resolved"),
-        (cassettes, "MAX_FILE_BYTES", 1000, "Record it in parts"),
+    for name, message in (
+        ("MAX_BYTES", r"one.yaml:\d+: with their references resolved"),
+        ("MAX_FILE_BYTES", "Record it in parts"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, limit)
+            patch.setattr(cassettes, name, 1000)
             with pytest.raises(RecordingError, match=message):
                 pandaprobe_otel.recording(path, mode="none").open()
     with pytest.raises(RecordingError, match="cannot be read"):
