@@ -144,6 +144,8 @@ class Tended:
     """Parcels whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
     damaged_spans: int = 0
     """Unreadable spans of other processes."""
+    is_lost: bool = False
+    """True if nothing is on disk any more of what this process had there."""
 
 
 class Outbox:
@@ -213,7 +215,7 @@ class Outbox:
         """True if all waiting parcels would survive the process."""
         if self.store is None:
             return not self._count
-        return all(parcel.file is not None for parcel in self._unsaved)
+        return all(parcel.row for parcel in self._unsaved)
 
     def __len__(self) -> int:
         return self._count
@@ -245,7 +247,7 @@ class Outbox:
                 self._recent_errors -= self._recent[0]
             self._recent.append(parcel.is_error)
             self._recent_errors += parcel.is_error
-            if parcel.file is not None and not parcel.in_doubt:
+            if parcel.row and not parcel.in_doubt:
                 self._unsaved[parcel] = None
         if parcel.line is not None:
             self._unqueue(parcel.line)
@@ -295,7 +297,7 @@ class Outbox:
         self.bytes -= parcel.counted
         self._count -= 1
         self._unsaved.pop(parcel, None)
-        if parcel.file is not None:
+        if parcel.row:
             self._unsaved[parcel] = None
         if line.parcels:
             self._queue(line, now if next_at is None else next_at)
@@ -307,7 +309,7 @@ class Outbox:
         if parcel.line is None:
             return
         parcel.take_content(pieces[0].fields, pieces[0].spans)
-        if parcel.file is not None:
+        if parcel.row:
             parcel.is_rewritten = True
             self._unsaved[parcel] = None
         for index, piece in enumerate(pieces[1:], 1):
@@ -374,10 +376,9 @@ class Outbox:
             return True
         if not (self._unsaved or drafts or store.is_behind):
             return store.works
-        changed = [*self._unsaved] if store.works else ()
-        is_saved = store.write(self._unsaved, drafts)
-        for parcel in changed:
-            if parcel not in self._unsaved:
+        if is_saved := store.write(self._unsaved, drafts):
+            changed, self._unsaved = self._unsaved, {}
+            for parcel in changed:
                 parcel.is_rewritten = False
                 self._close(parcel)
         self._is_over = not self.keeps_all and (self._is_heavy or _excess(store) > 0)
@@ -397,8 +398,10 @@ class Outbox:
         """
         if self.store is None:
             return Tended()
-        tended = self.store.tend(self.__iter__, now)
-        waiting = (parcel for parcel in self if parcel.file is not None and not parcel.in_flight)
+        tended = self.store.tend(self, now)
+        if tended.is_lost:
+            self._unsaved.clear()
+        waiting = (parcel for parcel in self if parcel.row and not parcel.in_flight)
         tended.gone += [(parcel, "expired") for parcel in waiting if now - parcel.since > MAX_AGE_S]
         for parcel, _ in tended.gone:
             self.finish(parcel, now)
@@ -406,7 +409,7 @@ class Outbox:
             was_started = parcel.in_doubt
             parcel.in_doubt = parcel.step is Step.SCORE or (was_started and parcel.step is Step.CREATE)
             self._insert(parcel, now + self._look_after_s if was_started else now, now)
-        self._unsaved.update((parcel, None) for parcel in self if parcel.file is None)  # also if their file is gone
+        self._unsaved.update((parcel, None) for parcel in self if not parcel.row)  # also if their file is gone
         self.save()
         tended.gone += self._evict()
         self.save()
@@ -443,7 +446,7 @@ class Outbox:
         """Drop the content of a waiting parcel from memory if the disk has it, or pack it again."""
         if parcel.in_flight or parcel.line is None:
             return
-        if parcel.file is not None and not parcel.is_rewritten:
+        if parcel.row and not parcel.is_rewritten:
             parcel.drop_content()
         elif self.store is None and parcel.size > parcel.counted:
             parcel.pack()
@@ -514,7 +517,7 @@ class Outbox:
         excess = _excess(self.store)
         while (self._is_heavy or excess > 0) and (line := self._victim()) is not None:
             for parcel in [*line.parcels]:
-                evicted.append((parcel, "queue_full" if parcel.file is None else "spool_full"))
+                evicted.append((parcel, "queue_full" if not parcel.row else "spool_full"))
                 excess -= parcel.stored
                 self.finish(parcel, 0.0)
         return evicted

@@ -15,7 +15,6 @@ from pandaprobe_otel.transport.outcome import Request, for_ever
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.outbox import Line
-    from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 
 MAX_SPANS: Final = 500
 """Bound on the spans of a request; the server refuses more (measured, and in its published contract)."""
@@ -109,11 +108,8 @@ class Parcel:
     """Number of spans, also while they are packed or on disk."""
     counted: int = field(default=0, init=False)
     """Bytes of memory that it counts for in the outbox."""
-    file: SpoolFile | None = field(default=None, init=False)
-    """File of the spool that has it; None if it is in memory only. `row`: its row. `stored`: the bytes that it counts
-    for there.
-    """
     row: int = field(default=0, init=False)
+    """Its row in the spool; 0 if it is in memory only. `stored`: the bytes that it counts for there."""
     stored: int = field(default=0, init=False)
     is_rewritten: bool = field(default=False, init=False)
     """True if the content on disk has to be replaced by this one."""

@@ -296,7 +296,7 @@ class DeliveryPolicy:
 
     def drop_all(self, reason: str) -> Dropped:
         """Give up everything that is only in memory."""
-        unsaved = [parcel for parcel in self.outbox if parcel.file is None]
+        unsaved = [parcel for parcel in self.outbox if not parcel.row]
         for parcel in unsaved:
             self._drop(parcel, reason, math.inf)
         posted = {parcel.trace_id for parcel in unsaved if parcel.step is Step.CREATE}

@@ -164,7 +164,7 @@ class SenderPool:
             if not is_locked:
                 return None
             outbox = self.policy.outbox
-            self.left_behind = sum(parcel.span_count for parcel in outbox if parcel.file is not None)
+            self.left_behind = sum(parcel.span_count for parcel in outbox if parcel.row)
             dropped = self.policy.drop_all("shutdown")
             outbox.leave()
             self._work.notify_all()

@@ -293,10 +293,11 @@ def test_numbers_closed_in_the_middle_of_a_transaction_are_named(tmp_path: Path)
     code = """
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 insert = SpoolFile.insert
-def closed_before_its_end(file, *given):
+def closed_before_its_end(*given, **options):
     SpoolFile.insert = insert
-    insert(file, *given)
+    row = insert(*given, **options)
     os.closerange(3, 256)
+    return row
 SpoolFile.insert = closed_before_its_end
 one("a trace")
 handle.shutdown()

@@ -27,8 +27,8 @@ from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from spools import DESTINATION, Run, create
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
-LEFT_BEHIND = 3
-"""Number of requests of the earlier process, which was also ended by kill -9."""
+LEFT_BEHIND = (100, 101, 102), (103, 104)
+"""Requests of two earlier processes, which were also ended by kill -9."""
 INSERTED = 8
 STAYS = {f"refused-{DESTINATION.digest}.jsonl", "leases"}
 """Files that remain after all requests have been delivered."""
@@ -90,14 +90,19 @@ def live(folder: Path, report: Any) -> None:
 
 def examine(folder: Path, events: list[list[Any]]) -> list[str]:
     """Return the violations in the spool of a dead process that reported these events."""
-    kept = {number for kind, number in events if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
+    kept = {number for kind, number in events if kind == "kept"} | {
+        number for numbers in LEFT_BEHIND for number in numbers
+    }
     leaving = {number for kind, number in events if kind == "leaving"}
     gone = {number for kind, number in events if kind == "gone"}
     heir = Run(folder)
-    found = [int(request.trace_id[-12:]) for request in heir.contents() if request.step is Step.CREATE]
+    heir.contents()
+    creates = [(int(each.trace_id[-12:]), each.in_doubt) for each in heir.outbox if each.step is Step.CREATE]
+    found = [number for number, _ in creates]
     problems = [f"lost: {number}" for number in kept - leaving - set(found)]
     problems += [f"came back: {number}" for number in gone & set(found)]
-    problems += [f"twice: {number}" for number in set(found) if found.count(number) > 1]
+    problems += [f"twice: {number}" for number in set(found) if creates.count((number, False)) > 1]
+    problems += [f"thrice: {number}" for number in set(found) if found.count(number) > 2]
     problems += [f"{reason}: {count}" for reason, count in heir.gone.items() if count]
     heir.done(*heir.outbox)
     heir.outbox.leave()
@@ -108,14 +113,14 @@ def examine(folder: Path, events: list[list[Any]]) -> list[str]:
 
 
 def leave_a_spool(folder: Path) -> None:
-    """Let a child process store requests and die."""
-    child = os.fork()
-    if child == 0:
-        before = Run(folder)
-        for number in range(LEFT_BEHIND):
-            before.put(create(100 + number, size=500))
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    """Let child processes store requests, and kill them."""
+    for numbers in LEFT_BEHIND:
+        child = os.fork()
+        if child == 0:
+            before = Run(folder)
+            before.put(*(create(number, size=500) for number in numbers))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int, list[list[Any]]]:

@@ -130,8 +130,8 @@ class SpooledProcess(Process):
     def crash(self) -> None:
         """Kill the process: it stops, and the kernel releases its locks."""
         super().crash()
-        for file in self._store.files:
-            file.release()
+        if self._store.own is not None:
+            self._store.own.release()
 
     def fork(self) -> None:
         """Prepare the outbox for a fork, as a parent process does."""

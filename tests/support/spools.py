@@ -70,6 +70,7 @@ def open_store(
     max_bytes: int = MAX_BYTES,
     scan_every_s: float = SCAN_EVERY_S,
     monotonic: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = lambda: time.time(),
 ) -> SpoolStore:
     """Return a store like a pipeline's, with this scan interval and this clock."""
     return SpoolStore(
@@ -79,7 +80,7 @@ def open_store(
         max_bytes=max_bytes,
         scan_every_s=scan_every_s,
         monotonic=monotonic,
-        wall=lambda: time.time(),
+        wall=wall,
     )
 
 
@@ -94,7 +95,7 @@ class Run:
         max_bytes: int = MAX_BYTES,
         max_memory: int = 1 << 30,
     ) -> None:
-        self.now = 0.0
+        self.now, begun_at = 0.0, time.time()
         self.gone: Counter[str] = Counter()
         """Spans that were given up, by reason."""
         self.store = open_store(
@@ -103,6 +104,7 @@ class Run:
             notices=Notices(lambda: self.now),
             max_bytes=max_bytes,
             monotonic=lambda: self.now,
+            wall=lambda: begun_at + self.now,
         )
         self.outbox = Outbox(max_memory, self.store)
 
@@ -149,9 +151,9 @@ class Run:
 
     def die(self) -> None:
         """End as if by kill -9: the kernel closes every file."""
-        for file in self.store.files:
-            file.release()
-        self.store.files, self.store.own = [], None
+        if self.store.own is not None:
+            self.store.own.release()
+        self.store.own = None
 
 
 class FunctionTransport:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
 from pandaprobe_otel.config.parsers import is_project_name
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.spool.drafts import Draft
+from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.process.background import Descriptor, descriptors_of
@@ -32,6 +31,9 @@ _CLOCK_IS_SET: Final = 1_700_000_000.0
 started.
 """
 _LARGEST_LOG: Final = 4 << 20
+_MOST_TAKEN: Final = 1000
+_LARGEST_BATCH: Final = 8 << 20
+"""Bounds on the parcels, and their bytes, that are moved to another file at a time."""
 _BETWEEN_SPANS: Final = b"\n"
 """Separator of spans: JSON without white space contains no line break."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR})
@@ -57,24 +59,21 @@ CREATE TABLE parcel (
 );
 CREATE TABLE body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
 CREATE INDEX draft ON parcel (trace_id) WHERE draft > 0;
+CREATE TRIGGER gone AFTER DELETE ON parcel BEGIN DELETE FROM body WHERE row = old.row; END;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
 _HEADS: Final = """
-SELECT row, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt
-FROM parcel WHERE draft = 0 ORDER BY row
-"""
-_DRAFTS: Final = """
 SELECT draft, row, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt
-FROM parcel WHERE draft > 0 ORDER BY row
+FROM parcel WHERE draft > 0 = ? ORDER BY row LIMIT ?
 """
-_ENDED: Final = 1
-_OPEN: Final = 2
-"""Values of `draft` for the parcels of a trace that had ended when they were written, and of an open one."""
 _CONTENT: Final = """
 SELECT crc, fields, body.spans, step, trace_id, name, project, is_error, is_remote
 FROM parcel JOIN body USING (row) WHERE row = ?
 """
+_ENDED: Final = 1
+_OPEN: Final = 2
+"""Values of `draft` for the parcels of a trace that had ended when they were written, and of an open one."""
 
 _lost: set[Path] = set()
 """Files with a connection that cannot be used or closed, because the app has closed its descriptors. SQLite believes
@@ -91,6 +90,7 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._descriptors: list[Descriptor] = []
+        self._last_taken = 0
         self.bytes = 0
         """Bytes that the waiting requests count for, once the file has been opened."""
 
@@ -174,6 +174,9 @@ class SpoolFile:
 
     def remove(self) -> None:
         """Delete the file and its lock."""
+        if self._connection is not None and self._is_intact:
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA synchronous = OFF")  # it need not be complete on the disk
         self.close()
         for name in (f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
             with suppress(OSError):
@@ -205,18 +208,12 @@ class SpoolFile:
             return 0
 
     @contextmanager
-    def transaction(self) -> Generator[None]:
+    def transaction(self) -> Generator[sqlite3.Connection]:
         """Run a block in a transaction."""
         try:
-            db = self.open()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+            with self.open() as db:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
         except sqlite3.Error as error:
             if self._is_intact:
                 raise
@@ -224,84 +221,46 @@ class SpoolFile:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, parcel: Parcel, draft: int = 0) -> None:
-        """Insert a parcel under an unused row number."""
+    def insert(self, parcel: Parcel, put_at: float, *, draft: int = 0) -> int:
+        """Insert a parcel that came at this wall time, or replace the one of its row; return its row."""
         spans = _BETWEEN_SPANS.join(parcel.spans)
         name = parcel.name.encode("utf-8", "surrogatepass")
         head = (parcel.step.value, parcel.trace_id, name, parcel.project, int(parcel.is_error), int(parcel.is_remote))
         may_have_arrived = parcel.step is Step.CREATE and (parcel.in_flight or parcel.in_doubt)
         crc = _checksum(head, parcel.fields, spans)
-        values = (row, *head, len(parcel.spans), parcel.size, time.time(), may_have_arrived, crc, draft)
+        values = (parcel.row or None, *head, len(parcel.spans), parcel.size, put_at, may_have_arrived, crc, draft)
         db = self.open()
-        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        row = db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values).lastrowid
+        assert row is not None
         db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
         self.bytes += 0 if draft else parcel.size
+        return row
 
-    def update(self, parcel: Parcel) -> None:
-        """Write the state of a parcel that is here: gone, or with other content, or about to be sent."""
-        if parcel.line is None:
-            self.delete(parcel.row, parcel.stored)
-        elif parcel.is_rewritten:
-            self.delete(parcel.row, parcel.stored)
-            self.insert(parcel.row, parcel)
-            parcel.stored = parcel.size
-        else:
+    def write(self, parcel: Parcel, put_at: float) -> tuple[int, int]:
+        """Write a parcel that is new, has other content, is gone, or is about to be sent. Return its row and size."""
+        if parcel.row and not (parcel.is_rewritten or parcel.line is None):
             self.open().execute("UPDATE parcel SET in_doubt = 1 WHERE row = ?", (parcel.row,))
-
-    def delete(self, row: int, size: int) -> None:
-        """Delete a parcel. A missing one is no error."""
-        db = self.open()
-        if db.execute("DELETE FROM parcel WHERE row = ?", (row,)).rowcount:
-            self.bytes -= size
-            db.execute("DELETE FROM body WHERE row = ?", (row,))
+            return parcel.row, parcel.stored
+        if parcel.row and self.open().execute("DELETE FROM parcel WHERE row = ?", (parcel.row,)).rowcount:
+            self.bytes -= parcel.stored
+        return (0, 0) if parcel.row and parcel.line is None else (self.insert(parcel, put_at), parcel.size)
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of waiting requests and of their spans."""
         requests, spans = self.open().execute("SELECT count(*), total(spans) FROM parcel WHERE draft = 0").fetchone()
         return int(requests), int(spans)
 
+    @property
     def is_empty(self) -> bool:
-        """Return whether the file has neither requests nor drafts."""
-        return not self.count()[0] and not self.has_drafts()
+        """True if the file has neither requests nor drafts."""
+        return not self.open().execute("SELECT EXISTS (SELECT 1 FROM parcel)").fetchone()[0]
 
-    def last_row(self) -> int:
-        """Return the highest row number in use; 0 if there is none."""
-        found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
-        return found if isinstance(found, int) else 0
+    def found(self, now: float, *, wall: float, most: int = -1) -> list[Parcel]:
+        """Return parcels without their content, in order; all if `most` is negative.
 
-    def found(self, now: float, *, wall: float) -> list[Parcel]:
-        """Return all parcels without their content. `now` and `wall`: seconds of the monotonic and of the wall clock.
-
-        `in_doubt`: the request may have been sent.
+        `now` and `wall`: seconds of the monotonic and of the wall clock. `in_doubt`: the request may have been sent.
         """
-        return [self._found(row, now, wall) for row in self.open().execute(_HEADS)]
-
-    def _found(self, row: tuple[Any, ...], now: float, wall: float) -> Parcel:
-        number, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt = row
-        try:
-            parcel = Parcel(
-                step=Step(step),
-                trace_id=trace_id,
-                name=name.decode("utf-8", "surrogatepass"),
-                project=project,
-                is_error=bool(is_error),
-                is_remote=bool(is_remote),
-                fields=b"",
-            )
-            if not (
-                isinstance(trace_id, str)
-                and (not project or is_project_name(project))
-                and isinstance(spans, int)
-                and isinstance(size, int)
-                and put_at >= 0.0
-            ):
-                raise ValueError
-        except (AttributeError, TypeError, ValueError) as error:
-            raise sqlite3.DatabaseError("a request is damaged") from error
-        parcel.is_bare, parcel.span_count = True, spans
-        parcel.file, parcel.row, parcel.stored, parcel.in_doubt = self, number, size, bool(in_doubt)
-        parcel.since = now - (max(wall - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0)
-        return parcel
+        return [_found(row, now, wall) for _, *row in self.open().execute(_HEADS, (0, most)).fetchall()]
 
     def content(self, row: int) -> tuple[bytes, EncodedSpans]:
         """Return the fields and spans of a parcel. Raises sqlite3.DatabaseError if they are missing or damaged."""
@@ -312,40 +271,83 @@ class SpoolFile:
             case _:
                 raise sqlite3.DatabaseError("a request is missing or damaged")
 
+    def take_batch(self, now: float, *, wall: float) -> list[Parcel]:
+        """Return the first parcels with their content, for another file to write them; then call `drop_batch`.
+
+        If this process dies between the two, both files have them, here in doubt.
+        """
+        taken, size = list[Parcel](), 0
+        for parcel in self.found(now, wall=wall, most=_MOST_TAKEN):
+            size += parcel.stored
+            if size > _LARGEST_BATCH and taken:
+                break
+            parcel.take_content(*self.content(parcel.row))
+            taken.append(parcel)
+        with self.transaction() as db:
+            db.execute("UPDATE parcel SET in_doubt = 1 WHERE row <= ?", (taken[-1].row,))
+        self._last_taken = taken[-1].row
+        for parcel in taken:
+            parcel.row = 0
+        return taken
+
+    def drop_batch(self) -> None:
+        """Delete the parcels that another file has now."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM parcel WHERE row <= ?", (self._last_taken,))
+
     # -- drafts of open traces ----------------------------------------------------------------------------------------
 
-    def change_draft(self, draft: Draft, rows: Iterator[int]) -> None:
+    def change_draft(self, draft: Draft, put_at: float) -> None:
         """Store further parcels of a draft, or drop those that it replaces. They count for nothing here."""
+        db, state = self.open(), _OPEN if draft.is_open else _ENDED
         if draft.replaces:
-            self._drop_drafts("trace_id = ? AND draft > 0", draft.trace_id)
-        state = _OPEN if draft.is_open else _ENDED
+            db.execute("DELETE FROM parcel WHERE trace_id = ? AND draft > 0", (draft.trace_id,))
         query = "UPDATE parcel SET draft = ? WHERE trace_id = ? AND draft > 0 AND draft <> ?"
-        self.open().execute(query, (state, draft.trace_id, state))
+        db.execute(query, (state, draft.trace_id, state))
         for parcel in draft.parcels:
-            self.insert(next(rows), parcel, state)
+            self.insert(parcel, put_at, draft=state)
 
-    def drafts(self) -> list[tuple[list[Parcel], bool]]:
-        """Return the drafted parcels of each trace, and whether it was open. Damaged ones are left out."""
-        found: dict[str, tuple[list[Parcel], bool]] = {}
-        for draft, *row in self.open().execute(_DRAFTS).fetchall():
-            with suppress(sqlite3.DatabaseError):
-                parcel = self._found(tuple(row), 0.0, 0.0)
-                parcel.take_content(*self.content(parcel.row))
-                found.setdefault(parcel.trace_id, ([], draft == _OPEN))[0].append(parcel)
-        return [*found.values()]
+    def turn_drafts(self, put_at: float) -> None:
+        """Replace all drafts by the requests that deliver them. Damaged drafts are left out."""
+        drafts: dict[str, tuple[list[Parcel], bool]] = {}
+        with self.transaction() as db:
+            for draft, *row in db.execute(_HEADS, (1, -1)).fetchall():
+                with suppress(sqlite3.DatabaseError):
+                    parcel = _found(row, 0.0, 0.0)
+                    parcel.take_content(*self.content(parcel.row))
+                    drafts.setdefault(parcel.trace_id, ([], draft == _OPEN))[0].append(parcel)
+            for drafted, is_open in drafts.values():
+                for parcel in requests_of(drafted, is_open=is_open):
+                    parcel.in_doubt = True
+                    self.insert(parcel, put_at)
+            db.execute("DELETE FROM parcel WHERE draft > 0")
 
-    def forget_drafts(self) -> None:
-        """Delete all drafts."""
-        self._drop_drafts("draft > 0")
 
-    def has_drafts(self) -> bool:
-        """Return whether the file has a draft."""
-        return bool(self.open().execute("SELECT EXISTS (SELECT 1 FROM parcel WHERE draft > 0)").fetchone()[0])
-
-    def _drop_drafts(self, which: str, *values: str) -> None:
-        db = self.open()
-        db.execute(f"DELETE FROM body WHERE row IN (SELECT row FROM parcel WHERE {which})", values)
-        db.execute(f"DELETE FROM parcel WHERE {which}", values)
+def _found(row: list[Any], now: float, wall: float) -> Parcel:
+    number, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt = row
+    try:
+        parcel = Parcel(
+            step=Step(step),
+            trace_id=trace_id,
+            name=name.decode("utf-8", "surrogatepass"),
+            project=project,
+            is_error=bool(is_error),
+            is_remote=bool(is_remote),
+        )
+        parcel.drop_content()
+        if not (
+            isinstance(trace_id, str)
+            and (not project or is_project_name(project))
+            and isinstance(spans, int)
+            and isinstance(size, int)
+            and put_at >= 0.0
+        ):
+            raise ValueError
+    except (AttributeError, TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError("a request is damaged") from error
+    parcel.row, parcel.stored, parcel.span_count, parcel.in_doubt = number, size, spans, bool(in_doubt)
+    parcel.since = now - (max(wall - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0)
+    return parcel
 
 
 def noted(path: Path) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Waiting parcels in the files of a directory, where they survive the process.
 
 The directory has one file of each process that used it, dead or alive, the tokens that they share, and what the server
-refused.
+refused. A process has one file: its own, or the first that it finds of a dead process, and moves the parcels of others
+there.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import logging
 import math
 import os
@@ -15,7 +14,6 @@ import secrets
 import sqlite3
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,9 +23,9 @@ import orjson
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Tended
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
-from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
+from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError, locked
 from pandaprobe_otel.delivery.spool.spool_file import (
     DAMAGED_SUFFIX,
@@ -47,10 +45,7 @@ _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
 _MOST_POSTPONED: Final = 10_000
 _SMALL: Final = 16 << 20
-"""Size above which an empty file is recreated, because SQLite keeps the space, and an adopted one gets no new parcels.
-"""
-_MOST_ADOPTED: Final = 8
-"""Bound on open files of dead processes. Further files wait until one of them is empty."""
+"""Size above which an empty file is recreated, because SQLite keeps the space."""
 _KEPT_DAMAGED: Final = 3
 MAX_REFUSED_BYTES: Final = 16 << 20
 REFUSED: Final = "refused-*.jsonl"
@@ -88,23 +83,19 @@ class SpoolStore:
         self._max_bytes = max_bytes
         self._scan_every_s = scan_every_s
         self._monotonic = monotonic
-        # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
-        self._rows = itertools.count(time.time_ns() // 1000)
         self.own: SpoolFile | None = None
-        """File for new parcels, once there are any."""
-        self.files: list[SpoolFile] = []
-        """That file, and those of dead processes."""
+        """File of this process, once it has or finds parcels."""
         self._living, self._living_bytes = 0, 0
         """Other processes that hold a file for the same destination, and the size of their files."""
         self._has_more = False
-        """True if files of dead processes wait until fewer are open."""
+        """True if files of dead processes are left."""
         self._ignored: set[Path] = set()
         self._postponed: dict[str, Draft] = {}
         """Traces whose drafts could not be replaced, with the latest change of each. Unless they are, the next process
         sends spans again that are parcels now.
         """
-        self._suspects: dict[SpoolFile, Exception] = {}
-        """Files with damage."""
+        self._loss: Exception | None = None
+        """Reason why the file is not used any more: it is damaged, deleted, or another process has it."""
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
         self._scan_at = -math.inf
@@ -116,11 +107,11 @@ class SpoolStore:
     @property
     def tend_at(self) -> float:
         """Time at which to call `tend`."""
-        return -math.inf if self._suspects else min(self._scan_at, self._retry_at)
+        return -math.inf if self._loss is not None else min(self._scan_at, self._retry_at)
 
     @property
     def has_more(self) -> bool:
-        """True if the directory has not been searched yet, or if files of dead processes wait until fewer are open."""
+        """True if the directory has not been searched yet, or if dead processes' files have not all been emptied."""
         return self._has_more or self._scan_at == -math.inf
 
     @property
@@ -131,69 +122,44 @@ class SpoolStore:
     def room(self) -> tuple[int, int]:
         """Return the used bytes, and their bound: what other processes leave of it, but at least an equal share."""
         bound = max(self._max_bytes // (self._living + 1), self._max_bytes - self._living_bytes)
-        return sum(file.bytes for file in self.files), bound
+        return 0 if self.own is None else self.own.bytes, bound
 
     # -- writing and reading ------------------------------------------------------------------------------------------
 
-    def write(self, changed: dict[Parcel, None], drafts: Sequence[Draft] = ()) -> bool:
-        """Write changes, and take those that are written out of `changed`; return whether all are.
-
-        Each file gets one transaction. A new parcel has a `file` afterwards.
-        """
+    def write(self, changed: Iterable[Parcel], drafts: Sequence[Draft] = ()) -> bool:
+        """Write changes in one transaction; return whether that was possible. A new parcel has a `row` afterwards."""
         with self._guarded():
             drafts = [*self._postponed.values(), *drafts]
             self._postponed = {draft.trace_id: draft for draft in drafts[:_MOST_POSTPONED] if draft.replaces}
-            if not self.works:
+            if not self.works or self._loss is not None:
                 return False
-            by_file: defaultdict[SpoolFile | None, list[Parcel]] = defaultdict(list)
-            if drafts:
-                by_file[self.own] = []
-            for parcel in changed:
-                by_file[parcel.file or self.own].append(parcel)
-            for file, parcels in by_file.items():
-                is_own = file is self.own
-                if is_own or file in self.files:  # else it was given up, and so are the parcels that only it had
-                    if not self._write_to(file, parcels, drafts if is_own else ()):
-                        continue
-                    self._postponed = {} if is_own else self._postponed
-                for parcel in parcels:
-                    del changed[parcel]
-            return not changed and self.works
+            now, wall = self._monotonic(), self._wall()
+            try:
+                own = self.open_own()
+                with own.transaction():
+                    places = [(parcel, own.write(parcel, wall - now + parcel.since)) for parcel in changed]
+                    for draft in drafts:
+                        own.change_draft(draft, wall)
+            except _ERRORS as error:
+                self._fail(error)
+                return False
+            for parcel, place in places:
+                parcel.row, parcel.stored = place
+            self._postponed = {}
+            return True
         return False
 
     def read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
         """Return the fields and spans of a parcel; None if they cannot be read now."""
-        file = parcel.file
         with self._guarded():
             try:
-                return file.content(parcel.row) if file is not None and file in self.files else None
+                return None if self.own is None or self._loss is not None else self.own.content(parcel.row)
             except _ERRORS as error:
-                self._suspect(file, error)
+                self._fail(error)
         return None
 
-    def _write_to(self, file: SpoolFile | None, parcels: Sequence[Parcel], drafts: Sequence[Draft]) -> bool:
-        """Write to a file; None: to the process's own one, which does not exist yet."""
-        rows: dict[Parcel, int] = {}
-        try:
-            file = file or self.open_own()
-            with file.transaction():
-                for parcel in parcels:
-                    if parcel.file is None:
-                        rows[parcel] = next(self._rows)
-                        file.insert(rows[parcel], parcel)
-                    else:
-                        file.update(parcel)
-                for draft in drafts:
-                    file.change_draft(draft, self._rows)
-        except _ERRORS as error:
-            self._suspect(file, error)
-            return False
-        for parcel, row in rows.items():
-            parcel.file, parcel.row, parcel.stored = file, row, parcel.size
-        return True
-
     def open_own(self, copied: SpoolFile | None = None) -> SpoolFile:
-        """Return the file for new parcels; create it if necessary, as a copy of another one.
+        """Return this process's file; create it if necessary, as a copy of another one.
 
         Raises OSError and sqlite3.Error.
         """
@@ -202,7 +168,6 @@ class SpoolStore:
             name = f"{self._destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
             self.own = SpoolFile.create(self._path / name, copied)
             if self.own is not None:
-                self.files.append(self.own)
                 self._note(self.own)
         return self.own
 
@@ -221,19 +186,19 @@ class SpoolStore:
 
     def _turn_off(self) -> None:
         self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
-        self._suspects.clear()
+        self._loss = None
         if self._is_unsafe:
             self._say_trouble("this process was forked while its parent wrote to it")
 
     # -- when the disk does not take it -------------------------------------------------------------------------------
 
-    def _suspect(self, file: SpoolFile | None, error: Exception) -> None:
-        """Note that a file, or the process's own one that is not there yet, cannot be used now or is damaged."""
-        if file is not None and (is_damage(error) or isinstance(error, TakenOverError)):
-            self._suspects[file] = error
+    def _fail(self, error: Exception) -> None:
+        """Note that the file cannot be used now, or ever again."""
+        if self.own is not None and (is_damage(error) or isinstance(error, TakenOverError)):
+            self._loss = error
             return
-        if file is not None:
-            file.close()
+        if self.own is not None:
+            self.own.close()
         self.works = False
         self._retry_at = self._monotonic() + self._retry_s
         self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
@@ -248,7 +213,7 @@ class SpoolStore:
             with self.open_own().transaction():
                 pass
         except _ERRORS as error:
-            self._suspect(self.own, error)
+            self._fail(error)
             return
         self.works, self._retry_s = True, _FIRST_RETRY_S
         self._notices.over("spool")
@@ -262,33 +227,32 @@ class SpoolStore:
             "survive the process.",
         )
 
-    def _put_aside(self, parcels: Sequence[Parcel], tended: Tended) -> None:
-        """Rename damaged files. Their parcels are written anew if they are in memory, or else given up.
+    def _replace_own(self, parcels: Iterable[Parcel], tended: Tended) -> None:
+        """Give up the file. Parcels that are in memory are written anew; those that were only there are gone.
 
         A file that was deleted can still be read, and is copied as a whole.
         """
-        suspects, self._suspects = self._suspects, {}
-        for file, error in suspects.items():
-            if file not in self.files:
-                continue
-            self._forget(file)
-            is_taken, copy = isinstance(error, TakenOverError), None
-            if isinstance(error, FileNotFoundError):
-                try:
-                    copy = self.open_own(file)
-                except _ERRORS as failure:
-                    self._suspect(None, failure)
-            there = [parcel for parcel in parcels if parcel.file is file]
-            gone = [parcel for parcel in there if copy is None and (is_taken or parcel.is_bare)]
-            tended.gone += [(parcel, "taken_over" if is_taken else "spool_damaged") for parcel in gone]
-            if not is_taken:
-                self._move_aside(file, error, kept=len(there) - len(gone))
-            for parcel in there:
-                parcel.file, parcel.stored = copy, 0 if copy is None else parcel.stored
+        own, error = self.own, self._loss
+        if own is None or error is None:
+            return
+        self.own = self._loss = None
+        if isinstance(error, FileNotFoundError):
+            try:
+                self.open_own(own)
+            except _ERRORS as failure:
+                self._fail(failure)
+        is_taken, kept = isinstance(error, TakenOverError), 0
+        tended.is_lost = self.own is None
+        for parcel in parcels if tended.is_lost else ():
+            if parcel.row and (is_taken or parcel.is_bare):
+                tended.gone.append((parcel, "taken_over" if is_taken else "spool_damaged"))
+            kept += parcel.row > 0 and not parcel.is_bare
+            parcel.row = parcel.stored = 0
+        if not is_taken:
+            self._move_aside(own, error, "" if self.own else f"; {kept} of its requests are kept")
 
-    def _move_aside(self, file: SpoolFile, error: Exception, *, kept: int) -> None:
+    def _move_aside(self, file: SpoolFile, error: Exception, kept: str = "") -> None:
         """Rename a damaged file. The newest few are kept for inspection."""
-        self._forget(file)
         file.move_aside()
         damaged = sorted(self._path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=age)
         for path in damaged[:-_KEPT_DAMAGED]:
@@ -297,20 +261,19 @@ class SpoolStore:
                     name.unlink()
         self._notices.say(
             "spool damaged",
-            f"The spool {self._path} has lost a file ({file.path.name}: {error}); {kept} of its requests are kept. The "
-            "damaged file is renamed to *.damaged.",
+            f"The spool {self._path} has lost a file ({file.path.name}: {error}){kept}. A damaged file is renamed to "
+            "*.damaged.",
         )
 
     # -- looking after the files --------------------------------------------------------------------------------------
 
-    def tend(self, parcels: Callable[[], Iterable[Parcel]], now: float) -> Tended:
-        """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
+    def tend(self, parcels: Iterable[Parcel], now: float) -> Tended:
+        """Replace a lost file, try the disk again after a failure, and adopt the files of dead processes."""
         tended = Tended()
         with self._guarded():
             if now >= self._scan_at and self.own is not None and not self.own.is_in_place:
-                self._suspects[self.own] = FileNotFoundError("it was deleted")
-            if self._suspects:
-                self._put_aside([*parcels()], tended)
+                self._loss = FileNotFoundError("it was deleted")
+            self._replace_own(parcels, tended)
             if now >= self._retry_at:
                 self.try_again()
             if now >= self._scan_at:
@@ -325,8 +288,14 @@ class SpoolStore:
             self._claim(now, tended)
         except OSError as error:
             self._notices.say("spool search", f"The spool {self._path} cannot be read ({error}).")
-        for file in [*self.files]:
-            self._tidy(file)
+        try:
+            if self.own is not None and self.own.is_empty and self.own.bytes_on_disk > _SMALL:
+                self.own.remove()  # SQLite keeps the space
+                self.own = None
+            elif self.own is not None:
+                self._note(self.own)
+        except _ERRORS as error:
+            self._fail(error)
 
     def _danger(self) -> str | None:
         """Return the reason why other users could read or add traces here; None if the directory is safe."""
@@ -343,11 +312,10 @@ class SpoolStore:
         return None
 
     def _claim(self, now: float, tended: Tended) -> None:
-        """Take the files of dead processes, oldest first, as many as may be open; count the others."""
+        """Take a file of a dead process, and a batch from each further one, oldest first; count the others."""
         self._living, self._living_bytes, self._has_more = 0, 0, False
-        mine = {file.path for file in self.files}
         for path in sorted(self._path.glob(f"{self._destination.digest}-*{SUFFIX}"), key=age):
-            if path in mine or path in self._ignored:
+            if path in self._ignored or (self.own is not None and path == self.own.path):
                 continue
             try:
                 file = SpoolFile.take(path)
@@ -358,56 +326,45 @@ class SpoolStore:
                 self._living += 1
                 with suppress(OSError):
                     self._living_bytes += path.stat().st_size
-            elif len(self.files) > _MOST_ADOPTED:
-                file.release()
-                self._has_more = True
-                return
             else:
                 self._adopt(file, now, tended)
 
     def _adopt(self, file: SpoolFile, now: float, tended: Tended) -> None:
-        """Take over the parcels of a dead process, and make some of its open traces."""
+        """Take over the parcels of a dead process and its open traces: with its file, or in batches into our own."""
         why = f"The spool {self._path} has a file that cannot be used"
         try:
-            with file.transaction():
-                for drafted, is_open in file.drafts():
-                    for parcel in requests_of(drafted, is_open=is_open):
-                        parcel.in_doubt = parcel.step is Step.CREATE
-                        file.insert(max(next(self._rows), file.last_row() + 1), parcel)
-                file.forget_drafts()
-            if not file.count()[0]:
+            file.turn_drafts(self._wall())
+            if self.own is None and not file.is_empty:
+                tended.found += file.found(now, wall=self._wall())
+                self.own = file
+                return
+            may_move = self.works and self._loss is None
+            if may_move and not file.is_empty:
+                self._move(file, now, tended)
+            if file.is_empty:
                 file.remove()
                 return
-            found = file.found(now, wall=self._wall())
-            may_be_own = self.own is None and file.bytes_on_disk <= _SMALL
-            if may_be_own and file.last_row() < next(self._rows):
-                self.own = file
-            self.files.append(file)
-            tended.found += found
+            self._has_more = True
+            self._scan_at = -math.inf if may_move and self.works else self._scan_at
         except sqlite3.NotSupportedError as error:
-            file.release()
             self._ignored.add(file.path)
             self._notices.say("spool file", f"{why} ({file.path.name} {error}); it is left alone.")
         except _ERRORS as error:
             if is_damage(error):
                 tended.damaged_spans += _spans_in(file)
-                self._move_aside(file, error, kept=0)
-            else:
-                file.release()
-                self._notices.say("spool file", f"{why} now ({file.path.name}: {error}).")
+                self._move_aside(file, error)
+                return
+            self._notices.say("spool file", f"{why} now ({file.path.name}: {error}).")
+        file.release()
 
-    def _tidy(self, file: SpoolFile) -> None:
-        """Delete an empty file, unless it is this process's own and small; write notes about the others."""
-        try:
-            if file.is_empty() and (file is not self.own or file.bytes_on_disk > _SMALL):
-                self._forget(file)
-                file.remove()
-                if self._has_more:
-                    self._scan_at = -math.inf
-            else:
-                self._note(file)
-        except _ERRORS as error:
-            self._suspect(file, error)
+    def _move(self, file: SpoolFile, now: float, tended: Tended) -> None:
+        """Move a batch of parcels to this process's own file."""
+        found = file.take_batch(now, wall=self._wall())
+        if self.write(found):
+            for parcel in found:
+                parcel.drop_content()
+            tended.found += found
+            file.drop_batch()
 
     def _note(self, file: SpoolFile) -> None:
         """Write a note about a file's owner and content beside it, for people who inspect the directory."""
@@ -418,17 +375,8 @@ class SpoolStore:
             "project": self._destination.project,
             "requests": requests,
             "spans": spans,
-            "bytes": file.bytes,
-            "at": round(time.time(), 1),
         }
-        file.lock.note(json.dumps(about).encode())
-
-    def _forget(self, file: SpoolFile) -> None:
-        """Take a file from the files in use."""
-        if file in self.files:
-            self.files.remove(file)
-        if self.own is file:
-            self.own = None
+        file.lock.note(orjson.dumps(about))
 
     # -- what the server refused --------------------------------------------------------------------------------------
 
@@ -468,31 +416,28 @@ class SpoolStore:
     # -- the process around it ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the store at the end of the process: delete empty files, and release the others for any process."""
-        for file in self.files:
+        """Close the store at the end of the process: delete an empty file, and release another one for any process."""
+        own, self.own, self.works = self.own, None, False
+        if own is not None:
             try:
-                is_empty = file.is_empty()
+                is_empty = own.is_empty
             except _ERRORS:
                 is_empty = False
-            if is_empty:
-                file.remove()
-            else:
-                file.release()
-        self.files, self.own, self.works = [], None, False
+            (own.remove if is_empty else own.release)()
 
     def before_fork(self) -> None:
-        """Close every connection, because one that crosses a fork breaks the database. They reopen when needed."""
-        for file in self.files:
-            file.close()
+        """Close the connection, because one that crosses a fork breaks the database. It reopens when needed."""
+        if self.own is not None:
+            self.own.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
         """Drop, in a forked child, everything that belongs to the parent, without closing or unlocking it.
 
         `is_quiet`: no thread wrote to the disk during the fork.
         """
-        for file in self.files:
-            file.abandon()
-        self.files, self.own = [], None
+        if self.own is not None:
+            self.own.abandon()
+        self.own = None
         if not is_quiet:
             SpoolStore._is_unsafe = True
 

@@ -98,8 +98,8 @@ LEAVE_ALL_KINDS = """
 import os, threading
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 is_written, write = threading.Event(), SpoolFile.change_draft
-def change_draft(file, draft, rows):
-    write(file, draft, rows)
+def change_draft(file, draft, *given):
+    write(file, draft, *given)
     if any(b"ended child" in parcel.spans.joined for parcel in draft.parcels):
         is_written.set()
 SpoolFile.change_draft = change_draft

@@ -90,6 +90,27 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
     assert remote.trace_id not in {request.trace_id for request in kept}
 
 
+def test_a_large_file_of_another_process_is_moved_in_batches(tmp_path: Path) -> None:
+    """The parcels of a second dead process move in bounded batches, in order, with their age and their doubt."""
+    dead = [Run(tmp_path), Run(tmp_path)]
+    dead[0].put(create(1))
+    started, *_ = dead[1].put(*(create(number, size=1_000_000 if number < 11 else 0) for number in range(2, 20)))
+    dead[1].start(started)
+    for run in dead:
+        run.die()
+    heir, batches = Run(tmp_path), list[int]()
+    while heir.outbox.inspect_at <= heir.now:
+        heir.look_around()
+        batches.append(len(heir.outbox))
+    heir.die()
+
+    assert batches == [9, 19]
+    second = Run(tmp_path)
+    assert [content.trace_id for content in second.contents()] == [create(number).trace_id for number in range(1, 20)]
+    assert [parcel.in_doubt for parcel in second.outbox] == [False, True] + [False] * 17
+    assert len(databases(tmp_path)) == 1
+
+
 def test_a_report_of_drops_is_not_written_to_disk(tmp_path: Path) -> None:
     """A report of drops added to a trace is not written to disk, since it counts drops of this process alone."""
     run = Run(tmp_path)
@@ -392,8 +413,8 @@ def test_a_refused_trace_is_kept_with_all_its_parts(tmp_path: Path) -> None:
     assert store.traces == {create(1).trace_id: 40}
 
 
-def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
-    """Files beyond the number that may be open are opened in turn, and a flush waits for all of them."""
+def test_all_files_of_dead_processes_are_emptied(tmp_path: Path) -> None:
+    """A process makes one file its own and empties the others, and a flush waits for all of them."""
     store = Store()
     store.up = False
     services = [Service(tmp_path, store) for _ in range(12)]
@@ -402,7 +423,7 @@ def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path:
         service.save()
     assert len(databases(tmp_path)) == 12
     for service in services:  # one after the other: each soon releases its file
-        service.close(0.1)
+        service.close(0.5)
     store.up = True
     heir = Service(tmp_path, store)
     assert heir.flush()
