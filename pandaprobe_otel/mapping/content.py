@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.clean import vector_marker
-from pandaprobe_otel.mapping.messages import Conversation, unwrapped
+from pandaprobe_otel.mapping.messages import LANGCHAIN_TYPES, Conversation, unwrapped
 from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
-from pandaprobe_otel.mapping.values import decoded, dicts, first_of, inside, is_absent, listed, number, type_of
+from pandaprobe_otel.mapping.values import (
+    decoded,
+    dicts,
+    first_of,
+    inside,
+    is_absent,
+    listed,
+    number,
+    type_of,
+    usable,
+)
 
 DEFAULT_ROLE: Final = {"input": "user", "output": "assistant"}
 
@@ -73,7 +83,7 @@ _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
 
 _TALK_MARKS: Final = frozenset(
     {
-        "role", "lc", "type", "messages", "contents", "input", "choices", "generations", "candidates", "replies",
+        "role", "type", "messages", "contents", "input", "choices", "generations", "candidates", "replies",
         "message", "content", "output", "data",
     }
 )  # fmt: skip
@@ -139,21 +149,13 @@ def _is_message(item: Any) -> bool:
     role = item.get("role")
     if type_of(role) is str:
         return "content" in item or "parts" in item or "tool_calls" in item
-    if "lc" in item:
-        path = item.get("id")
-        return type_of(path) is list and bool(path) and "Message" in str(path[-1])
     inner = unwrapped(item)
     of_type = inner.get("type")
     if type_of(of_type) is not str:
         return False
     if of_type in _ITEM_TYPES:
         return bool(inner.keys() & {"call_id", "summary", "content"})
-    return of_type.lower() in _MESSAGE_TYPES and "content" in inner
-
-
-_MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagechunk"}) | {
-    f"{name}message" for name in ("human", "ai", "system", "tool")
-}
+    return of_type.lower() in LANGCHAIN_TYPES and "content" in inner
 
 
 def unwrap_envelope(value: Any) -> Any:
@@ -189,57 +191,63 @@ def parsed(raw: Any) -> Any:
     return raw if value is raw else decoded(value)
 
 
-def any_content(value: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
+def any_content(value: Any, kind: str, side: str, *, own: bool) -> Content:
     """Return the content of a parsed value for an LLM, AGENT, CHAIN or OTHER span; the value itself if it is plain.
 
-    `own` is true for a value that the app has set itself; it is kept whole even for a model call. `is_built` is true
-    for a value that may contain LangChain's constructors.
+    `own` is true for a value that the app has set itself; it is kept whole even for a model call.
     """
     inner = value if own else unwrap_envelope(value)
     if inner is None or (is_absent(inner) and not own):
         return Content(None)
-    if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
-        inner = without_constructors(inner)  # LangChain's prompt values hold messages
     content = whole_content(inner, side, is_call=kind == "LLM" and not own)
     if content is not None:
-        if is_built and type_of(content.value) is dict and len(content.value) > 1:
-            return Content(without_constructors(content.value), content.reasoning)
         return content
     if kind == "LLM" and type_of(inner) is str:
         return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]})
-    return Content(without_constructors(inner) if is_built else inner)
+    return Content(inner)
 
 
 def without_constructors(value: Any, depth: int = 32) -> Any:
-    """Return the value with LangChain's constructors (`{"lc": 1, "kwargs": {...}}`) replaced by their arguments."""
+    """Return the value with LangChain's constructors (`{"lc": 1, "kwargs": {...}}`) replaced by their arguments.
+
+    The name of a message's class becomes the type of the message.
+    """
     kind = type_of(value)
     if depth <= 0 or kind not in (dict, list):
         return value
     if kind is list:
         return [without_constructors(item, depth - 1) for item in value]
     if "lc" in value and type_of(value.get("kwargs")) is dict:
-        value = value["kwargs"]
+        path = value.get("id")
+        name = str(path[-1]).removesuffix("Chunk") if type_of(path) is list and path else ""
+        value = {**value["kwargs"], "type": name} if "Message" in name else value["kwargs"]
     return {key: without_constructors(item, depth - 1) for key, item in value.items()}
 
 
-RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
+RESULT_MARKS: Final = frozenset({"tool_call_id", "data"})
 
 
-def of_the_only_part(messages: Any, kind: str, key: str) -> Any:
-    """Return the value under a key of a message's only part, if it has this type; return other values unchanged."""
+def arguments(value: Any, own: bool) -> Any:
+    """Return a tool's arguments: those in a message that calls the tool (older Strands), or the value."""
+    return _of_the_only_part(value, "tool_call", "arguments")
+
+
+def tool_result(value: Any, own: bool) -> Any:
+    """Return a tool's result: that in a message (LangChain; Strands, if the tool failed), or the value."""
+    value = _of_the_only_part(value, "tool_call_response", "response")
+    inner: Any = unwrapped(value) if type_of(value) is dict else {}
+    of_type = str(inner.get("type", "")).lower()
+    is_of_tool = of_type == "toolmessage" or (of_type == "tool" and ("tool_call_id" in inner or inner is not value))
+    if is_of_tool and "content" in inner:
+        return decoded(inner["content"])
+    return value
+
+
+def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
     parts = [part for message in dicts(messages) for part in listed(message.get("parts"))]
     if len(parts) != 1 or type_of(parts[0]) is not dict or parts[0].get("type") != kind:
         return messages
     return parts[0].get(key, messages)
-
-
-def tool_result(value: Any) -> Any:
-    """Return the result in an object with `RESULT_MARKS`: the content of a LangChain tool message, or the object."""
-    inner = unwrapped(value)
-    is_told = "tool_call_id" in inner or inner is not value
-    if is_told and str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "content" in inner:
-        return decoded(inner.get("content"))
-    return without_constructors(value)
 
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
@@ -255,7 +263,7 @@ _MAX_LEVELS: Final = 64
 _NUMBERS: Final = frozenset({int, float})
 
 
-def documents(value: Any, *, own: bool) -> Any:
+def documents(value: Any, own: bool) -> Any:
     """Return retrieved documents as `[{page_content, metadata, id, score}]`; other values are returned unchanged.
 
     A value that the app has set itself (`own`) is kept whole, with its documents converted in place.
@@ -302,7 +310,7 @@ def _inner(item: Any) -> Any:
     return item
 
 
-def query_text(value: Any, *, own: bool) -> Any:
+def query_text(value: Any, own: bool) -> Any:
     """Return the query in a retriever's arguments. In a value of the app (`own`), it must be the only argument."""
     if type_of(value) is dict and not (own and len(value) > 1):
         for key in _QUERY_KEYS:
@@ -311,28 +319,24 @@ def query_text(value: Any, *, own: bool) -> Any:
     return value
 
 
-def embedding_input(value: Any, *, own: bool) -> Any:
-    """Return the embedded texts, or the whole value if it is the app's (`own`) and contains more than these texts."""
-    beside = own and type_of(value) is dict and value.keys() - _INPUT_KEYS
-    return without_vectors(value) if beside else embedding_texts(value)
+def embedding_input(value: Any, own: bool) -> Any:
+    """Return the embedded text, or a list of several texts, without vectors.
 
-
-def embedding_texts(value: Any) -> Any:
-    """Return the embedded text, or a list of several texts, without vectors."""
-    value = decoded(value)
-    if is_absent(value):
-        return None
-    if type_of(value) is dict:
-        value = next((value[key] for key in _INPUT_KEYS if not is_absent(value.get(key))), None)
-        return embedding_texts(value) if value is not None else None
+    A value of the app (`own`) with more than these texts is kept whole.
+    """
+    if own and type_of(value) is dict and value.keys() - _INPUT_KEYS:
+        return without_vectors(value)
+    for _ in range(_MAX_LEVELS):
+        if type_of(value) is not dict:
+            break
+        value = decoded(next((value[key] for key in _INPUT_KEYS if not is_absent(value.get(key))), None))
     if type_of(value) is not list:
-        return value
+        return usable(value)
     if value and all(type_of(item) is dict and "role" in item for item in value):
         talk = Conversation()
         talk.add_all(value, "user")
-        value = [message.get("content") for message in talk.messages]
-    texts = [text for text in map(_embedded_text, value) if text is not None]
-    return texts or None
+        value = talk.messages
+    return [text for text in map(_embedded_text, value) if text is not None] or None
 
 
 def _embedded_text(item: Any) -> Any:
@@ -352,6 +356,11 @@ def is_vector(value: list[Any]) -> bool:
 def _is_of_vector(item: Any) -> bool:
     """Return whether the item of a list may be one of a vector; the middle of a long one is cut."""
     return type_of(item) in _NUMBERS or (type_of(item) is str and item.startswith("…[cut "))
+
+
+def vectors_left_out(value: Any, own: bool) -> Any:
+    """Return an embedding's output, which is sent only if the app has set it (`own`): it may contain more."""
+    return without_vectors(value) if own else None
 
 
 def without_vectors(value: Any, level: int = 0) -> Any:

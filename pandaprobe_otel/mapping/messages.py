@@ -20,7 +20,7 @@ ROLES: Final = {
 }  # fmt: skip
 """Normal role for each role of other vocabularies; a role that is not listed is kept."""
 
-_LANGCHAIN_TYPES: Final = {
+LANGCHAIN_TYPES: Final = {
     "human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool", "chat": "user",
     "humanmessage": "user", "aimessage": "assistant", "aimessagechunk": "assistant", "systemmessage": "system",
     "toolmessage": "tool", "functionmessage": "tool", "humanmessagechunk": "user", "chatmessage": "user",
@@ -103,21 +103,13 @@ class Conversation:
         self.messages: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
 
-    def add_all(self, raw: Any, role: str) -> bool:
-        """Add every message of a list, a single message, or text; `role` is the default role.
-
-        Return whether they are a list of messages that consist of one text each.
-        """
-        if type_of(raw) is not list:
-            self.add(raw, role)
-            return False
-        if raw and type_of(raw[0]) is list:  # LangChain batches: one list of messages per prompt
-            raw = raw[0]
-        items, are_texts = iter(raw), True
+    def add_all(self, raw: Any, role: str) -> None:
+        """Add every message of a list, a single message, or text; `role` is the default role."""
+        if type_of(raw) is list and raw and type_of(raw[0]) is list:
+            raw = raw[0]  # LangChain batches: one list of messages per prompt
+        items = iter(listed(raw))
         while (item := take_texts(items, self.messages)) is not END:
             self.add(item, role)
-            are_texts = False
-        return are_texts
 
     def add(self, item: Any, role: str) -> None:
         """Add one message in any shape."""
@@ -173,13 +165,9 @@ class Conversation:
 
 
 def unwrapped(item: Any) -> Any:
-    """Return the message inside LangChain's constructors (`lc`), dumps (`{type, data}`) and generations."""
+    """Return the message inside LangChain's dumps (`{type, data}`) and generations."""
     for _ in range(3):
-        if "lc" in item and type_of(item.get("kwargs")) is dict:
-            path = item.get("id")
-            name = str(path[-1]).lower() if type_of(path) is list and path else ""
-            item = {"type": name, **item["kwargs"]}
-        elif type_of(item.get("data")) is dict and word(item.get("type")) in _LANGCHAIN_TYPES:
+        if type_of(item.get("data")) is dict and word(item.get("type")) in LANGCHAIN_TYPES:
             item = {"type": item["type"], **item["data"]}
         elif type_of(item.get("message")) is dict and "role" not in item:
             item = item["message"]
@@ -195,7 +183,7 @@ def _role_of(item: Any, default: str) -> str:
             return "tool"
         return ROLES.get(role.lower(), role)
     of_type = word(item.get("type")).lower()
-    return _LANGCHAIN_TYPES.get(of_type) or _ITEM_ROLES.get(of_type) or default
+    return LANGCHAIN_TYPES.get(of_type) or _ITEM_ROLES.get(of_type) or default
 
 
 def typed_parts(text: str) -> Any:

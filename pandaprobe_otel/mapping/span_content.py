@@ -10,25 +10,24 @@ from __future__ import annotations
 import base64
 import re
 from ast import literal_eval
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
-    ENVELOPE_MARKS,
-    RESULT_MARKS,
     any_content,
+    arguments,
     documents,
     embedding_input,
     is_vector,
-    of_the_only_part,
     parsed,
     query_text,
     tool_result,
     unwrap_envelope,
-    without_vectors,
+    vectors_left_out,
+    without_constructors,
 )
 from pandaprobe_otel.mapping.dialects.otel_genai import DETAILS
 from pandaprobe_otel.mapping.exact_json import parser
@@ -37,10 +36,10 @@ from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.shapes import DIALECTS, Candidate, Source, value_of
+from pandaprobe_otel.mapping.shapes import DIALECTS, Source, value_of
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar, type_of, word
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, dicts, is_absent, type_of, word
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -60,8 +59,8 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
                 body["input"], body["output"] = given, result
                 span.taken = [asked, answered]
                 continue
-        if (read := _READERS.get(kind)) is not None:
-            given, result = read(span)
+        if (readers := _READERS.get(kind)) is not None:
+            given, result = [_value(span, *reader) for reader in readers]
         else:
             result, given = _talk(span, "output"), _talk(span, "input")
             if hides_tools:
@@ -97,154 +96,108 @@ _LONGEST_WORD: Final = 5
 """Letters of the longest word that may mean something else: `None`, `null`, `true`, `false`."""
 
 
-def _tool(span: MappedSpan) -> tuple[Any, Any]:
-    given = _taken(span, _value(span, "tool.input", empty=True))
-    if given is None:
-        found = _value(span, "input")
-        # The message that calls the tool (older Strands).
-        given = _taken(span, found, of_the_only_part(found[0], "tool_call", "arguments"))
-    found = _value(span, "tool.output", empty=True)
-    value = found[0]
-    if value is None:
-        found = _value(span, "output")
-        value = of_the_only_part(found[0], "tool_call_response", "response")  # Strands, if the tool failed
-    has_result = type_of(value) is dict and not RESULT_MARKS.isdisjoint(value)
-    return given, _taken(span, found, tool_result(value) if has_result else value)
+_READERS: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[[Any, bool], Any]], ...]]] = {
+    "TOOL": ((("tool.input", "input"), arguments), (("tool.output", "output"), tool_result)),
+    "RETRIEVER": ((("query", "input"), query_text), (("documents", "output"), documents)),
+    "EMBEDDING": ((("embedding.input", "input"), embedding_input), (("output",), vectors_left_out)),
+}
+"""For the kinds whose spans contain no conversation: fields with the input and the output, and their readers."""
 
 
-def _retriever(span: MappedSpan) -> tuple[Any, Any]:
-    attributes = span.view.attributes
-    given = _taken(span, _value(span, "query"))
-    if given is None:
-        found = _value(span, "input")
-        given = _taken(span, found, query_text(found[0], own=INPUT in attributes))
-    value, _ = _value(span, "documents")
-    own = value is None and OUTPUT in attributes
-    if value is None:
-        value, _ = _value(span, "output")
-    return given, documents(value, own=own)
+def _value(span: MappedSpan, fields: Sequence[str], read: Callable[[Any, bool], Any]) -> Any:
+    """Return the first usable value of the fields, and record its source if the whole of it is shown."""
+    for field in fields:
+        for _, source, convert, whole in span.shape.contents.get(field, ()):
+            own = source in (INPUT, OUTPUT)
+            found, whole = _parsed(span, source, value_of(source, convert, span.view), whole)
+            value = unwrap_envelope(found)
+            is_empty = is_absent(value) and not (own and value is not None)
+            if is_empty and not (span.kind == "TOOL" and value in ({}, [])):
+                continue
+            shown = read(value, own)
+            if shown is not None or own:
+                if whole and (shown is found or (own and read is vectors_left_out)):
+                    span.taken.append(source)
+                return shown
+    return None
 
 
-def _embedding(span: MappedSpan) -> tuple[Any, Any]:
-    found = _value(span, "embedding.input")
-    if found[0] is None:
-        found = _value(span, "input")
-    given = _taken(span, found, embedding_input(found[0], own=INPUT in span.view.attributes))
-    own = span.view.attributes.get(OUTPUT)  # set by the app, so it may contain more than the provider's answer
-    if own is not None:
-        span.taken.append(OUTPUT)  # with all but its vectors
-    return given, None if own is None else without_vectors(scalar(own))
-
-
-def _taken(span: MappedSpan, found: tuple[Any, Source | None], shown: Any = ...) -> Any:
-    """Return what is shown of a found value, by default the value; record its source if the whole of it is shown."""
-    value, source = found
-    if shown is ...:
-        shown = value
-    if source is not None and shown is value:
-        span.taken.append(source)
-    return shown
-
-
-_READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
-"""Readers for the kinds whose spans contain no conversation."""
+def _parsed(span: MappedSpan, source: Source, raw: Any, whole: bool) -> tuple[Any, bool]:
+    """Return the parsed value of a source without LangChain's constructors, and whether it has all of the source."""
+    written: Any = span.view.attributes.get(source) if type(source) is str else raw
+    value = parsed(raw)
+    if type_of(written) is str and '"lc"' not in written:
+        return value, whole
+    return without_constructors(value), False
 
 
 def _talk(span: MappedSpan, side: str) -> Any:
     """Return one side of a span that may contain a conversation. Its reasoning is added to the metadata."""
     contents, kind, view = span.shape.contents, span.kind, span.view
-    system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
-    for candidate in contents.get(side, ()):
-        form, source, convert, whole = candidate
+    value: Any = None
+    reasoning: Sequence[str]
+    for form, source, convert, whole in contents.get(side, ()):
         if type(source) is str:  # copied from `value_of`, which saves a call in most cases
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = value_of(source, convert, view)
         if form == "messages":
-            found = _messages(span, side, raw, system, candidate)
-            if found is not None:
-                return found
-            continue
-        text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
-        is_built = type_of(text) is not str or '"lc"' in text
-        own = source in (INPUT, OUTPUT)
-        value = parsed(raw)
-        content = any_content(value, kind, side, own=own, is_built=is_built)
-        if content.value is not None or content.reasoning:
-            if content.reasoning:
-                _add_reasoning(span, side, content.reasoning)
-            is_whole = whole and (content.value is value or type_of(value) is str)  # a text may become a message
+            if is_absent(raw):
+                continue
+            messages: list[dict[str, Any]] = []
+            are_texts = type_of(raw) is list and take_texts(iter(raw), messages) is END
+            if are_texts:  # the most frequent case
+                value, reasoning = {"messages": messages}, _NO_REASONING
+            else:
+                talk = Conversation()
+                talk.add_all(raw, DEFAULT_ROLE[side])
+                value, reasoning = talk.content(), talk.reasoning
+            is_finished = side == "input" or _has_stopped(span, raw)
+            is_whole = whole and is_finished and (are_texts or type_of(raw) is str)
+        else:
+            found, whole = _parsed(span, source, raw, whole)
+            value, reasoning = any_content(found, kind, side, own=source in (INPUT, OUTPUT))
+            is_whole = whole and (value is found or type_of(found) is str)  # a text may become a message
+        if value is not None or reasoning:
+            if reasoning:
+                put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
             if is_whole:
                 span.taken.append(source)
-            return content.value
-    if system is not None and kind == "LLM":
-        talk = Conversation()
-        _add_system(talk, system, span)
-        return talk.content()
-    return None
+            break
+    return _with_system(span, value) if side == "input" and "system" in contents and kind != "OTHER" else value
 
 
+_NO_REASONING: Final = ()
 _NONE: Final = (None, "", "unknown")
 _STOP: Final = ("stop",)
 """The only reason for finishing that the messages of one text have."""
 
 
-def _messages(
-    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, candidate: Candidate
-) -> dict[str, Any] | None:
-    """Return the same for messages in any form; None if they have no content."""
-    is_list = type_of(raw) is list
-    if not is_list and is_absent(raw):
-        return None
-    if side == "output" and is_list and "finish_reasons" not in span.metadata:
-        reasons = [
-            one["finish_reason"] for one in raw if type_of(one) is dict and one.get("finish_reason") not in _NONE
-        ]
+def _has_stopped(span: MappedSpan, messages: Any) -> bool:
+    """Return whether the metadata says that the answer was finished; add the reasons in its messages if it has none."""
+    metadata = span.metadata
+    if "finish_reasons" not in metadata:
+        reasons = [one["finish_reason"] for one in dicts(messages) if one.get("finish_reason") not in _NONE]
         if reasons:
-            span.metadata["finish_reasons"] = reasons
-    messages: list[dict[str, Any]] = []
-    reasoning: Sequence[str] = ()
-    is_whole = is_list and system is None and take_texts(iter(raw), messages) is END
-    if not is_whole:
-        talk = Conversation()
-        is_whole = talk.add_all(raw, DEFAULT_ROLE[side]) or type_of(raw) is str
-        if system is not None:
-            _add_system(talk, system, span)
-        messages, reasoning = talk.messages, talk.reasoning
-    if not (messages or reasoning):
+            metadata["finish_reasons"] = reasons
+    return "stop" in metadata.get("finish_reasons", _STOP)
+
+
+def _with_system(span: MappedSpan, value: Any) -> Any:
+    """Return the input with the first instructions at the front, if it consists of messages or is a call's."""
+    talk = Conversation()
+    if value is not None:
+        if type_of(value) is not dict or type_of(value.get("messages")) is not list:
+            return value
+        talk.messages = value["messages"]
+    elif span.kind != "LLM":
         return None
-    if is_whole and candidate[-1] and (side == "input" or "stop" in span.metadata.get("finish_reasons", _STOP)):
-        span.taken.append(candidate[1])
-    if reasoning:
-        _add_reasoning(span, side, reasoning)
-    return {"messages": messages} if messages else None
-
-
-def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> None:
-    put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
-
-
-def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> None:
-    """Insert the first instructions at the front."""
-    for _, source, convert, _ in candidates:
+    for _, source, convert, _ in span.shape.contents["system"]:
         instructions = value_of(source, convert, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return
-
-
-def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, Source | None]:
-    """Return the first usable value of the field, and its source if the value is the whole content of it.
-
-    With `empty`, an empty object or list counts as a value.
-    """
-    for _, source, convert, whole in span.shape.contents.get(field, ()):
-        own = source in (INPUT, OUTPUT)
-        found = parsed(value_of(source, convert, span.view))
-        value = found if type_of(found) is not dict or ENVELOPE_MARKS.isdisjoint(found) else unwrap_envelope(found)
-        if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
-            return value, source if whole and value is found else None
-    return None, None
+            break
+    return value or talk.content()
 
 
 _NOTHING: Final = object()
