@@ -19,7 +19,7 @@ from pandaprobe_otel.mapping.dialects.frameworks import with_conventions
 from pandaprobe_otel.mapping.dialects.otel_genai import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers
-from pandaprobe_otel.mapping.ids import LOW_64, rfc3339, span_prefix, start_and_end, trace_uuid
+from pandaprobe_otel.mapping.ids import LOW_64, rfc3339, span_prefix, trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import (
     MAX_NAME,
@@ -201,44 +201,32 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status, error and metadata."""
-    trace_id, prefix, parent_id, parent = -1, "", None, ""
-
+    trace_id, prefix = -1, ""
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
         if view.trace_id != trace_id:
-            trace_id, parent_id = view.trace_id, None
+            trace_id = view.trace_id
             prefix = span_prefix(trace_id)
-        # The same as `span_uuid`, whose call would take as long as these two conversions.
-        span_id = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
-        if view.parent_id != parent_id:  # siblings often follow one another
-            parent_id = view.parent_id
-            parent = prefix + ((parent_id or 0) & LOW_64).to_bytes(8, "big").hex("-", 6)
-        if view.status_code != "ERROR" and not shape.may_fail and not view.events:
-            status, error = "UNSET" if view.end_ns is None else "OK", None
-        else:
+        status, error = "UNSET" if view.end_ns is None else "OK", None
+        if view.status_code == "ERROR" or shape.may_fail or view.events:
             status, error, told = outcome(view, found)
             if told is not None:
                 found = span.found = {**found, "outcome": told}
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
-        name = name.strip() or "span"
-        if parent_id and error is None:
-            body = span.body = {  # created in one step if possible, because a growing dict is copied
-                "span_id": span_id,
-                "name": name,
-                "kind": span.kind,
-                "status": status,
-                "parent_span_id": parent,
-                "metadata": metadata,
-            }
-        else:
-            body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
-            if parent_id:
-                body["parent_span_id"] = parent
-            if error is not None:
-                body["error"] = error
-            body["metadata"] = metadata
+        body = span.body = {
+            # The same as `span_uuid`, whose call would take as long as these two conversions.
+            "span_id": prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6),
+            "name": name.strip() or "span",
+            "kind": span.kind,
+            "status": status,
+        }
+        if view.parent_id:
+            body["parent_span_id"] = prefix + (view.parent_id & LOW_64).to_bytes(8, "big").hex("-", 6)
+        if error is not None:
+            body["error"] = error
+        body["metadata"] = metadata
         if shape.metadata:
             fill(metadata, shape.metadata, view, span.unusable)
         if shape.custom or "metadata" in found:
@@ -272,10 +260,9 @@ def _set_numbers_and_times(spans: Sequence[MappedSpan]) -> None:
         if "model" in found:
             add_model(span)
         start, end = view.start_ns, view.end_ns
-        if end is None:
-            body["started_at"] = rfc3339(start)
-        else:
-            body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
+        body["started_at"] = rfc3339(start)
+        if end is not None:
+            body["ended_at"] = rfc3339(end if end > start else start)
         if span.kind == "LLM" and body["status"] == "OK" and is_left(span):
             body["status"] = "UNSET"
             span.found = {**found, "outcome": PARTIAL}

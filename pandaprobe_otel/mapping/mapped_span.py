@@ -49,7 +49,7 @@ def mapped_span(view: SpanView, kind: str | None = None) -> MappedSpan:
     result = NOTHING
     if shape.few_values is not None:
         values = shape.few_values(view.attributes)
-        key = shape, values, (*map(type_of, values),)
+        key = shape, values, (*map(type_of, values),) if shape.few_numbers else ()
         try:
             result = known[key]
         except (KeyError, TypeError):  # not known yet; TypeError: one of the values is a list

@@ -157,6 +157,8 @@ class Shape:
 
     few_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
     """Function that returns the values of the low-cardinality attributes; None if there are none."""
+    few_numbers: bool
+    """True if some of them are numbers, so that equal values may have different types."""
     cached: tuple[Rows, Rows, Rows]
     """Fields, metadata and parameters that only low-cardinality attributes can fill; the rows below fill all others."""
     stated: tuple[str, KindRule] | None
@@ -204,16 +206,20 @@ class Shape:
 
 # -- fields of a span -------------------------------------------------------------------------------------------------
 
-FEW: Final = frozenset(
+FEW_NUMBERS: Final = frozenset(
+    {
+        "gen_ai.request.temperature", "gen_ai.request.top_p", "gen_ai.request.top_k", "gen_ai.request.max_tokens",
+        "gen_ai.request.frequency_penalty", "gen_ai.request.presence_penalty", "gen_ai.request.choice.count",
+        "gen_ai.request.seed", "llm.temperature", "llm.top_p", "llm.top_k", "llm.frequency_penalty",
+        "llm.presence_penalty",
+    }
+)  # fmt: skip
+FEW: Final = FEW_NUMBERS | frozenset(
     {
         "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
         "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
         "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
-        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
-        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
-        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
-        "llm.temperature", "llm.top_p", "llm.top_k",
-        "llm.frequency_penalty", "llm.presence_penalty",
+        "traceloop.span.kind", "llm.request.type",
     }
 )  # fmt: skip
 """Low-cardinality attributes: those with few different values in one program."""
@@ -246,7 +252,7 @@ def read_few(shape: Shape, view: SpanView, key: tuple[Shape, tuple[Any, ...], tu
     for found, rows in zip((fields, metadata, parameters), shape.cached, strict=True):
         fill(found, rows, view, unusable)
     result = kind, fields, metadata, parameters, unusable
-    if all(map(_is_short, key[1])):
+    if all(map(_is_short, key[1])) and (shape.few_numbers or {str}.issuperset(map(type_of, key[1]))):
         if len(known) >= MAX_COMBINATIONS:
             known.clear()
         known[key] = result
@@ -392,6 +398,7 @@ def _compiled(names: Sequence[str], has_events: bool) -> Shape:
     about = {row.field for _, row, _ in answered}
     return Shape(
         few_values=itemgetter(*few, *few[:1]) if few else None,  # two at least: for one name, it returns a bare value
+        few_numbers=not FEW_NUMBERS.isdisjoint(names),
         cached=(fields[0], metadata[0], parameters[0]),
         stated=kind_rules[0] if kind_rules and kind_rules[0][1].decide is None and kind_rules[0][0] in FEW else None,
         fields=fields[1],

@@ -122,12 +122,8 @@ def plain_items(copied: dict[str, Any], *, are_names_plain: bool = False) -> dic
         return copied
     for key, value in copied.items():
         kind = type_of(value)
-        if kind is str or kind is int or kind is bool:
-            continue
-        if kind is not float:
+        if kind not in _SIMPLE and (kind is not float or not isfinite(value)):
             copied[key] = plain(value)
-        elif value - value != 0.0:  # infinite or NaN
-            copied[key] = None
     return copied
 
 
