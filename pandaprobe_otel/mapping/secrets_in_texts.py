@@ -74,6 +74,8 @@ _SECRET_NAME: Final = re.compile(
     r"(?:access|api|auth|bearer|bot|id|refresh|session|security)token|\w*(?:secret|password|passwd|passphrase))"
 )
 """Names, as words in lower case, that are secret."""
+_MOST_WORDS: Final = 3
+"""Words at the end of a name that tell whether it is secret."""
 _IN_URLS: Final = frozenset({"key", "sig", "signature", "hmac", "assertion"})
 _LONG_IN_URLS: Final = 16
 """Fewest characters of a `code` in a URL that is a secret: those of OAuth and of Azure's functions, but no "DE"."""
@@ -96,7 +98,8 @@ def is_secret_name(name: str) -> bool:
 
     A field with the bare name `token` or `pin` is one only with some values: see `is_secret_field`.
     """
-    return _SECRET_NAME.fullmatch("_".join(_words(name))) is not None
+    # Only the last words count. Matching all of them would take quadratic time.
+    return _SECRET_NAME.fullmatch("_".join(_words(name)[-_MOST_WORDS:])) is not None
 
 
 def is_secret_field(name: str, value: str, siblings: Mapping[str, Any] | None = None) -> bool:

@@ -18,6 +18,7 @@ import requests
 import yaml
 
 import pandaprobe_otel
+from cpu import cpu_seconds
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Reply, sse
@@ -269,6 +270,16 @@ def test_variables_with_secret_names_are_secrets(
 def test_fields_and_patterns(body: Any, kept: Any, saved: Callable[..., Any]) -> None:
     """Fields with secret names, and texts with the form of a secret, are scrubbed; code and prose about them stay."""
     assert json.loads(saved(json.dumps(body).encode())) == kept
+
+
+def test_the_time_for_a_long_name_is_proportional_to_it(saved: Callable[..., Any]) -> None:
+    """A name with eight times the words takes at most about eight times as long; pairs of them would take 64 times."""
+
+    def seconds(words: int) -> float:
+        body = json.dumps({f"{'token_' * words}count": "a value"}).encode()
+        return cpu_seconds(lambda: saved(body), rounds=2)
+
+    assert seconds(8000) < 24 * seconds(1000)
 
 
 @pytest.mark.parametrize(
