@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any, Final, cast
@@ -63,16 +63,16 @@ class ArgumentReader:
         self._only = None if only is None else frozenset(only)
         self._hidden = frozenset(ignore)
         self._filters = bool(self._hidden) or self._only is not None
-        parameters = parameters_of(function)
-        self._markers = _hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
-        if only is not None:
-            _warn_of_uncaptured(function, parameters, only)
+        parameters = _parameters_of(function)
+        kinds = {p.kind for p in parameters}
+        self._markers: dict[str, str] = {}
+        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:  # else any name may be one of an argument
+            self._markers = _hidden_by_mistake(function, [p.name for p in parameters], only or (), ignore)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
         self._positional = tuple(names[self._skip :])
         self._rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
         self._words = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "kwargs")
-        kinds = {p.kind for p in parameters}
         # A call of `def f(a, /, *args, **kwargs)` may use these same names as keywords.
         self._may_collide = inspect.Parameter.VAR_KEYWORD in kinds and not kinds.isdisjoint(_POSITIONAL)
         self._named = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
@@ -141,7 +141,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters of a function; an empty list if it has no signature."""
     try:
         return list(_signature(function).parameters.values())
@@ -154,57 +154,33 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _hidden_by_mistake(
-    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], ignore: Collection[str]
+    function: Callable[..., Any], known: Collection[str], only: Collection[str], ignore: Collection[str]
 ) -> dict[str, str]:
-    """Return markers, by argument name, for the arguments that an unknown name in `ignore` may have meant.
+    """Warn about names that no argument has. Return markers for the arguments that a name in `ignore` may have meant.
 
     These are the arguments with a similar name. If there are none, and no other name of `ignore` hides an argument,
     all arguments are hidden.
     """
-    unknown = _unknown(parameters, ignore)
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    place = f"names no argument of {getattr(function, '__module__', '?')}.{qualified}(), so"
+    for name in {*only} - {*known}:
+        mistake(f"capture={name!r} {place} the intended argument is not recorded: correct the name.")
     markers: dict[str, str] = {}
+    unknown = {*ignore} - {*known}
     for name in unknown:
-        similar = [p.name for p in parameters if _is_similar(name, p.name)]
-        if not similar and len(unknown) < len(set(ignore)):
-            meant, remedy = "nothing", "remove it, or correct it"
-        else:
-            meant = ", ".join(similar) or "every argument"
-            remedy = "correct it"
-            markers |= dict.fromkeys(similar or (_ALL_ARGUMENTS,), f"[hidden: ignore={name!r} names no argument]")
-        mistake(
-            f"ignore={name!r} names no argument of {_place(function)}, so {meant} is hidden in its spans: {remedy}."
-        )
+        similar = [other for other in known if _is_similar(name, other)]
+        if not similar and len(unknown) < len({*ignore}):
+            mistake(f"ignore={name!r} {place} nothing is hidden in its spans: remove it, or correct it.")
+            continue
+        markers |= dict.fromkeys(similar or (_ALL_ARGUMENTS,), f"[hidden: ignore={name!r} names no argument]")
+        mistake(f"ignore={name!r} {place} {', '.join(similar) or 'every argument'} is hidden in its spans: correct it.")
     return markers
-
-
-def _warn_of_uncaptured(
-    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], only: Collection[str]
-) -> None:
-    """Warn about each name of `capture=` that no argument has, because its argument is not recorded."""
-    for name in _unknown(parameters, only):
-        mistake(
-            f"capture={name!r} names no argument of {_place(function)}, so the intended argument is not recorded: "
-            "correct the name."
-        )
-
-
-def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:
-    """Return the names that no argument has; empty for a function with `**kwargs` or without a signature."""
-    if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return []
-    known = {p.name for p in parameters}
-    return [name for name in dict.fromkeys(names) if name not in known]
 
 
 def _is_similar(name: str, other: str) -> bool:
     one, two = (text.lower().replace("_", "") for text in (str(name), other))
     short, long = sorted((one, two), key=len)
     return (len(short) > _TOO_SHORT and short in long) or SequenceMatcher(None, one, two).ratio() >= _SIMILAR
-
-
-def _place(function: Callable[..., Any]) -> str:
-    qualified = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', '?')}.{qualified}()"
 
 
 MAX_TEXT_CHARS: Final = 200_000
@@ -280,13 +256,13 @@ class StreamContent:
     a list at the end.
     """
 
-    __slots__ = ("_items", "_left", "_missing", "_parts", "_reduce", "_seen", "_texts")
+    __slots__ = ("_is_text", "_items", "_left", "_missing", "_reduce", "_seen")
 
     def __init__(self, reduce: Callable[[list[Any]], Any] | None = None) -> None:
         self._reduce = reduce
         self._items: list[Any] = []
-        self._texts: list[str] = []
-        self._parts: list[str] = []
+        """The items themselves for `reduce`; else texts, or JSON texts once an item was no text."""
+        self._is_text = True
         self._left = MAX_TEXT_CHARS
         self._missing = 0
         self._seen = 0
@@ -298,15 +274,27 @@ class StreamContent:
         """Add one yielded item."""
         self._seen += 1
         if self._reduce is not None:
-            self._keep(item)
-        elif type(item) is str and not self._parts:
-            self._join(item)
+            size = len(item) if isinstance(item, (str, bytes)) else 0
+            self._keep(item, size, fits=len(self._items) < MAX_ITEMS and size <= self._left)
+        elif type(item) is str and self._is_text:
+            if kept := item[: self._left]:
+                self._items.append(kept)
+                self._left -= len(kept)
+            self._missing += len(item) - len(kept)
         else:
-            if self._texts:  # from here on, the items are a list
-                self._parts = [encode(text) for text in self._texts]
-                self._texts = []
+            if self._is_text:
+                self._is_text = False
+                self._items = [encode(text) for text in self._items]
                 self._missing = min(self._missing, 1)
-            self._append(item)
+            part = encode(item, self._left) if self._left > 0 else ""
+            self._keep(part, len(part) + _ITEM_OVERHEAD, fits=bool(part))
+
+    def _keep(self, item: Any, size: int, *, fits: bool) -> None:
+        if fits:
+            self._items.append(item)
+            self._left -= size
+        else:
+            self._missing += 1
 
     def text(self) -> str:
         """Return all items as JSON text, or a marker if the user's `reduce` fails. The stream is not affected."""
@@ -318,11 +306,11 @@ class StreamContent:
             except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
                 failed("reduce", error)
                 return encode(REDUCE_FAILED)
-        if self._parts:
-            missing = [encode(f"…[cut: {self._missing} more items]")] if self._missing else []
-            return f"[{','.join(self._parts + missing)}]"
-        text = "".join(self._texts)
-        return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
+        if self._is_text:
+            text = "".join(self._items)
+            return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
+        missing = [encode(f"…[cut: {self._missing} more items]")] if self._missing else []
+        return f"[{','.join(self._items + missing)}]"
 
     def missing_from_text(self, returned: object) -> dict[str, object]:
         """Return data missing from the output: a generator's return value, and items that `reduce` has not seen."""
@@ -332,29 +320,6 @@ class StreamContent:
         if self._reduce is not None and self._missing:
             missing["output_cut"] = f"…[cut: {self._missing} more items]"
         return missing
-
-    def _keep(self, item: Any) -> None:
-        size = len(item) if isinstance(item, (str, bytes)) else 0
-        if len(self._items) < MAX_ITEMS and size <= self._left:
-            self._items.append(item)
-            self._left -= size
-        else:
-            self._missing += 1
-
-    def _join(self, text: str) -> None:
-        kept = text if len(text) <= self._left else text[: self._left]
-        if kept:
-            self._texts.append(kept)
-            self._left -= len(kept)
-        self._missing += len(text) - len(kept)
-
-    def _append(self, item: Any) -> None:
-        if self._left <= 0:
-            self._missing += 1
-            return
-        part = encode(item, self._left)
-        self._parts.append(part)
-        self._left -= len(part) + _ITEM_OVERHEAD
 
 
 MAX_MESSAGE_CHARS: Final = 16_384
@@ -423,13 +388,11 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     """Yield the exceptions inside a group and inside its nested groups."""
-    open_ = [iter(group.exceptions)]
-    while open_:
-        inner = next(open_[-1], None)
-        if inner is None:
-            open_.pop()
-        elif isinstance(inner, BaseExceptionGroup):
-            open_.append(iter(cast("BaseExceptionGroup[BaseException]", inner).exceptions))
+    left: list[BaseException] = [group]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, BaseExceptionGroup):
+            left += reversed(cast("BaseExceptionGroup[BaseException]", inner).exceptions)
         else:
             yield inner
 

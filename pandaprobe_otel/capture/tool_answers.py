@@ -98,19 +98,18 @@ def call(
     call_id: str | None = None,
 ) -> Any:
     """Return a tool's recorded result, or run its function. Reads the arguments only if a recording asks for them."""
-    asked = _begin(name, arguments, call_id)
-    if asked is None:
+    ran: Any = _asked[0](name, arguments(), call_id) if _asked else None
+    if ran is None:
         return function()
-    if (played := getattr(asked, "outcome", None)) is not None:
+    if (played := getattr(ran, "outcome", None)) is not None:
         return form.given(played())
-    ran: Any = asked
     try:
         with ran.running():
             result = function()
     except BaseException as error:
         _raised(ran, error, form)
         raise
-    if inspect.iscoroutine(result):
+    if inspect.isawaitable(result):
         return _awaited(ran, result, form)
     ran.returned(form.kept(result))
     return result
@@ -125,15 +124,11 @@ async def call_async(
     call_id: str | None = None,
 ) -> Any:
     """Return the result of a tool's coroutine function, as `call` does."""
-    asked = _begin(name, arguments, call_id)
-    if asked is None:
-        return await function()
-    if (played := getattr(asked, "outcome", None)) is not None:
-        return form.given(played())
-    return await _awaited(asked, function(), form)
+    found = call(name, arguments, function, form, call_id=call_id)
+    return await found if inspect.isawaitable(found) else found
 
 
-async def _awaited(ran: Any, result: Awaitable[Any], form: Form) -> Any:
+async def _awaited(ran: RanCall, result: Awaitable[Any], form: Form) -> Any:
     try:
         with ran.running():
             found = await result
@@ -142,10 +137,6 @@ async def _awaited(ran: Any, result: Awaitable[Any], form: Form) -> Any:
         raise
     ran.returned(form.kept(found))
     return found
-
-
-def _begin(name: str, arguments: Callable[[], Mapping[str, Any]], call_id: str | None) -> PlayedCall | RanCall | None:
-    return _asked[0](name, arguments(), call_id) if _asked else None
 
 
 def _raised(ran: RanCall, error: BaseException, form: Form) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -77,11 +77,11 @@ class TraceValues:
 
 def trace_values(
     *,
-    session: object,
-    user: object,
-    tags: Sequence[str] | None,
-    metadata: Mapping[str, object] | None,
+    session: object = None,
+    user: object = None,
     project: object = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, object] | None = None,
 ) -> TraceValues | None:
     """Return the arguments as one level of values; None if there are none or they cannot be read."""
     given = {names.SESSION_ID: session, names.USER_ID: user, names.PROJECT: project}
@@ -262,24 +262,22 @@ def context(
 
 def session(session_id: str) -> ContextBlock:
     """Set the session of the traces made inside the block or the decorated function."""
-    return ContextBlock(trace_values(session=session_id, user=None, tags=None, metadata=None))
+    return ContextBlock(trace_values(session=session_id))
 
 
 def user(user_id: str) -> ContextBlock:
     """Set the user of the traces made inside the block or the decorated function."""
-    return ContextBlock(trace_values(session=None, user=user_id, tags=None, metadata=None))
+    return ContextBlock(trace_values(user=user_id))
 
 
-def set_session(session_id: str | None) -> None:
+def set_session(session_id: str | None) -> Token[str | None]:
     """Set the session from here on in this thread or task, and on the current span. None clears it."""
-    current_session.set(None if session_id is None else str(session_id))
-    _mark_current_span(names.SESSION_ID, session_id)
+    return _set(current_session, names.SESSION_ID, session_id)
 
 
-def set_user(user_id: str | None) -> None:
+def set_user(user_id: str | None) -> Token[str | None]:
     """Set the user from here on in this thread or task, and on the current span. None clears it."""
-    current_user.set(None if user_id is None else str(user_id))
-    _mark_current_span(names.USER_ID, user_id)
+    return _set(current_user, names.USER_ID, user_id)
 
 
 def current_trace_id() -> str | None:
@@ -313,12 +311,14 @@ def _with_baggage(values: TraceValues, context: Context) -> Context:
     return context
 
 
-def _mark_current_span(name: str, value: str | None) -> None:
+def _set(variable: ContextVar[str | None], name: str, value: str | None) -> Token[str | None]:
+    """Set a variable, and write its value on the current span; return what undoes the first."""
     if value is None:
-        return
+        return variable.set(None)
     try:
         span = get_current_span()
         if span.is_recording():
             span.set_attribute(name, str(value))
     except Exception as error:  # noqa: BLE001 - a span class of another vendor ran; counted and logged
         failed("set_session or set_user", error)
+    return variable.set(str(value))
