@@ -62,12 +62,9 @@ class Memory:
         """True if the root is in another process; only that process may post the trace under its id."""
         return not self.has_root and (self.has_remote_parent or self.inherits)
 
-    def saw(self, parent: SpanContext | None) -> None:
-        """Remember the parent of a span of the trace."""
-        if parent is None:
-            self.has_root = True
-        elif parent.is_remote:
-            self.has_remote_parent = True
+    def leave_out(self, parents: Mapping[int, int | None]) -> None:
+        """Remember spans that were left out, each with its parent."""
+        self.parents = {**(self.parents or {}), **parents}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +75,6 @@ class TraceSegment:
     stage: Stage
     ended: tuple[EndedSpan, ...]
     open: tuple[ReadableSpan, ...]
-    is_remote: bool
     memory: Memory
     logs: tuple[Any, ...] = ()
     """Log records with content of the ended spans."""
@@ -190,42 +186,6 @@ class TraceBuffer:
         self.bytes += size
         self.log_bytes += size
         return size
-
-    def begin_draft(self) -> Drafted:
-        """Return the state of the draft, which begins anew if nothing of it was wanted or written."""
-        memory = self.memory
-        if self.drafted is None or not self.drafted.memory.posted:
-            parents = None if memory.parents is None else {**memory.parents}
-            self.drafted = Drafted(replace(memory, parents=parents), memory.posted)
-        self.drafted.memory.has_root, self.drafted.memory.has_remote_parent = memory.has_root, memory.has_remote_parent
-        return self.drafted
-
-    def draft(self, stage: Stage, drafted: Drafted, *, shows_all: bool) -> TraceSegment | None:
-        """Return what is new since the last draft as a segment whose spans stay here; None if there is nothing.
-
-        `shows_all`: open spans are new too, and so are roots before anything has ended.
-        """
-        spans, wanted = self.open_spans(), self.open if shows_all else self.open_entries
-        shown = {
-            span.context.span_id: len(span.attributes or ())
-            for span in spans
-            if span.context is not None and span.context.span_id in wanted
-        }
-        changed = shown.items() - drafted.shown.items()
-        ended = tuple(self.ended[drafted.ended :])
-        if not ended and not (changed and (shows_all or self.memory.running)):
-            return None
-        drafted.ended, drafted.shown = len(self.ended), shown
-        return TraceSegment(
-            trace_id=self.trace_id,
-            stage=stage,
-            ended=ended,
-            open=spans,
-            is_remote=self.memory.is_remote,
-            memory=drafted.memory,
-            shown={span_id for span_id, _ in changed},
-            drafted=drafted,
-        )
 
     def open_spans(self) -> tuple[ReadableSpan, ...]:
         """Return the spans that have not ended, as far as the app still has them."""
@@ -342,8 +302,6 @@ class Assembler:
         """Open spans that were given up because there were too many, as far as the worker has not reported them."""
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
         self._log_bytes = 0
-        self.refused_logs = 0
-        """Log records refused for lack of room, as far as the worker has not reported them."""
 
     def __len__(self) -> int:
         return len(self._buffers)
@@ -394,20 +352,22 @@ class Assembler:
             self._buffer(trace_id, now).lose(span_id, now)
             self._open_spans -= 1
 
-    def logged(self, record: Any) -> None:
-        """Add a log record that was emitted in a span; it is sent with that span. Ignored without an open trace."""
+    def logged(self, record: Any) -> bool:
+        """Add a log record that was emitted in a span; it is sent with that span. Ignored without an open trace.
+
+        Return False if there is no room.
+        """
         inner = getattr(record, "log_record", record)
         buffer = self._buffers.get(getattr(inner, "trace_id", None) or 0)
-        if buffer is None:
-            return
-        # If a span stays open, its records remain here even after the rest of its trace has been sent.
-        if self._log_bytes > self._max_bytes // _LOGS_SHARE:
-            self.refused_logs += 1
-        else:
+        if buffer is not None:
+            # If a span stays open, its records remain here even after the rest of its trace has been sent.
+            if self._log_bytes > self._max_bytes // _LOGS_SHARE:
+                return False
             size = buffer.log(inner.span_id or 0, record)
             self._log_bytes += size
             self.bytes += size
             self._touched[buffer] = None
+        return True
 
     @property
     def has_much(self) -> bool:
@@ -471,13 +431,41 @@ class Assembler:
         return tuple(self._touched)
 
     def drafts(self, changed: Iterable[TraceBuffer], *, shows_all: bool) -> Iterator[TraceSegment]:
-        """Yield what is new in those of these traces that are still here, as segments whose spans stay here."""
+        """Yield what is new in those of these traces that are still here, as segments whose spans stay here.
+
+        `shows_all`: open spans are new too, and so are roots before anything has ended.
+        """
         for buffer in changed:
-            if self._buffers.get(buffer.trace_id) is buffer:
-                drafted = buffer.begin_draft()
-                stage = self._stage(buffer, drafted.memory)
-                if (segment := buffer.draft(stage, drafted, shows_all=shows_all)) is not None:
-                    yield segment
+            if self._buffers.get(buffer.trace_id) is buffer and (segment := self._draft(buffer, shows_all)):
+                yield segment
+
+    def _draft(self, buffer: TraceBuffer, shows_all: bool) -> TraceSegment | None:
+        """Return what is new since the last draft; all, if nothing of it was wanted or written."""
+        memory, drafted = buffer.memory, buffer.drafted
+        if drafted is None or not drafted.memory.posted:
+            parents = None if memory.parents is None else {**memory.parents}
+            drafted = buffer.drafted = Drafted(replace(memory, parents=parents), memory.posted)
+        drafted.memory.has_root, drafted.memory.has_remote_parent = memory.has_root, memory.has_remote_parent
+        spans, wanted = buffer.open_spans(), buffer.open if shows_all else buffer.open_entries
+        shown = {
+            span.context.span_id: len(span.attributes or ())
+            for span in spans
+            if span.context is not None and span.context.span_id in wanted
+        }
+        changed = shown.items() - drafted.shown.items()
+        ended = tuple(buffer.ended[drafted.ended :])
+        if not ended and not (changed and (shows_all or memory.running)):
+            return None
+        drafted.ended, drafted.shown = len(buffer.ended), shown
+        return TraceSegment(
+            trace_id=buffer.trace_id,
+            stage=self._stage(buffer, drafted.memory),
+            ended=ended,
+            open=spans,
+            memory=drafted.memory,
+            shown={span_id for span_id, _ in changed},
+            drafted=drafted,
+        )
 
     def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
         before = len(buffer.open)
@@ -554,7 +542,6 @@ class Assembler:
             stage=stage,
             ended=tuple(buffer.ended),
             open=buffer.open_spans(),
-            is_remote=buffer.memory.is_remote,
             memory=buffer.memory,
             logs=logs,
             abandoned=buffer.abandoned,

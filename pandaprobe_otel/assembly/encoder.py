@@ -215,30 +215,22 @@ class SegmentEncoder:
         if self._sample_rate < 1.0 and randomness(segment.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
-        ended = segment.ended
-        views: list[SpanView] = []
-        for span in ended:
-            view = read_ended(span)
-            views.append(joined(view, parent_of(span)) if view.parent_is_remote else view)
-        open_views: list[SpanView] = []
-        for running in segment.open:
-            view = read_span(running)
-            open_views.append(joined(view, running.parent) if view.parent_is_remote else view)
-        if not segment.memory.posted and self._filter.needs_work and not any(map(is_genai, views + open_views)):
+        ended, memory = segment.ended, segment.memory
+        views = [joined(read_ended(span), parent_of(span)) for span in ended]
+        open_views = [joined(read_span(span), span.parent) for span in segment.open]
+        if not memory.posted and self._filter.needs_work and not any(map(is_genai, views + open_views)):
             self._ledger.dropped("filtered", len(views))
-            left_out = {view.span_id: view.parent_id for view in views}
-            segment.memory.parents = {**(segment.memory.parents or {}), **left_out}
+            memory.leave_out({view.span_id: view.parent_id for view in views})
             return []
-        sent = self._filter.keep(ended, views, open_views, segment.memory)
+        sent = self._filter.keep(ended, views, open_views, memory)
         if len(sent) < len(views):
             self._ledger.dropped("filtered", len(views) - len(sent))
         if segment.shown:
-            shown = self._filter.shown([view for view in open_views if view.span_id in segment.shown], segment.memory)
+            shown = self._filter.shown([view for view in open_views if view.span_id in segment.shown], memory)
             self._ledger.ended(len(shown))  # an open span is sent twice: now and at its end
             sent += shown
         if not sent:
             return []
-        memory = segment.memory
         if memory.project is None:
             memory.project = _project_of(views, open_views)
         if memory.project and not is_project_name(memory.project):
@@ -258,41 +250,44 @@ class SegmentEncoder:
         spans = mapped.encoded_spans
         if mapped.merged:
             self._ledger.dropped("filtered", len(mapped.merged))
-            segment.memory.parents = {**(segment.memory.parents or {}), **mapped.merged}
+            segment.memory.leave_out(mapped.merged)
         memory, trace_id = segment.memory, mapped.trace.get("trace_id") or trace_uuid(segment.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))
         memory.posted = True
-        if memory.created and not segment.is_remote:
+        is_remote = memory.is_remote
+        if memory.created and not is_remote:
             requests = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
             if segment.stage is Stage.LAST:
                 final = self._final_fields(segment, mapped)
                 memory.running = memory.lacks_root = False
                 requests.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
             return requests
-        fields = dict(mapped.trace)
+        fields, metadata = dict(mapped.trace), dict[str, Any]()
         if self._sample_rate < 1.0:  # so that counts can be scaled back
-            fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
+            metadata[SAMPLE_RATE_KEY] = self._sample_rate
         if segment.stage is Stage.WHOLE and (segment.open or segment.abandoned):
             # These spans did not end in time; a span that ends later is appended.
             names = [*(span.name for span in segment.open), *segment.abandoned][:_MOST_UNFINISHED]
-            fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
-        if segment.stage is Stage.FIRST and not segment.is_remote:
+            metadata[UNFINISHED_KEY] = names
+        if metadata:
+            fields["metadata"] = {**(fields.get("metadata") or {}), **metadata}
+        if segment.stage is Stage.FIRST and not is_remote:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True
-        memory.created = not segment.is_remote
-        memory.lacks_root = not segment.is_remote and not memory.has_root
+        memory.created = not is_remote
+        memory.lacks_root = not is_remote and not memory.has_root
         memory.had_input = fields.get("input") is not None
         memory.tags = tuple(fields.get("tags") or ())
         return [
             Parcel(
-                step=Step.APPEND if segment.is_remote else Step.CREATE,
+                step=Step.APPEND if is_remote else Step.CREATE,
                 trace_id=trace_id,
                 fields=mapped.encoded_trace if fields == mapped.trace else _exact(orjson.dumps(fields)),
                 spans=spans,
                 name=name,
                 is_error=is_error,
-                is_remote=segment.is_remote,
+                is_remote=is_remote,
                 duration_s=_duration_s(views),
                 sample_rate=self._sample_rate,
             )
@@ -304,9 +299,10 @@ class SegmentEncoder:
         fields: dict[str, Any] = {key: mapped.trace[key] for key in names if mapped.trace.get(key)}
         if segment.memory.tags and "tags" in fields:  # PATCH replaces tags
             fields["tags"] = sorted({*segment.memory.tags, *fields["tags"]})
-        root = _root_of(mapped)
-        if root.get("input") is not None and mapped.trace.get("input") is not None and not segment.memory.had_input:
-            fields["input"] = mapped.trace["input"]
+        if mapped.trace.get("input") is not None and not segment.memory.had_input:
+            root = next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())
+            if root.get("input") is not None:
+                fields["input"] = mapped.trace["input"]
         return _exact(orjson.dumps(fields))
 
 
@@ -325,24 +321,13 @@ def _project_of(views: Sequence[SpanView], open_views: Sequence[SpanView]) -> st
 
 
 def _duration_s(views: Sequence[SpanView]) -> float:
-    first, last = views[0].start_ns, 0
-    for view in views:
-        start = view.start_ns
-        end = start if view.end_ns is None else view.end_ns
-        if start < first:
-            first = start
-        if end > last:
-            last = end
-    return max(last - first, 0) / 1e9
+    last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
+    return max(last - min([view.start_ns for view in views]), 0) / 1e9
 
 
 def _exact(encoded: bytes) -> bytes:
     """Return a copy in memory of the exact size: orjson allocates at least 4 KB for any result (measured)."""
     return bytes(memoryview(encoded)) if len(encoded) < _COPIED_BELOW else encoded
-
-
-def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
-    return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())
 
 
 def encoder_for(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:

@@ -64,8 +64,8 @@ def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
 
 
 def joined(view: SpanView, parent: SpanContext | None) -> SpanView:
-    """Return the view of a span whose parent is in another process, with the replacement of that parent."""
-    named = None if parent is None else named_in(parent)
+    """Return the view of a span, with the replacement of its parent if that is in another process."""
+    named = None if parent is None or not parent.is_remote else named_in(parent)
     return view if named is None else replace(view, parent_id=named)
 
 

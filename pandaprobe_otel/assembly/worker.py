@@ -385,14 +385,11 @@ class Worker:
         for _ in range(len(self._lost)):
             assembler.lost(*self._lost.popleft(), now)
         for _ in range(logs):
-            if (record := self._logs.popleft()) is not None:
-                assembler.logged(record)
-        if self._refused_logs or assembler.refused_logs:
-            refused = assembler.refused_logs
-            for _ in range(len(self._refused_logs)):
+            if (record := self._logs.popleft()) is not None and not assembler.logged(record):
+                self._refused_logs.append(None)
+        if refused := len(self._refused_logs):
+            for _ in range(refused):
                 self._refused_logs.popleft()
-                refused += 1
-            assembler.refused_logs = 0
             self._notices.say(
                 "logs_full",
                 f"{refused} log records with content of spans were left out: they arrive too fast, or they belong to "
