@@ -11,6 +11,7 @@ test into the outer ring. `OUTER_FILES` puts whole files there; the inner ring d
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import math
 import os
@@ -19,7 +20,8 @@ import signal
 import ssl
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +52,11 @@ def _load_certificates(context: ssl.SSLContext, cafile: str | None = None, *othe
 
 _load: Final = ssl.SSLContext.load_verify_locations
 pytest.MonkeyPatch().setattr(ssl.SSLContext, "load_verify_locations", _load_certificates)
+
+# `instrument()` compares versions, and each of them parses a page of metadata: a sixth of a short test's time.
+pytest.MonkeyPatch().setattr(metadata, "distribution", functools.cache(metadata.distribution))
+_read: Final = functools.cache(vars(metadata.Distribution)["metadata"].fget)
+pytest.MonkeyPatch().setattr(metadata.Distribution, "metadata", property(_read))
 
 HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(
@@ -94,8 +101,10 @@ Only this worker imports all client libraries (5 s, 150 MB), or makes the server
 """
 _RETURN_MEMORY: Final = getattr(ctypes.CDLL(None), "malloc_trim", int)
 """Gives freed memory back to the system; a C library without it does so itself."""
-_MUCH_MB: Final = 32
-"""Growth of a worker after which all that earlier files have left is looked through: this takes half a second."""
+_MUCH_MB: Final = 64
+"""Growth of a worker after which all that earlier files have left is looked through: this takes a second or two."""
+_MANY_MODULES: Final = 100
+"""Imports of a file after which its growth counts as libraries, which nobody can give back."""
 _held_mb = 0.0
 """Memory of this worker after it was last looked through."""
 
@@ -183,8 +192,29 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             _held_mb = _resident_mb()
         gc.collect()
     gc.freeze()  # tests that collect look at what their file has made, not at all libraries
+    imported = len(sys.modules)
     _run_file(item, nextitem)
+    if len(sys.modules) - imported > _MANY_MODULES:
+        _held_mb = _resident_mb()
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape lone surrogates: pytest-xdist cannot send them, and a failure that shows one would end the whole run."""
+    return _writable((yield))
+
+
+def _writable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_writable(key): _writable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return type(value)(map(_writable, value))
+        case _:
+            return value
 
 
 def _resident_mb() -> float:
