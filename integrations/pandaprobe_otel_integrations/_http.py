@@ -125,7 +125,7 @@ class HttpCall:
         """
         if retries_taken:
             self._model_call.add({"http.request.resend_count": retries_taken})
-        if not self._model_call.span.is_recording():
+        if not self._model_call.is_read:
             return
         refused = response.status_code >= ERROR_STATUS
         if refused and not refused_is_final:
@@ -140,7 +140,7 @@ class HttpCall:
     def answered(self, body: Body | None) -> None:
         """Take the JSON of an answer that the client has read itself."""
         self._answered_ns = time.time_ns()
-        if self._model_call.span.is_recording():
+        if self._model_call.is_read:
             self._answer = body
 
     def add(self, attributes: Attributes) -> None:
@@ -205,7 +205,7 @@ class HttpCall:
         try:
             if record.error is not None and not isinstance(record.error, GeneratorExit):
                 self._model_call.raised(record.error)
-            if span.is_recording():
+            if self._model_call.is_read:
                 self._record_body(record)
         finally:
             span.end(record.times_ns[-1] if record.times_ns else None)
@@ -264,21 +264,18 @@ class CountedCall(HttpCall):
 class LateCall(HttpCall):
     """A call whose span is made when the answer has arrived and is news. The span starts with the request.
 
-    `is_news` decides about the answer. `make` gets the start time (epoch ns) and the answer. A refused request gets no
-    span. A request whose body the app reads itself gets none either.
+    The endpoint's `is_news` decides about the answer. `make` gets the start time (epoch ns) and the answer. A refused
+    request gets no span. A request whose body the app reads itself gets none either.
     """
 
-    __slots__ = ("_endpoint", "_is_news", "_make", "_started_ns", "_told")
+    __slots__ = ("_endpoint", "_make", "_started_ns")
 
-    def __init__(
-        self, owner: object, endpoint: Endpoint, make: Callable[[int, Body], ModelCall], is_news: Callable[[Body], bool]
-    ) -> None:
+    def __init__(self, owner: object, endpoint: Any, make: Callable[[int, Body], ModelCall]) -> None:
         self.owner = owner
         self._endpoint = endpoint
         self._make = make
-        self._is_news = is_news
         self._started_ns = time.time_ns()
-        self._told: Body | None = None
+        self._answer = None
 
     def context(self, context: Context) -> Context:
         """Return the context with this call, and without its span."""
@@ -287,14 +284,14 @@ class LateCall(HttpCall):
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
         """Take the HTTP response."""
         if response.status_code < ERROR_STATUS and is_in_memory(response):
-            self._told = content_in_memory(response, self._endpoint)
+            self._answer = content_in_memory(response, self._endpoint)
 
     def returned(self) -> None:
         """Make the span, if the answer is news."""
         self.owner = None
-        if self._told is not None and guarded(self._is_news, self._told):
-            call = self._make(self._started_ns, self._told)
-            guarded(call.answered, self._told)
+        if self._answer is not None and guarded(self._endpoint.is_news, self._answer):
+            call = self._make(self._started_ns, self._answer)
+            guarded(call.answered, self._answer)
             call.end()
 
     def raised(self, error: BaseException) -> None:

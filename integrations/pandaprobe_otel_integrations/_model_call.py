@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
-    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     NoOpTracer,
     Span,
@@ -167,21 +166,7 @@ class Recorder:
             guarded(lambda: span.set_attributes(encoded(content())))
 
 
-class _UnseenSpan(NonRecordingSpan):
-    """A span that nobody sees. It takes attributes, so that the tokens among them are read."""
-
-    def is_recording(self) -> bool:
-        """Return True."""
-        return True
-
-
-class _UnseenTracer(NoOpTracer):
-    def start_span(self, *args: Any, **kwargs: Any) -> Span:
-        """Return a span that nobody sees."""
-        return _UnseenSpan(INVALID_SPAN_CONTEXT)
-
-
-UNSEEN: Final = Recorder(tracer=_UnseenTracer(), with_content=False)
+UNSEEN: Final = Recorder(tracer=NoOpTracer(), with_content=False)
 """The recorder of calls that other spans record, and that count in a budget."""
 
 
@@ -224,6 +209,11 @@ class ModelCall:
             start_time=self.started_ns,
         )
 
+    @property
+    def is_read(self) -> bool:
+        """True if a span that is recorded, or a budget, reads the answer."""
+        return self.span.is_recording() or bool(self._holds)
+
     def context(self, context: Context) -> Context:
         """Return the context that the call runs in: this span is its LLM span and the parent of spans below."""
         return with_llm_span(self.span, context)
@@ -236,7 +226,7 @@ class ModelCall:
     def answered(self, body: Body) -> None:
         """Record the answer, complete or partial, in the form of an answer without streaming.
 
-        Call this only while the span is recording; otherwise the work is useless.
+        Call this only if `is_read`; otherwise the work is useless.
         """
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
         attributes = answer.attributes

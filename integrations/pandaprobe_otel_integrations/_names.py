@@ -48,8 +48,6 @@ IMAGE_INPUT_TOKENS: Final = "gen_ai.usage.image.input_tokens"
 IMAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.image.output_tokens"
 TEXT_INPUT_TOKENS: Final = "gen_ai.usage.text.input_tokens"
 TEXT_OUTPUT_TOKENS: Final = "gen_ai.usage.text.output_tokens"
-VIDEO_INPUT_TOKENS: Final = "gen_ai.usage.video.input_tokens"
-VIDEO_OUTPUT_TOKENS: Final = "gen_ai.usage.video.output_tokens"
 COST: Final = "gen_ai.usage.cost"
 
 INPUT_MESSAGES: Final = "gen_ai.input.messages"

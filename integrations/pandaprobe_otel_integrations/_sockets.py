@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from opentelemetry.context import get_current
@@ -61,21 +62,23 @@ def listen(connection: Any, listener: Listener) -> None:
     async def send_async(message: Any, *args: Any, **kwargs: Any) -> Any:
         return await send(message, *args, **kwargs)
 
-    def recv(*args: Any, **kwargs: Any) -> Any:
+    @contextmanager
+    def waiting() -> Generator[None]:
         try:
-            message = kind.recv(this(), *args, **kwargs)
+            yield
         except Exception as error:
             note(listener.broken, error)
             raise
+
+    def recv(*args: Any, **kwargs: Any) -> Any:
+        with waiting():
+            message = kind.recv(this(), *args, **kwargs)
         note(listener.received, message)
         return message
 
     async def recv_async(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with waiting():
             message = await kind.recv(this(), *args, **kwargs)
-        except Exception as error:
-            note(listener.broken, error)
-            raise
         note(listener.received, message)
         return message
 

@@ -122,13 +122,13 @@ class StainlessIntegration(ClientHooks, Integration):
         if endpoint is None or is_taken(context) or not self._recorder.gate(original.owner):
             return None
         endpoint, body, place = self.read(original, endpoint)
-        if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
+        if hasattr(endpoint, "is_news") and "stream" not in body:
 
             def make(started_ns: int, told: Body) -> ModelCall:
                 joined = context_of_work(string(told.get("id")), context)
                 return ModelCall(self._recorder, endpoint, body, place, joined, started_ns)
 
-            return LateCall(original.owner, endpoint, make, is_news)
+            return LateCall(original.owner, endpoint, make)
         if (asked_for := getattr(endpoint, "response_id", None)) is not None:
             context = context_of_work(asked_for, context)
         return HttpCall(original.owner, begin_hop(self._recorder, endpoint, body, place, context))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import finish_reason
+from pandaprobe_otel_integrations._endpoint import each, finish_reason
 from pandaprobe_otel_integrations._json import Object, items, obj, object_from_json, objects, string
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._other_members import Reader, grown, joined, pieces, reading, tool_part, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 
-_BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
-"""Rare members of an assistant's message."""
-_MESSAGE: Final = _BESIDE_TEXT | {
-    "role",
-    "content",
-    "name",
-    "tool_call_id",
-    "reasoning_content",
-    "reasoning",
-    "thinking_blocks",
-}
+_MESSAGE: Final = frozenset(
+    {
+        *("role", "content", "name", "tool_call_id", "reasoning_content", "reasoning", "thinking_blocks"),
+        *("refusal", "audio", "images", "tool_calls", "function_call"),
+    }
+)
 _ANSWER: Final = _MESSAGE | {"annotations"}
 _CHOICE: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
@@ -92,22 +87,10 @@ def _assistant_parts(message: Object) -> list[Part]:
     if not found and "thinking_blocks" in message:  # litellm's, if they do not repeat the fields above
         found += content_parts(message["thinking_blocks"])
     found += content_parts(message.get("content"))
-    if not _BESIDE_TEXT.isdisjoint(message):
-        found += _rest_of_text(message)
-    return found
-
-
-def _rest_of_text(message: Object) -> list[Part]:
-    found: list[Part] = []
-    if refusal := string(message.get("refusal")):
-        found.append(parts.text(refusal))
-    if audio := obj(message.get("audio")):
-        found += _audio_answer(audio)
-    found += content_parts(message.get("images"))
-    found += [_tool_call(call) for call in objects(message.get("tool_calls"))]
-    if function := obj(message.get("function_call")):
-        name = string(function.get("name"))
-        found.append(parts.tool_call(id=None, name=name, arguments=function.get("arguments")))
+    if not _BESIDE_TEXT.keys().isdisjoint(message):
+        for member, read in _BESIDE_TEXT.items():
+            if given := message.get(member):
+                found += read(given)
     return found
 
 
@@ -151,10 +134,9 @@ content_parts: Final = pieces(_READERS)
 """Reads the content of a message."""
 
 
-def _audio_answer(audio: Object) -> list[Part]:
-    found: list[Part] = []
-    if transcript := string(audio.get("transcript")):
-        found.append(parts.text(transcript))
+def _audio_answer(given: Any) -> list[Part]:
+    audio = obj(given)
+    found = parts.texts(audio.get("transcript"))
     if data := string(audio.get("data")):
         found.append(parts.base64_blob(data, "audio", None))
     elif audio_id := string(audio.get("id")):
@@ -171,6 +153,21 @@ def _tool_call(call: Object) -> Part:
     if called.keys() - known:
         found = with_rest(found, called, known)
     return with_rest(found, call, _CALL) if call.keys() - _CALL else found
+
+
+def _function_call(given: Any) -> list[Part]:
+    function = obj(given)
+    return [parts.tool_call(None, function.get("name"), function.get("arguments"))] if function else []
+
+
+_BESIDE_TEXT: Final[Mapping[str, Callable[[Any], list[Part]]]] = {
+    "refusal": parts.texts,
+    "audio": _audio_answer,
+    "images": content_parts,
+    "tool_calls": each(_tool_call),
+    "function_call": _function_call,
+}
+"""Rare members of an assistant's message, and their readers."""
 
 
 def _tool_answer(content: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
@@ -195,14 +195,12 @@ def _tool_answer(output: Any) -> Any:
 _FINAL_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The target of a delta: a member of an item, or of one of its parts, at an index that the event names."""
+class _Place(NamedTuple):
+    """The target of a delta: a member of an item, or of a part in one of its lists, at the index of the event."""
 
     item_type: str
     member: str
-    group: str | None = None
-    index_name: str = ""
+    group: str = ""
     part_type: str = ""
 
 
@@ -211,56 +209,46 @@ _DELTAS: Final = {
     "response.custom_tool_call_input.delta": _Place("custom_tool_call", "input"),
     "response.mcp_call_arguments.delta": _Place("mcp_call", "arguments"),
     "response.code_interpreter_call_code.delta": _Place("code_interpreter_call", "code"),
-    "response.output_text.delta": _Place("message", "text", "content", "content_index", "output_text"),
-    "response.text.delta": _Place("message", "text", "content", "content_index", "text"),
-    "response.output_audio_transcript.delta": _Place(
-        "message", "transcript", "content", "content_index", "output_audio"
-    ),
-    "response.audio_transcript.delta": _Place("message", "transcript", "content", "content_index", "audio"),
-    "response.refusal.delta": _Place("message", "refusal", "content", "content_index", "refusal"),
-    "response.reasoning_text.delta": _Place("reasoning", "text", "content", "content_index", "reasoning_text"),
-    "response.reasoning_summary_text.delta": _Place("reasoning", "text", "summary", "summary_index", "summary_text"),
+    "response.output_text.delta": _Place("message", "text", "content", "output_text"),
+    "response.text.delta": _Place("message", "text", "content", "text"),
+    "response.output_audio_transcript.delta": _Place("message", "transcript", "content", "output_audio"),
+    "response.audio_transcript.delta": _Place("message", "transcript", "content", "audio"),
+    "response.refusal.delta": _Place("message", "refusal", "content", "refusal"),
+    "response.reasoning_text.delta": _Place("reasoning", "text", "content", "reasoning_text"),
+    "response.reasoning_summary_text.delta": _Place("reasoning", "text", "summary", "summary_text"),
 }
 
 
-def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
-    found: dict[int, _Item] = {}
+def _output(events: Iterable[Object]) -> list[dict[str, Any]]:
+    """Return the items: each first as announced, then with its deltas, at last as the complete item."""
+    found: dict[int, dict[str, Any]] = {}
+    parts_at: dict[tuple[int, str, Any], dict[str, Any]] = {}
     for event in events:
         index: Any = event.get("output_index")
-        if isinstance(index, int):
-            found.setdefault(index, _Item()).add(event)
-    return [item for index in sorted(found) if (item := found[index].whole)]
-
-
-class _Item:
-    """One item of the output: first as announced, then with its deltas, at last as the complete item."""
-
-    def __init__(self) -> None:
-        self.whole: dict[str, Any] = {}
-        self._parts: dict[tuple[str, Any], dict[str, Any]] = {}
-
-    def add(self, event: Object) -> None:
         kind = string(event.get("type")) or ""
         delta = event.get("delta")
+        if not isinstance(index, int):
+            continue
         if kind in ("response.output_item.added", "response.output_item.done"):
-            self.whole = dict(obj(event.get("item")))
-            self._parts.clear()
-        elif kind == "response.output_text.annotation.added":
-            part = self._part(event, _DELTAS["response.output_text.delta"])
-            part.setdefault("annotations", []).append(event.get("annotation"))
-        elif (place := _DELTAS.get(kind)) is not None and isinstance(delta, str):
-            if not self.whole:
-                self.whole = {"type": place.item_type, "id": event.get("item_id")}
-            target = self.whole if place.group is None else self._part(event, place)
+            found[index] = dict(obj(event.get("item")))
+            parts_at = {key: part for key, part in parts_at.items() if key[0] != index}
+            continue
+        is_note = kind == "response.output_text.annotation.added"
+        place = _DELTAS.get("response.output_text.delta" if is_note else kind)
+        if place is None or not (is_note or isinstance(delta, str)):
+            continue
+        target = found.setdefault(index, {"type": place.item_type, "id": event.get("item_id")})
+        if place.group:
+            key = index, place.group, event.get(f"{place.group}_index")
+            if key not in parts_at:
+                parts_at[key] = {"type": place.part_type}
+                target[place.group] = [*items(target.get(place.group)), parts_at[key]]
+            target = parts_at[key]
+        if is_note:
+            target.setdefault("annotations", []).append(event.get("annotation"))
+        elif isinstance(delta, str):
             target[place.member] = (target.get(place.member) or "") + delta
-
-    def _part(self, event: Object, place: _Place) -> dict[str, Any]:
-        group = str(place.group)
-        key = group, event.get(place.index_name)
-        if key not in self._parts:
-            self._parts[key] = {"type": place.part_type}
-            self.whole[group] = [*items(self.whole.get(group)), self._parts[key]]
-        return self._parts[key]
+    return [item for _, item in sorted(found.items()) if item]
 
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"

@@ -263,26 +263,18 @@ class _Session(LiveCall):
 
 def _setup(model: Any, config: Any) -> Body:
     """Return the session's model, instruction, tools and parameters, in the form of a request."""
-    name = string(model) or ""
-    instruction: Any = _given(config, "system_instruction")
+    # A pydantic model may have functions, which have no JSON form.
+    names_set: Any = getattr(config, "model_fields_set", None)
+    given = obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
+    instruction: Any = given.get("system_instruction")
     if isinstance(instruction, str):
         instruction = {"parts": [{"text": instruction}]}
-    declared = [tool for tool in items(_given(config, "tools")) if not callable(tool)]
+    declared = [tool for tool in items(given.get("tools")) if not callable(tool)]
     return {
-        "model": name.removeprefix("models/"),
+        "model": (string(model) or "").removeprefix("models/"),
         "stream": True,
         "systemInstruction": obj(instruction),
         "tools": [{key: value for key, value in obj(tool).items() if value is not None} for tool in declared],
-        "generationConfig": {wire: _given(config, key) for key, wire in _PARAMETERS.items()},
-        **rest(_members(config), _CONFIG),
+        "generationConfig": {wire: given.get(key) for key, wire in _PARAMETERS.items()},
+        **rest(given, _CONFIG),
     }
-
-
-def _members(config: Any) -> Body:
-    """Return the members of a configuration: an object, or a pydantic model, whose functions have no JSON form."""
-    names_set: Any = getattr(config, "model_fields_set", None)
-    return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
-
-
-def _given(config: Any, name: str) -> Any:
-    return obj(config).get(name) if isinstance(config, dict) else getattr(config, name, None)
