@@ -37,7 +37,6 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import last_exception
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.shapes import DIALECTS, Source, value_of
-from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.unread_attributes import CONNECTION_KEYS, SECRET, hides, left_out, shown
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, dicts, is_absent, type_of, word
 
@@ -294,50 +293,36 @@ def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
             names += [
                 key for key, path in source if path[-1] not in _STRUCTURE or word(attributes[key]).lower() not in _FORMS
             ]
-    if names or span.view.events:
+    read, others = _split_events(span) if span.view.events else ({}, [])
+    if names or read:
         known = [value for name, value in _DEFAULTS.items() if name in attributes]
         said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost], "defaults": known})
         rest = unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)])
-        if span.view.events:
-            rest |= unsaid(said, _content_of(span.view.events))
+        rest |= unsaid(said, read.items())
         add_rest(span, unsaid(calls(), rest.items()) if rest and span.kind in _AROUND else rest)
-    _add_events(span)
+    if others:
+        put(span, "events", others)
 
 
-def _add_events(span: MappedSpan) -> None:
-    """Add the events that no row reads: notes of the app or a library, and handled exceptions."""
+def _split_events(span: MappedSpan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the content of events that rows read, by name, and all others: notes of the app or a library, and handled
+    exceptions.
+    """
     error = last_exception(span.view) if "error" in span.body else None
-    events = [event for event in span.view.events if event is not error and _is_own(event)]
-    if not events:
-        return
-    told = [_event(event) for event in events[:MAX_EVENTS]]
-    if len(events) > MAX_EVENTS:
-        told.append({"name": f"[{len(events) - MAX_EVENTS} more of {len(events)} events]"})
-    put(span, "events", told)
-
-
-def _content_of(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
-    """Yield the content of events that rows read, by event name."""
-    told: dict[str, list[Any]] = {}
-    for event in events:
-        if event.name in _READ_EVENTS and event.name != DETAILS and not event.name.endswith(_PIECES):
-            bag = {key: value for key, value in event.attributes.items() if left_out(key) is None}
-            told.setdefault(event.name, []).append(bag if event.body is None else {**bag, "body": event.body})
-    return told.items()
-
-
-def _is_own(event: EventView) -> bool:
-    return bool(event.name) and event.name not in _READ_EVENTS and not event.name.endswith(_PIECES)
-
-
-def _event(event: EventView) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": event.name}
-    attributes = {key: shown(key, value) for key, value in event.attributes.items() if left_out(key) is None}
-    if attributes:
-        told["attributes"] = attributes
-    if event.body is not None:
-        told["body"] = event.body
-    return told
+    read: dict[str, Any] = {}
+    others: list[dict[str, Any]] = []
+    for event in span.view.events:
+        if event is error or not event.name or event.name == DETAILS or event.name.endswith(_PIECES):
+            continue
+        body = {} if event.body is None else {"body": event.body}
+        own = {key: shown(key, value) for key, value in event.attributes.items() if left_out(key) is None}
+        if event.name in _READ_EVENTS:
+            read.setdefault(event.name, []).append({**own, **body})
+        else:
+            others.append({"name": event.name, **({"attributes": own} if own else {}), **body})
+    if len(others) > MAX_EVENTS:
+        others[MAX_EVENTS:] = [{"name": f"[{len(others) - MAX_EVENTS} more of {len(others)} events]"}]
+    return read, others
 
 
 class Said:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named
+from pandaprobe_otel.mapping.dialect_table import Convert, Dialect, EventRow, KindRule, Row, named
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, first_time, milliseconds, model, provider
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import selected, simple, whole
@@ -24,7 +25,6 @@ from pandaprobe_otel.mapping.values import (
     texts,
     type_of,
     usable,
-    word,
 )
 
 # -- OpenInference (semantic conventions 0.1.42): flattened messages, JSON text in `input.value` and `output.value` ----
@@ -38,12 +38,24 @@ _OPENINFERENCE_KINDS: Final = {
 }  # fmt: skip
 
 
-def messages(tree: Any) -> list[Any] | None:
-    """Return the messages of `llm.input_messages.*` or `llm.output_messages.*` in OpenAI's form."""
-    return [_openinference_message(inside(entry, "message")) for entry in items(tree)] or None
+def _each(*place: str, then: Convert) -> Convert:
+    """Return a converter from an indexed family to the converted values at this place in its entries."""
+
+    def convert(tree: Any) -> list[Any] | None:
+        found: list[Any] = items(tree)
+        for key in place:
+            found = [inside(entry).get(key) for entry in found]
+        return [made for one in found if one is not None and (made := then(one)) is not None] or None
+
+    return convert
+
+
+def _said_by(role: str) -> Convert:
+    return lambda words: {"role": role, "content": words}
 
 
 def _openinference_message(source: Any) -> dict[str, Any]:
+    source = inside(source)
     message = {key: source[key] for key in ("role", "content", "name", "tool_call_id") if key in source}
     parts = [_part(part) for part in items(source.get("contents"))]
     if parts:
@@ -59,19 +71,6 @@ def _openinference_message(source: Any) -> dict[str, Any]:
     return message
 
 
-def _prompts(tree: Any) -> list[Any] | None:
-    return _completions(tree, "prompt", "user")
-
-
-def _choices(tree: Any) -> list[Any] | None:
-    return _completions(tree, "completion", "assistant")
-
-
-def _completions(tree: Any, key: str, role: str) -> list[Any] | None:
-    said = [inside(entry, key).get("text") for entry in items(tree)]
-    return [{"role": role, "content": one} for one in said if type_of(one) is str] or None
-
-
 def _part(source: Any) -> Any:
     # Anthropic's instrumentor repeats a call as content; calls are identified by their ids and counted once.
     return {**inside(source, "message_content"), **_call(source.get("tool_call"))}
@@ -83,20 +82,9 @@ def _call(source: Any) -> dict[str, Any]:
     return {"id": source.get("id"), "type": "function", "function": inside(source, "function")}
 
 
-def documents(tree: Any) -> list[Any] | None:
-    """Return the documents of `retrieval.documents.*` and similar families."""
-    found = [inside(entry, "document") for entry in items(tree)]
-    return [{**document, "metadata": decoded(document.get("metadata"))} for document in found if document] or None
-
-
-def _texts(tree: Any) -> list[Any] | None:
-    found = [inside(entry, "embedding").get("text") for entry in items(tree)]
-    return [one for one in found if type_of(one) is str] or None
-
-
-def _openinference_tools(tree: Any) -> list[Any] | None:
-    found = [inside(entry, "tool").get("json_schema") for entry in items(tree)]
-    return [decoded(schema) for schema in found if schema is not None] or None
+def _document(source: Any) -> dict[str, Any] | None:
+    document = inside(source)
+    return {**document, "metadata": decoded(document.get("metadata"))} if document else None
 
 
 def _costs(tree: Any) -> dict[str, float] | None:
@@ -111,6 +99,8 @@ def _prompt_template(tree: Any) -> Any:
     return {key: decoded(item) for key, item in tree.items()} or None
 
 
+_MESSAGES: Final = _each("message", then=_openinference_message)
+
 OPENINFERENCE: Final = Dialect(
     name="openinference",
     title="OpenInference",
@@ -118,23 +108,27 @@ OPENINFERENCE: Final = Dialect(
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _OPENINFERENCE_KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
-        *named(messages, {"input": "llm.input_messages.*", "output": "llm.output_messages.*"}, form="messages"),
-        Row("input", "llm.prompts.*", _prompts, form="messages"),
-        Row("output", "llm.choices.*", _choices, form="messages"),
+        *named(
+            _each("message", then=_openinference_message),
+            {"input": "llm.input_messages.*", "output": "llm.output_messages.*"},
+            form="messages",
+        ),
+        Row("input", "llm.prompts.*", _each("prompt", "text", then=_said_by("user")), form="messages"),
+        Row("output", "llm.choices.*", _each("completion", "text", then=_said_by("assistant")), form="messages"),
         *named(None, {"input": "input.value", "output": "output.value"}, "only if there are no messages", late=True),
-        Row("embedding.input", "embedding.embeddings.*", _texts),
+        Row("embedding.input", "embedding.embeddings.*", _each("embedding", "text", then=usable)),
         Row("metadata.request_model", "llm.request.model_name", model, "only if another model answered"),
         Row("parameters", ("llm.invocation_parameters", "embedding.invocation_parameters"), parameters.bag),
         Row("cost", "llm.cost.*", _costs, "prompt is input, completion is output"),
         Row("metadata", "metadata", mapping),
-        Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
+        Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), _each("document", then=_document)),
         Row(
             "model", ("llm.response.model_name", "llm.model_name", "embedding.model_name", "reranker.model_name"), model
         ),
         Row("metadata.provider", ("llm.provider", "llm.system"), provider),
         Row("metadata.cost_details", "llm.cost.*", _cost_details),
         Row("metadata.finish_reasons", "llm.finish_reason", finish_reasons),
-        Row("metadata.tools", "llm.tools.*", _openinference_tools),
+        Row("metadata.tools", "llm.tools.*", _each("tool", "json_schema", then=decoded)),
         Row("metadata.prompt_template", "llm.prompt_template.*", _prompt_template),
         Row("tags", "tag.tags", texts),
         *named(
@@ -179,17 +173,7 @@ _REQUEST_TYPES: Final = {"chat": "LLM", "completion": "LLM", "embedding": "EMBED
 _ROLES: Final = ("user", "system", "assistant")
 
 
-def prompts(tree: Any) -> list[Any] | None:
-    """Return the messages of `gen_ai.prompt.N.*`."""
-    return [_traceloop_message(entry, "user") for entry in items(tree)] or None
-
-
-def completions(tree: Any) -> list[Any] | None:
-    """Return the messages of `gen_ai.completion.N.*`."""
-    return [_traceloop_message(entry, "assistant") for entry in items(tree)] or None
-
-
-def _traceloop_message(source: Any, default: str) -> dict[str, Any]:
+def _traceloop_message(default: str, source: Any) -> dict[str, Any]:
     role = source.get("role")
     if role == "thinking":
         return {"role": "assistant", "content": [{"type": "thinking", "thinking": source.get("content")}]}
@@ -208,25 +192,13 @@ def _traceloop_message(source: Any, default: str) -> dict[str, Any]:
     return message
 
 
-def _embedded(tree: Any) -> list[Any] | None:
-    return [entry["content"] for entry in items(tree) if type_of(entry.get("content")) is str] or None
+def _function(source: Any) -> dict[str, Any]:
+    function = {key: decoded(item) if key == "parameters" else item for key, item in source.items()}
+    return {"type": "function", "function": function}
 
 
-def _functions(tree: Any) -> list[Any] | None:
-    tools = [
-        {
-            "type": "function",
-            "function": {key: decoded(item) if key == "parameters" else item for key, item in entry.items()},
-        }
-        for entry in items(tree)
-    ]
-    return tools or None
-
-
-def _finish_reasons(tree: Any) -> list[str] | None:
-    reasons = [word(entry.get("finish_reason")) for entry in items(tree)]
-    return [reason for reason in reasons if reason] or None
-
+_PROMPTS: Final = _each(then=partial(_traceloop_message, "user"))
+_COMPLETIONS: Final = _each(then=partial(_traceloop_message, "assistant"))
 
 TRACELOOP: Final = Dialect(
     name="traceloop",
@@ -238,8 +210,20 @@ TRACELOOP: Final = Dialect(
         KindRule("llm.request.type", _REQUEST_TYPES),
     ),
     rows=(
-        Row("input", "gen_ai.prompt.*", prompts, "up to 0.47, by number", form="messages"),
-        Row("output", "gen_ai.completion.*", completions, "up to 0.47, by number", form="messages"),
+        Row(
+            "input",
+            "gen_ai.prompt.*",
+            _PROMPTS,
+            "up to 0.47, by number",
+            form="messages",
+        ),
+        Row(
+            "output",
+            "gen_ai.completion.*",
+            _COMPLETIONS,
+            "up to 0.47, by number",
+            form="messages",
+        ),
         *named(
             None,
             {"input": "traceloop.entity.input", "output": "traceloop.entity.output"},
@@ -259,10 +243,10 @@ TRACELOOP: Final = Dialect(
             late=True,
         ),
         Row("metadata", "traceloop.association.properties.*", flat),
-        Row("embedding.input", "gen_ai.prompt.*", _embedded),
+        Row("embedding.input", "gen_ai.prompt.*", _each("content", then=usable)),
         Row("parameters.top_k", "llm.top_k", whole),
-        Row("metadata.tools", "llm.request.functions.*", _functions),
-        Row("metadata.finish_reasons", "gen_ai.completion.*", _finish_reasons),
+        Row("metadata.tools", "llm.request.functions.*", _each(then=_function)),
+        Row("metadata.finish_reasons", "gen_ai.completion.*", _each("finish_reason", then=text)),
         Row("metadata.stream", ("gen_ai.is_streaming", "llm.is_streaming")),
         *named(
             text,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, named, other_kind
-from pandaprobe_otel.mapping.messages import joined, typed_parts
+from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.usage import amounts, total
@@ -305,14 +305,7 @@ def from_events(entries: Any, side: str) -> list[Any] | None:
 
 def message(body: Any, role: str) -> dict[str, Any]:
     """Return the message in an event's body. Its role is the body's role, else `role`."""
-    result: dict[str, Any] = {"role": body.get("role") or role, "content": _content(body.get("content"))}
-    for key in ("tool_calls", "name"):
-        if not is_absent(body.get(key)):
-            result[key] = body[key]
-    identity = body.get("tool_call_id") or body.get("id")
-    if role == "tool" and identity:
-        result["tool_call_id"] = identity
-    return result
+    return {**body, "role": body.get("role") or role, "content": usable(body.get("content"))}
 
 
 def choice(body: Any) -> list[dict[str, Any]]:
@@ -329,16 +322,6 @@ def choice(body: Any) -> list[dict[str, Any]]:
     if type_of(results) is list:
         messages.append({"role": "tool", "content": results})
     return messages
-
-
-def _content(value: Any) -> Any:
-    if value == "<elided>":
-        return None
-    if type_of(value) is dict and type_of(value.get("parts")) is list:  # Gemini content, as Google ADK logs it
-        return value["parts"]
-    if type_of(value) is str:
-        return typed_parts(value) or value
-    return value
 
 
 def first_time(events: list[EventView], _: SpanView) -> int | None:
