@@ -50,7 +50,7 @@ _OF_THE_WIRE: Final = frozenset({"content-length", "transfer-encoding", "connect
 _KINDS: Final[Mapping[Any, str]] = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
 _PLACE: Final = {"at": str, "after": list, "task": int, "follows": int, "waited_for": list}
 _TOOL: Final = {"at": str, "call_id": str, "task": int, "follows": int}
-_HEAD: Final = {"client": str, "made_from": str, "started_at": str}
+_HEAD: Final = {"made_from": str, "started_at": str}
 """Optional members of an interaction, a tool call and a cassette, with their types. Lists have numbers."""
 
 
@@ -177,8 +177,6 @@ def save(path: Path, cassette: Cassette) -> None:
     """Write a cassette atomically: the old file stays until the new one is complete. Raises RecordingError."""
     sharing = _Sharing()
     head = Flow(format=FORMAT, **_kept(cassette, _HEAD))
-    if cassette.scrubbed:
-        head["scrubbed"] = list(cassette.scrubbed)
     document: dict[str, Any] = {
         "version": 1,
         "pandaprobe": head,
@@ -264,7 +262,7 @@ def load(path: Path) -> Cassette:
                 raise ValueError(
                     f"has the format {head.get('format')!r}, but this version reads {FORMAT}: update pandaprobe-otel"
                 )
-            head = {**_given(head, _HEAD), "scrubbed": tuple(map(str, head.get("scrubbed") or ()))}
+            head = _given(head, _HEAD)
     reader = _Reader(path)
     return Cassette(
         interactions=tuple(map(reader.interaction, _items(path, parts, "interactions"))),

@@ -92,12 +92,9 @@ class Cassette:
 
     Attributes:
         made_from: The id of the trace that the cassette was made from; None if it was recorded.
-        scrubbed: The kinds of removed values (`authorization`, `cookie`, `mask`), without the values.
     """
 
     interactions: tuple[Interaction, ...] = ()
     tools: tuple[ToolCall, ...] = ()
-    client: str = ""
     made_from: str | None = None
-    scrubbed: tuple[str, ...] = ()
     started_at: str | None = None

@@ -180,7 +180,6 @@ class Recording:
         self._failure: RecordingError | None = None
         self._is_live = False
         self._faults = Faults(options.faults)
-        self._client = ""
         self._left_alone = tuple(
             one for one in options.ignore if isinstance(one, str) and one.startswith(("http://", "https://"))
         )
@@ -363,8 +362,6 @@ class Recording:
             self._old,
             interactions=tuple(interactions[number] for number in sorted(interactions)),
             tools=(*self._old.tools, *tools),
-            client=self._client or self._old.client,
-            scrubbed=tuple(sorted({*self._old.scrubbed, *self._scrubber.taken})),
             started_at=self._old.started_at or self.started_at.isoformat(timespec="seconds"),
         )
         save(self.path, cassette)
@@ -406,7 +403,6 @@ class Recording:
             self._exchanges.append(exchange)
             if played is None:
                 self._new[number] = exchange
-                self._client = self._client or sent.headers.get("user-agent", "")
         self.kept(len(sent.body))
         return exchange
 

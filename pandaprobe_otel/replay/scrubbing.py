@@ -102,7 +102,6 @@ Scrub = Callable[[Any], Any]
 _REQUEST_HEADERS: Final = frozenset(
     {"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "x-amz-target"}
 )
-_KEY_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"})
 _ANSWER_HEADERS: Final = frozenset(
     {
         "content-encoding", "content-type", "location", "openai-version", "request-id", "retry-after", "retry-after-ms",
@@ -138,14 +137,8 @@ class Scrubber:
         self._mask = mask
         self._masks: tuple[Any, tuple[Mask, ...]] = (None, ())
         self._scrub = scrub
-        self._taken: set[str] = set()
         self._forget()
         self.learn(of_environment(environ))
-
-    @property
-    def taken(self) -> tuple[str, ...]:
-        """The kinds of removed values so far."""
-        return tuple(sorted(self._taken))
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Remove these values from now on."""
@@ -214,10 +207,9 @@ class Scrubber:
         return self._masked(self._without_secrets(text))
 
     def _value(self, value: Any) -> Any:
-        return self._tree(value if self._scrub is None else self._by_app(value))
+        return self._tree(value if self._scrub is None else self._scrub(value))
 
     def _headers(self, headers: Mapping[str, str], kept: Sequence[str]) -> dict[str, str]:
-        self._taken.update(headers.keys() & _KEY_HEADERS)
         return {name: self._known(headers[name]) for name in kept}
 
     def _known(self, text: str) -> str:
@@ -231,7 +223,6 @@ class Scrubber:
             pairs = parse_qsl(query, keep_blank_values=True)
             kept = [(name, SHOWN if is_secret_parameter(name, value) else value) for name, value in pairs]
             if kept != pairs:
-                self._taken.add("url")
                 self.learn(value for name, value in pairs if is_secret_parameter(name, value))
                 query = urlencode(kept)
         place = url.netloc.rpartition("@")[2]
@@ -262,17 +253,10 @@ class Scrubber:
             lines = [line if _NO_TEXT.search(line) else self._masked(line) for line in text.splitlines(keepends=True)]
             return unit.with_text("".join(lines).encode("utf-8", "surrogateescape"))
         if self._scrub is not None and text.strip():
-            text = self._by_app(text)
+            text = self._scrub(text)
             if not isinstance(text, str):
                 raise RecordingError("scrub= must return a text if it gets a text.")
         return unit.with_text(self._clean(text).encode())
-
-    def _by_app(self, value: Any) -> Any:
-        assert self._scrub is not None
-        kept = self._scrub(value)
-        if kept != value:
-            self._taken.add("scrub")
-        return kept
 
     def _tree(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -300,7 +284,6 @@ class Scrubber:
 
     def _field(self, name: str, value: Any, siblings: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and is_secret_field(name, value, siblings):
-            self._taken.add("secret fields")
             return SHOWN
         return self._tree(value)
 
@@ -319,20 +302,12 @@ class Scrubber:
         return units
 
     def _without_secrets(self, text: str) -> str:
-        found = text
         for form in self._forms:
-            if form in found:
-                found = found.replace(form, SHOWN)
-        found = without_credentials(found)
-        if found != text:
-            self._taken.add("secrets")
-        return found
+            text = text.replace(form, SHOWN)
+        return without_credentials(text)
 
     def _masked(self, text: str) -> str:
-        kept = masked_text(text, self._masks[1])
-        if kept != text:
-            self._taken.add("mask")
-        return kept
+        return masked_text(text, self._masks[1])
 
     def _refresh(self) -> None:
         """Use the mask that is configured now."""

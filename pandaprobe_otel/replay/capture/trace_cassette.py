@@ -75,10 +75,10 @@ def _overlapping(steps: Iterable[SpanRecord]) -> Mapping[str, int]:
 
 
 def scrubbed(cassette: Cassette, cleaner: Scrubber) -> Cassette:
-    """Return the cassette without secrets. `scrubbed` names the kinds of removed values."""
+    """Return the cassette without secrets."""
     interactions = tuple(map(cleaner.interaction, cassette.interactions))
     tools = tuple(map(cleaner.tool, cassette.tools))
-    return replace(cassette, interactions=interactions, tools=tools, scrubbed=cleaner.taken)
+    return replace(cassette, interactions=interactions, tools=tools)
 
 
 def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
