@@ -8,6 +8,7 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.mapping.sdk_span import fields_of, size_of
 from spans import CHAT, provider_with
 from strict_pandaprobe import StrictPandaProbe
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
 
 TASKS = 10_000
 
@@ -85,6 +86,7 @@ def test_texts_that_wait_for_a_busy_worker_are_bounded(tmp_path: Path, masks: bo
 TRACES = 100
 OF_A_QUEUED_TRACE = 8
 """The most objects for a trace that waits and for the memory of it: 7.1 are measured, and a few come by chance."""
+FEW = OF_A_QUEUED_TRACE * TRACES + 100
 
 
 def visited() -> int:
@@ -114,7 +116,8 @@ def grown(children: int, parts: int) -> int:
         before = visited()
         for _ in range(TRACES):
             make_trace(tracer, children, parts)
-        processor.force_flush(500)
+        with suppress(AssertionError):  # the worker may need long to take them, on a busy machine
+            wait_until(lambda: visited() - before <= FEW, patience_s=20)
         after = visited()
         status = processor.pipeline.status()
 
@@ -125,8 +128,7 @@ def grown(children: int, parts: int) -> int:
 @pytest.mark.parametrize(("children", "parts"), [(0, 0), (8, 5)])
 def test_a_trace_that_waits_to_be_sent_costs_few_objects(children: int, parts: int) -> None:
     """A trace that waits for a server costs eight objects at most, whatever is in it."""
-    measured = [grown(children, parts) for _ in range(3)]  # what other tests have left may grow meanwhile
-    assert min(measured) <= OF_A_QUEUED_TRACE * TRACES + 100
+    assert any(grown(children, parts) <= FEW for _ in range(3))  # what other tests have left may grow meanwhile
 
 
 # -- the counted size of a waiting span --------------------------------------------------------------------------------
