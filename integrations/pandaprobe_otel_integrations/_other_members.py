@@ -158,6 +158,12 @@ def parameters(body: Object, known: Set[str], inner: Mapping[str, Set[str]] = Ma
     return {PARAMETERS: left} if left else {}
 
 
+def answer_data(**values: Any) -> Content:
+    """Return values that accompany an answer, without empty ones, under their attribute."""
+    found = {name: value for name, value in values.items() if not is_empty(value)}
+    return {RESPONSE: {"response": found}} if found else {}
+
+
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
     """Return the counts of a usage other than the `known` ones, without zeros."""
     found: dict[str, Any] = {}

@@ -89,32 +89,24 @@ class Run:
         self._before = get_current()
         attach(self.context)
 
-    def leave_body(self) -> None:
-        """Restore the caller's context, if this run or one inside it is current.
-
-        An end that comes from elsewhere finds another current run, and changes nothing.
-        """
-        before, self._before = self._before, None
-        if before is not None and self in runs_around(get_current().get(RUN_KEY)):
-            attach(before)
-
     def claim_model_call(self) -> None:
-        """Claim the model call that follows, in the caller's context: this run records it."""
+        """Claim the model call that follows, in the caller's context, whose current span stays: this run records it."""
         self.claim = ModelClaim()
         self._before = get_current()
         self._claimed = with_claim(self.claim, self._before)
         attach(self._claimed)
 
-    def release_model_call(self) -> None:
-        """Release the claim: the request was sent, or will never be sent. Restore the caller's context if possible.
+    def leave_body(self) -> None:
+        """Close the claim, and restore the caller's context, if the claim's, this run or one inside it is current.
 
-        This is impossible if the callback runs in a task other than the caller's. A closed claim has no effect there.
+        An end that comes from elsewhere, such as another task, finds another current run, and restores nothing.
         """
         if self.claim is not None:
             self.claim.close()
-            if self._before is not None and get_current() is self._claimed:
-                attach(self._before)
-            self.claim = self._claimed = self._before = None
+        before, self._before = self._before, None
+        current = get_current()
+        if before is not None and (current is self._claimed or self in runs_around(current.get(RUN_KEY))):
+            attach(before)
 
 
 def runs_around(run: object) -> Iterator[Run]:
@@ -269,7 +261,6 @@ class RunRecorder:
 
     def _abandon(self, run: Run, outcome: str | None = ours.CANCELLED) -> None:
         """End a removed run that will not report its end."""
-        guarded(run.release_model_call)
         guarded(run.leave_body)
         if run.span is not None:
             if outcome is not None:
@@ -280,6 +271,7 @@ class RunRecorder:
         """End a removed run. The open runs below it that are over end first."""
         for child in self.runs.take_below(run, is_over):
             self._abandon(child)
+        guarded(run.leave_body)
         if run.span is not None:
             guarded(run.span.end)
 
@@ -425,6 +417,17 @@ def _text(value: Any) -> str:
     # The address in the default `repr` is useless, and makes equal runs differ.
     text = str(value)
     return f"<{type(value).__name__}>" if " at 0x" in text else text
+
+
+MAX_NOTES: Final = 100
+"""Largest number of notes of one kind on one span."""
+
+
+def note(notes: list[Any], value: Any) -> list[Any]:
+    """Return the notes with one more; a marker stands for those that are too many."""
+    if len(notes) <= MAX_NOTES:
+        notes.append(value if len(notes) < MAX_NOTES else "[and more, not recorded]")
+    return notes
 
 
 # -- conversation ids for objects that remember their messages, in libraries that give them no id ----------------------

@@ -124,15 +124,6 @@ def record_raised(span: Span, error: BaseException, *, with_content: bool) -> No
         fail(span, type(error).__name__, type(error).__name__)
 
 
-def record_ended(span: Span, error: BaseException, *, with_content: bool) -> None:
-    """Record an exception as `record_raised` does, without a stack trace."""
-    if not isinstance(error, Exception) or outcome_of(error) is not None:
-        record_exception(span, error)
-    else:
-        kind = type(error).__qualname__
-        fail(span, kind, str(error) if with_content else kind)
-
-
 # -- restoring the OpenTelemetry context, even in cases where the API would log an error -------------------------------
 
 

@@ -17,7 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 from pandaprobe_otel.capture.wrapping import ContextScope, Scope
 from pandaprobe_otel_integrations._json import Content, string, to_json
 from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside, call_inside, read_opened, run_opened
-from pandaprobe_otel_integrations._spans import is_taken, record_ended, tool
+from pandaprobe_otel_integrations._spans import is_taken, tool
 
 from . import _names as names
 from ._endpoint import Attributes, Body, Endpoint
@@ -28,14 +28,7 @@ from ._patching import OriginalCall
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
 
-class _EndedScope(SpanScope):
-    """A scope that records an exception without its stack trace."""
-
-    def _record_error(self, error: BaseException) -> None:
-        record_ended(self.span, error, with_content=self.recorder.with_content)
-
-
-class ToolLoop(_EndedScope):
+class ToolLoop(SpanScope):
     """The span around model calls and functions. A loop that is left after its last item is complete."""
 
     _is_last: Callable[[Any], bool] | None = None
@@ -128,7 +121,7 @@ def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attribu
     return Hop(loop, recorder, endpoint, body, place, context)
 
 
-class ToolRun(_EndedScope):
+class ToolRun(SpanScope):
     """The span of one call of the app's function.
 
     `result_of` takes the function's result out of the object that the client makes of it.

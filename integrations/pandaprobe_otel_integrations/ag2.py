@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import RESPONSE, told
+from pandaprobe_otel_integrations._other_members import answer_data, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._span_scope import SpanScope
@@ -95,9 +95,8 @@ class ToolScope(SpanScope):
 
 def _tool_result(result: Any) -> Content:
     found = [input_value(each) for each in items(getattr(result, "parts", None))]
-    beside = obj(getattr(result, "metadata", None))
-    more = {RESPONSE: {"response": {"metadata": told(dict(beside))}}} if beside else {}
-    return {names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **more}
+    beside = answer_data(metadata=told(dict(obj(getattr(result, "metadata", None)))))
+    return {names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **beside}
 
 
 def _reply(reply: Any) -> Content:

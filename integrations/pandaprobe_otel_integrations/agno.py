@@ -39,6 +39,17 @@ _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, t
 class AgnoScope(SpanScope):
     """The span of a run or a tool call. Exceptions with which Agno controls a run are not failures."""
 
+    def _record_status(self, record: Any, kind: str, text: str | None) -> None:
+        """Record the failure, or the stop before the end, that Agno's record of a run shows."""
+        status = str(getattr(getattr(record, "status", None), "value", ""))
+        if status == "ERROR":
+            self._fail(kind, text)
+        elif status in STATUS_OUTCOMES:
+            self.span.set_attribute(ours.OUTCOME, STATUS_OUTCOMES[status])
+
+    def _fail(self, kind: str, text: str | None) -> None:
+        fail(self.span, kind, text if text and self.recorder.with_content else kind)
+
     def _record_error(self, error: BaseException) -> None:
         bases = {base.__name__ for base in type(error).__mro__}
         if _CANCELLED in bases:
@@ -112,8 +123,6 @@ class RunScope(AgnoScope):
         self._run = run
         self._run_id = run_id
         self._said: list[str] = []
-        self._failure: str | None = None
-        self._outcome: str | None = None
         self._is_over = False
 
     def produced(self, item: Any, /) -> None:
@@ -144,21 +153,16 @@ class RunScope(AgnoScope):
         elif self._response is not None:
             return
         elif kind == _FAILED:
-            self._failure = text_of(content)
+            self._fail(_FAILED, text_of(content))
         elif kind in _OUTCOMES:
-            self._outcome = _OUTCOMES[kind]
+            self.span.set_attribute(ours.OUTCOME, _OUTCOMES[kind])
         elif kind == "RunContent" and content is not None:
             self._said.append(text_of(content))
 
     def _record(self, value: Any) -> None:
-        status = str(getattr(getattr(value, "status", None), "value", ""))
         content = getattr(value, "content", None)
         said = text_of(content) if content is not None else "".join(self._said)
-        if status == "ERROR" or self._failure is not None:
-            told = self._failure or said or _FAILED
-            fail(self.span, _FAILED, told if self.recorder.with_content else _FAILED)
-        elif outcome := STATUS_OUTCOMES.get(status, self._outcome):
-            self.span.set_attribute(ours.OUTCOME, outcome)
+        self._record_status(value, _FAILED, said)
         self.write(
             lambda: {
                 names.OUTPUT_MESSAGES: parts.said(said),
@@ -264,8 +268,7 @@ class ToolScope(AgnoScope):
         if outcome.status == "success":
             self._record(outcome.result)
         else:
-            kind = "ToolError"  # Agno keeps only the text of the exception
-            fail(self.span, kind, (string(outcome.error) or kind) if self.recorder.with_content else kind)
+            self._fail("ToolError", string(outcome.error))  # Agno keeps only the text of the exception
 
     def _record(self, value: Any) -> None:
         self.write(lambda: {names.TOOL_CALL_RESULT: plain(value)})
@@ -297,12 +300,7 @@ class WorkflowScope(AgnoScope):
     def _record(self, value: Any) -> None:
         """Record that the run is over or waits for a person. If it failed or was cancelled, Agno's record says so."""
         content = getattr(self._run, "content", None)
-        status = str(getattr(getattr(self._run, "status", None), "value", ""))
-        if status == "ERROR":
-            told = string(content) or _WORKFLOWS_FAILED
-            fail(self.span, _WORKFLOWS_FAILED, told if self.recorder.with_content else _WORKFLOWS_FAILED)
-        elif status in STATUS_OUTCOMES:
-            self.span.set_attribute(ours.OUTCOME, STATUS_OUTCOMES[status])
+        self._record_status(self._run, _WORKFLOWS_FAILED, string(content))
         if content is not None:
             self.write(lambda: {ours.OUTPUT: plain(content)})
 

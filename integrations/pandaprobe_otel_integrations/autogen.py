@@ -17,11 +17,11 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import RESPONSE, told, with_rest
+from pandaprobe_otel_integrations._other_members import answer_data, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._runs import ConversationIds
+from pandaprobe_otel_integrations._runs import ConversationIds, note
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import adopt, tool, without_llm_span
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
@@ -132,7 +132,7 @@ class RunScope(SpanScope):
         between = [] if self._is_team else _on_the_way(messages, self._given)
         return {
             names.OUTPUT_MESSAGES: [{**_message("assistant", each), "finish_reason": reason} for each in messages[-1:]],
-            **({RESPONSE: {"response": {"messages": between}}} if between else {}),
+            **answer_data(messages=between),
         }
 
     def _record(self, value: Any) -> None:
@@ -177,7 +177,6 @@ class ModelScope(Scope):
 # -- tool calls --------------------------------------------------------------------------------------------------------
 
 _AGENTS: Final = "autogen_agentchat."
-_MAX_PIECES: Final = 100
 
 
 class ToolScope(SpanScope):
@@ -196,8 +195,8 @@ class ToolScope(SpanScope):
     def produced(self, item: Any, /) -> None:
         """Keep a piece; the last one is the result."""
         before, self._last = self._last, item
-        if before is not None and not type(before).__module__.startswith(_AGENTS) and len(self._pieces) <= _MAX_PIECES:
-            self._pieces.append(before if len(self._pieces) < _MAX_PIECES else "[and more, not recorded]")
+        if before is not None and not type(before).__module__.startswith(_AGENTS):
+            note(self._pieces, before)
 
     def _record(self, value: Any) -> None:
         self.write(lambda: self._result(self._last if value is None else value))
@@ -205,8 +204,8 @@ class ToolScope(SpanScope):
     def _result(self, result: Any) -> Content:
         """Return the result with its structure, or in the text form that the model gets."""
         structure: Any = obj(result) or items(result) if isinstance(result, (dict, list)) else None
-        before = {RESPONSE: {"response": {"stream": self._pieces}}} if self._pieces else {}
-        return {names.TOOL_CALL_RESULT: structure or self._tool.return_value_as_string(result), **before}
+        shown = structure or self._tool.return_value_as_string(result)
+        return {names.TOOL_CALL_RESULT: shown, **answer_data(stream=self._pieces)}
 
 
 _BASE: Final = "autogen_agentchat.agents._base_chat_agent"

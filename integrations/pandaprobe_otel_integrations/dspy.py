@@ -19,9 +19,8 @@ from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._servers import place_at, provider_name
-from pandaprobe_otel_integrations._spans import RETRIEVAL, ModelClaim, present, record_raised
+from pandaprobe_otel_integrations._spans import RETRIEVAL, ModelClaim, present, record_raised, tool
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
-from pandaprobe_otel_integrations._spans import tool as tool_attributes
 
 __all__ = ["DSPyInstrumentor"]
 
@@ -64,23 +63,6 @@ def answered(name: str, outputs: Any) -> Content:
     if name in _RETRIEVERS and passages is not None:
         return {names.RETRIEVAL_DOCUMENTS: [{"content": str(text)} for text in items(passages)]}
     return {ours.OUTPUT: told}
-
-
-def tool(instance: Any) -> tuple[str, dict[str, Any]]:
-    """Return name and attributes of a tool."""
-    name = string(getattr(instance, "name", None)) or "tool"
-    described = {"gen_ai.tool.description": string(getattr(instance, "desc", None))}
-    return f"execute_tool {name}", {**tool_attributes(name), **described}
-
-
-def arguments(inputs: Any) -> Content:
-    """Return the arguments of a tool."""
-    return {names.TOOL_CALL_ARGUMENTS: dict(obj(obj(inputs).get("kwargs")))}
-
-
-def result(outputs: Any) -> Content:
-    """Return the result of a tool."""
-    return {names.TOOL_CALL_RESULT: outputs}
 
 
 # -- DSPy's data about a model call, as attributes of the GenAI conventions --------------------------------------------
@@ -170,12 +152,15 @@ class StepCallback(RunRecorder):
     @observing
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Start a tool."""
-        self._begin(call_id, *tool(instance), lambda: arguments(inputs))
+        name = string(getattr(instance, "name", None)) or "tool"
+        attributes = {**tool(name), "gen_ai.tool.description": string(getattr(instance, "desc", None))}
+        given = lambda: {names.TOOL_CALL_ARGUMENTS: dict(obj(obj(inputs).get("kwargs")))}  # noqa: E731
+        self._begin(call_id, f"execute_tool {name}", attributes, given)
 
     @observing
     def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """End a tool."""
-        self._finish(call_id, exception, lambda name: result(outputs))
+        self._finish(call_id, exception, lambda name: {names.TOOL_CALL_RESULT: outputs})
 
     @observing
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -221,14 +206,11 @@ class StepCallback(RunRecorder):
         run = self.runs.take(call_id)
         if run is None or run.span is None:
             return
-        if run.claim is not None:
-            run.claim.close()
-        run.leave_body()
         if exception is not None:
             record_raised(run.span, exception, with_content=self._with_content)
         else:
             self._write(run.span, lambda: content(run.name))
-        run.span.end()
+        self._end(run)
 
 
 def _ignore(**told: Any) -> None:

@@ -7,10 +7,9 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import get_current
@@ -24,9 +23,9 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._endpoint import FINISH_REASONS
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
-from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, uncounted
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._json import Object, encoded, obj, string
+from pandaprobe_otel_integrations._other_members import answer_data, rest, told, uncounted
+from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._runs import StandIn, asking
 from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
@@ -101,43 +100,9 @@ _SAID: Final = frozenset(
 _TEXTUAL: Final = frozenset({"text", "reasoning"})
 
 
-def request_attributes(request: Any) -> Mapping[str, Any]:
-    """Return the parameters that have attributes."""
-    return _CALLS.request_attributes({"generationConfig": _config(request)})
-
-
-def request_content(request: Any) -> Content:
-    """Return the other parameters."""
-    found = _CALLS.request_content({"generationConfig": _config(request)})
-    return {name: value for name, value in found.items() if name != names.INPUT_MESSAGES}
-
-
-def answer_attributes(response: Any) -> Mapping[str, Any]:
-    """Return the model that has answered, and its tokens by kind."""
-    answer = _members(response)
-    return {
-        names.RESPONSE_MODEL: string(answer.get("modelVersion")),
-        **usage_attributes(obj(answer.get("usageMetadata"))),
-    }
-
-
-def answer_content(response: Any) -> Content:
-    """Return other data of the answer: grounding, citations, log probabilities, data of the app's own model class."""
-    answer = _members(response)
-    left = rest(answer, _SAID)
-    if counts := uncounted(answer.get("usageMetadata"), COUNTED):
-        left["usage"] = counts
-    return {RESPONSE: {"response": left}} if left else {}
-
-
 def calls_tools(response: Any) -> bool:
     """Return whether an answer, or a chunk of one, calls a tool."""
     return any(each.function_call for each in getattr(response.content, "parts", None) or ())
-
-
-def is_last(response: Any) -> bool:
-    """Return whether this is a whole answer, or the last chunk of one."""
-    return not response.partial or response.finish_reason is not None
 
 
 def failure(response: Any) -> tuple[str, str] | None:
@@ -149,23 +114,15 @@ def failure(response: Any) -> tuple[str, str] | None:
     return code, message or code
 
 
-def part(given: Any, told: Any) -> Any:
-    """Return a part of a message in the conventions' form.
-
-    ADK records some parts incompletely (`told`), others not at all.
-    """
-    found = content_parts([_members(given)])
+def _part(told: Any, original: OriginalCall) -> Any:
+    """Replace the description of a part of a message: ADK records some parts incompletely, others not at all."""
+    found = content_parts([_members(original.args[0])])
     if len(found) != 1:
         return told
     described = obj(told)
-    if found[0]["type"] in _TEXTUAL or not described:
+    if found[0]["type"] in _TEXTUAL or not described.get("id"):
         return found[0]
-    return {**found[0], **({"id": described["id"]} if described.get("id") else {})}
-
-
-def _config(request: Any) -> Object:
-    config = _members(request.config)
-    return {name: value for name, value in config.items() if name not in _TOLD}
+    return {**found[0], "id": described["id"]}
 
 
 def _members(model: Any) -> Object:
@@ -210,7 +167,7 @@ class SpanHooks:
                 each.set_attribute(USER_ID, context.session.user_id)
         state = obj(context.session.state)
         if state and self._says(context):
-            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
+            span.set_attributes(encoded(answer_data(state=told(dict(state)))))
 
     def model_call(
         self, block: AbstractAsyncContextManager[Any], original: OriginalCall
@@ -237,9 +194,11 @@ class SpanHooks:
 
     def _record_parameters(self, span: Any, request: Any, context: Any) -> None:
         _UNANSWERED.update([*self._all_above(span)][-1:])
-        span.set_attributes(present(request_attributes(request)))
+        config = {name: value for name, value in _members(request.config).items() if name not in _TOLD}
+        body = {"generationConfig": config}
+        span.set_attributes(present(_CALLS.request_attributes(body)))
         if self._says(context):
-            span.set_attributes(encoded(request_content(request)))
+            span.set_attributes(encoded({**_CALLS.request_content(body), names.INPUT_MESSAGES: None}))
 
     def model_answers(self, _: Any, original: OriginalCall) -> None:
         """Add to `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
@@ -251,12 +210,16 @@ class SpanHooks:
             recorded.set_attribute(names.TIME_TO_FIRST_CHUNK, max(waited_s, 0.0))
         if calls_tools(response):
             _UNANSWERED.add(recorded)  # for the chunks that follow
-        elif is_last(response) and recorded not in _UNANSWERED:
-            self._mark_answered(recorded)
-        recorded.set_attributes(present(answer_attributes(response)))
+        elif (not response.partial or response.finish_reason is not None) and recorded not in _UNANSWERED:
+            self._mark_answered(recorded)  # by a whole answer, or the last chunk of one
+        answer = _members(response)
+        usage = obj(answer.get("usageMetadata"))
+        model = string(answer.get("modelVersion"))
+        recorded.set_attributes(present({names.RESPONSE_MODEL: model, **usage_attributes(usage)}))
         says = self._says(original.arg(0, "invocation_context"))
-        if says:
-            recorded.set_attributes(encoded(answer_content(response)))
+        if says:  # grounding, citations, log probabilities, data of the app's own model class
+            more = rest({**answer, "usage": uncounted(usage, COUNTED)}, _SAID)
+            recorded.set_attributes(encoded(answer_data(**more)))
         found = failure(response)
         if found is not None:
             fail(recorded, found[0], found[1] if says else found[0])
@@ -280,7 +243,7 @@ class SpanHooks:
         if not self._says(original.kwargs.get("invocation_context")):
             return
         if kept := obj(getattr(actions, "state_delta", None)):
-            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(kept))}}}))
+            span.set_attributes(encoded(answer_data(state=told(dict(kept)))))
         if isinstance(error, Exception):
             fail(span, type(error).__name__, str(error))
 
@@ -327,11 +290,6 @@ def _until_left(block: AbstractContextManager[Any], _: OriginalCall) -> Generato
             raise
 
 
-def _part(told: Any, original: OriginalCall) -> Any:
-    """Replace the description of a part of a message."""
-    return part(original.args[0], told) if original.args and original.args[0] is not None else None
-
-
 def _key(context: Any) -> tuple[int, int]:
     return context.trace_id, context.span_id
 
@@ -339,34 +297,23 @@ def _key(context: Any) -> tuple[int, int]:
 # -- ADK's spans in the app's own tracer provider, if that is not OpenTelemetry's global one ---------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracerSwap:
-    """A replacement of ADK's tracer in all modules that hold it, including modules that are loaded later."""
+def swap_tracer(module: ModuleType, provider: Any) -> Undo:
+    """Replace ADK's tracer by one of `provider` in all modules that hold it, and in those that are loaded later.
 
-    original: Any
-    replacement: Any
-
-    @classmethod
-    def made(cls, module: ModuleType, provider: Any) -> Self:
-        """Replace ADK's tracer by one of `provider`. Raises AttributeError if the module has none."""
-        original: Any = module.__dict__.get("tracer")
-        if original is None:
-            raise AttributeError(f"{module.__name__} has no tracer")
-        swap = cls(original=original, replacement=get_tracer(SCOPE, tracer_provider=provider))
-        for each in _holding(original):
-            each.__dict__["tracer"] = swap.replacement
-        return swap
-
-    def undo(self) -> None:
-        """Restore ADK's own tracer in every module that holds ours."""
-        for each in _holding(self.replacement):
-            each.__dict__["tracer"] = self.original
+    Raises AttributeError if the module has none.
+    """
+    original: Any = module.__dict__.get("tracer")
+    if original is None:
+        raise AttributeError(f"{module.__name__} has no tracer")
+    ours = get_tracer(SCOPE, tracer_provider=provider)
+    _replace(original, ours)
+    return Undo(lambda: _replace(ours, original))
 
 
-def _holding(tracer: Any) -> Iterator[ModuleType]:
+def _replace(before: Any, tracer: Any) -> None:
     for name, module in [*sys.modules.items()]:
-        if name.startswith("google.adk") and vars(module).get("tracer") is tracer:
-            yield module
+        if name.startswith("google.adk") and vars(module).get("tracer") is before:
+            module.__dict__["tracer"] = tracer
 
 
 _MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
@@ -397,7 +344,7 @@ class GoogleADKInstrumentor(Integration):
             return
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
-            yield TracerSwap.made(module, self._tracer_provider)
+            yield swap_tracer(module, self._tracer_provider)
         hooks = SpanHooks(lambda: self.values, lambda run: module._telemetry_config_from_invocation_context(run))
         for owner, name, add in (
             (module, "trace_agent_invocation", hooks.agent_begins),

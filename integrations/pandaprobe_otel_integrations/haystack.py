@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import ModuleType
 from typing import Any, Final
@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
     PARAMETERS,
     usage_attributes,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
+from pandaprobe_otel_integrations._other_members import answer_data, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undo, Undoable
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
@@ -31,7 +31,6 @@ from pandaprobe_otel_integrations._spans import (
     RETRIEVAL,
     ModelClaim,
     agent,
-    fail,
     present,
     record_raised,
     tool,
@@ -47,51 +46,34 @@ Tags = Mapping[str, Any]
 _LLM_INPUTS: Final = ("haystack.agent.step.llm.input", "haystack.component.input")
 _LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
 _READ: Final = PARAMETERS.known | {"stream_options"}
-_TOLD: Final = frozenset({"model", "finish_reason", "index", "usage", "completion_start_time", "id"})
+_TOLD: Final = frozenset({"model", "finish_reason", "index", "completion_start_time", "id"})
 _OF_AGENTS: Final = frozenset({"messages", "last_message", "streaming_callback", "tools", "snapshot", "break_point"})
 """Members of an agent's input and output that are messages, tools or internals."""
 
 
-def _nothing(tags: Any) -> dict[str, Any]:
-    return {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """The form in which an operation is shown. `facts` and `content` read its final tags."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The form in which an operation is shown. `content` reads its final tags."""
 
     name: str
     attributes: Mapping[str, Any]
-    is_model_call: bool = False
-    facts: Callable[[dict[str, Any]], Mapping[str, Any]] = _nothing
-    content: Callable[[Tags], Content] = _nothing
+    content: Callable[[Tags], Content]
 
 
-def described(operation: str, tags: Tags) -> Description | None:
+def described(operation: str, tags: Tags) -> Kind | None:
     """Return the form of an operation; None for steps of an agent's loop and for hooks, which get no span."""
     if operation == "haystack.component.run":
         return _component(tags)
-    found = _OPERATIONS.get(operation)
-    return found(tags) if found is not None else None
+    return _tool(tags) if operation == "haystack.agent.step.tool" else _OPERATIONS.get(operation)
 
 
 # -- model calls ------------------------------------------------------------------------------------------------------
 
 
-def _model_call(tags: Tags) -> Description:
-    return Description(
-        name="chat",
-        attributes={ours.OPERATION_NAME: "chat"},
-        is_model_call=True,
-        facts=_model_facts,
-        content=_model_content,
-    )
-
-
-def _model_facts(tags: dict[str, Any]) -> Mapping[str, Any]:
+def _model_facts(tags: Tags) -> dict[str, Any]:
     asked, metas = obj(_first(tags, _LLM_INPUTS)), _metas(tags)
     meta: Tags = metas[0] if metas else {}
-    model = tags["model"] = string(meta.get("model"))
+    model = string(meta.get("model"))
     reasons = [reason for one in metas if (reason := string(one.get("finish_reason")))]
     return {
         **PARAMETERS.read(obj(asked.get("generation_kwargs"))),
@@ -131,10 +113,8 @@ def _rest(metas: list[Mapping[str, Any]]) -> Content:
     """Return values that accompany the answers, such as log probabilities."""
     found: dict[str, Any] = {}
     for meta in metas:
-        found |= rest(meta, _TOLD)
-        if counted := uncounted(meta.get("usage"), COUNTED):
-            found["usage"] = counted
-    return {RESPONSE: {"response": found}} if found else {}
+        found |= rest({**meta, "usage": uncounted(meta.get("usage"), COUNTED)}, _TOLD)
+    return answer_data(**found)
 
 
 def _metas(tags: Tags) -> list[Mapping[str, Any]]:
@@ -175,25 +155,25 @@ def _definition(tool: Any) -> Part:
 # -- components, pipelines, agents, tools -----------------------------------------------------------------------------
 
 
-def _component(tags: Tags) -> Description:
+def _component(tags: Tags) -> Kind:
     kind = str(tags.get("haystack.component.type") or "")
     name = string(tags.get("haystack.component.name")) or kind or "component"
     if kind.endswith("Generator"):
-        return _model_call(tags)
+        return _MODEL_CALL
     if kind.endswith(("Retriever", "Ranker")):
-        return Description(name=name, attributes=RETRIEVAL, content=_retrieval)
+        return Kind(name, RETRIEVAL, _retrieval)
     if kind.endswith("Embedder"):
-        attributes = {ours.OPERATION_NAME: "embeddings"}
-        return Description(name=name, attributes=attributes, content=_embedded)
-    return Description(name=name, attributes={ours.KIND: "CHAIN"}, content=_plain_component)
+        return Kind(name, {ours.OPERATION_NAME: "embeddings"}, _embedded)
+    return Kind(name, _CHAIN, _passed_on("haystack.component.input", "haystack.component.output"))
+
+
+def _passed_on(given: str, made: str) -> Callable[[Tags], Content]:
+    return lambda tags: {ours.INPUT: plain(tags.get(given)), ours.OUTPUT: plain(tags.get(made))}
 
 
 def _retrieval(tags: Tags) -> Content:
     asked, found = obj(tags.get("haystack.component.input")), obj(tags.get("haystack.component.output"))
-    documents = [
-        {"id": one.id, "content": one.content, "score": one.score, "metadata": one.meta}
-        for one in items(found.get("documents"))
-    ]
+    documents = [_document(one) for one in items(found.get("documents"))]
     given = {name: _without_vector(value) for name, value in obj(plain(asked)).items()}
     told = {names.RETRIEVAL_DOCUMENTS: documents}
     if given.keys() - {"query"}:  # search settings, or a vector in place of a query
@@ -211,28 +191,6 @@ def _embedded(tags: Tags) -> Content:
     asked = obj(tags.get("haystack.component.input"))
     documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
     return {ours.INPUT: asked.get("text") or documents}
-
-
-def _plain_component(tags: Tags) -> Content:
-    return {
-        ours.INPUT: plain(tags.get("haystack.component.input")),
-        ours.OUTPUT: plain(tags.get("haystack.component.output")),
-    }
-
-
-def _pipeline(tags: Tags) -> Description:
-    return Description(
-        name="pipeline",
-        attributes={ours.KIND: "CHAIN"},
-        content=lambda told: {
-            ours.INPUT: plain(told.get("haystack.pipeline.input_data")),
-            ours.OUTPUT: plain(told.get("haystack.pipeline.output_data")),
-        },
-    )
-
-
-def _agent(tags: Tags) -> Description:
-    return Description(name="agent", attributes=agent("agent"), content=_talk)
 
 
 def _talk(tags: Tags) -> Content:
@@ -254,38 +212,43 @@ def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
     return {"messages": plain(messages), **more} if more else None
 
 
-def _tool(tags: Tags) -> Description:
+def _tool(tags: Tags) -> Kind:
     name = string(tags.get("haystack.tool.name")) or "tool"
     attributes = {**tool(name), "gen_ai.tool.description": string(tags.get("haystack.tool.description"))}
-    return Description(
-        name=f"execute_tool {name}",
-        attributes=attributes,
-        content=lambda told: {
+    return Kind(
+        f"execute_tool {name}",
+        attributes,
+        lambda told: {
             names.TOOL_CALL_ARGUMENTS: told.get("haystack.agent.step.tool.input"),
             names.TOOL_CALL_RESULT: plain(told.get("haystack.agent.step.tool.output")),
         },
     )
 
 
-_OPERATIONS: Final[Mapping[str, Callable[[Tags], Description]]] = {
-    "haystack.pipeline.run": _pipeline,
-    "haystack.agent.run": _agent,
-    "haystack.agent.step.llm": _model_call,
-    "haystack.agent.step.tool": _tool,
+_CHAIN: Final = {ours.KIND: "CHAIN"}
+_MODEL_CALL: Final = Kind("chat", {ours.OPERATION_NAME: "chat"}, _model_content)
+_OPERATIONS: Final[Mapping[str, Kind]] = {
+    "haystack.pipeline.run": Kind(
+        "pipeline", _CHAIN, _passed_on("haystack.pipeline.input_data", "haystack.pipeline.output_data")
+    ),
+    "haystack.agent.run": Kind("agent", agent("agent"), _talk),
+    "haystack.agent.step.llm": _MODEL_CALL,
 }
 
 
 def plain(value: Any) -> Any:
     """Return the values of components as JSON: messages as chat messages, documents without their vectors."""
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in obj(value).items() if one is not None}
+        return {str(key): plain(one) for key, one in obj(value).items() if one is not None}  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in items(value)]
+        return [plain(one) for one in items(value)]  # pyright: ignore[reportUnknownArgumentType]
     if hasattr(value, "to_openai_dict_format"):
         return dict(_chat(value, "user"))
-    if hasattr(value, "content") and hasattr(value, "embedding"):
-        return {"id": value.id, "content": value.content, "score": value.score, "metadata": value.meta}
-    return value
+    return _document(value) if hasattr(value, "content") and hasattr(value, "embedding") else value
+
+
+def _document(one: Any) -> dict[str, Any]:
+    return {"id": one.id, "content": one.content, "score": one.score, "metadata": one.meta}
 
 
 def _first(tags: Tags, keys: tuple[str, ...]) -> Any:
@@ -295,21 +258,18 @@ def _first(tags: Tags, keys: tuple[str, ...]) -> Any:
 # -- Haystack's operations as spans. Haystack opens and closes each around the code of the operation -------------------
 
 
-class OperationSpan:
+@dataclass(slots=True, eq=False, kw_only=True)
+class Operation(Run):
     """A stand-in for Haystack's `Span`. It is written at its end, when all data is known."""
 
-    def __init__(self, run: Run | None, description: Description | None) -> None:
-        self.run = run
-        self.description = description
-        self.told: dict[str, Any] = {}
+    kind: Kind | None = None
+    told: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def set_tag(self, key: str, value: Any) -> None:
-        """Set a fact about the operation."""
+        """Set a fact about the operation, or its content: our own switch decides whether that is recorded."""
         self.told[key] = value
 
-    def set_content_tag(self, key: str, value: Any) -> None:
-        """Set content of the operation. Our own switch decides whether it is recorded."""
-        self.told[key] = value
+    set_content_tag = set_tag
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set several facts."""
@@ -317,7 +277,7 @@ class OperationSpan:
 
     def raw_span(self) -> Any:
         """Return the OpenTelemetry span, or this object if there is none."""
-        return self if self.run is None or self.run.span is None else self.run.span
+        return self if self.span is None else self.span
 
     def get_correlation_data_for_logs(self) -> dict[str, Any]:
         """Return nothing: OpenTelemetry correlates log records."""
@@ -330,77 +290,56 @@ class HaystackTracer(RunRecorder):
     @contextmanager
     def trace(
         self, operation_name: str, tags: Mapping[str, Any] | None = None, parent_span: Any = None
-    ) -> Generator[OperationSpan]:
+    ) -> Generator[Operation]:
         """Yield a span around the block, which belongs to it. Exceptions pass unchanged."""
-        span = guarded(self._begin, operation_name, tags or {}, parent_span) or OperationSpan(None, None)
-        if span.run is not None:
-            span.run.enter_body()
+        operation = Operation(run_id=object(), parent=None, context=get_current(), told={**(tags or {})})
+        guarded(self._begin, operation, operation_name, parent_span)
         try:
-            yield span
+            yield operation
         except BaseException as error:
-            self._finish(span, error)
+            self._finish(operation, error)
             raise
-        self._finish(span, None)
+        self._finish(operation, None)
 
-    def current_span(self) -> OperationSpan | None:
+    def current_span(self) -> Operation | None:
         """Return the innermost current operation."""
         run = get_current().get(RUN_KEY)
-        return OperationSpan(run, None) if isinstance(run, Run) else None
+        return run if isinstance(run, Operation) else None
 
-    def _begin(self, operation: str, tags: Mapping[str, Any], parent_span: Any) -> OperationSpan:
-        description = described(operation, tags)
-        recorder = self._recorder()
-        base = get_current()
-        outer = getattr(parent_span, "run", None)
-        if isinstance(outer, Run) and not isinstance(base.get(RUN_KEY), Run):
+    def _begin(self, operation: Operation, name: str, outer: Any) -> None:
+        kind, recorder, base = described(name, operation.told), self._recorder(), operation.context
+        if isinstance(outer, Operation) and not isinstance(base.get(RUN_KEY), Run):
             base = outer.context  # a thread that Haystack has started without the caller's context
-        if description is None or (recorder is None and not self._claims_only()):
-            return OperationSpan(None, None)
-        is_model_call, started = description.is_model_call, None
+        if kind is None or (recorder is None and not self._claims_only()):
+            return
+        is_model_call = kind is _MODEL_CALL
         if recorder is not None:
             base = self._root(base)
-            started = recorder.start(
-                description.name, description.attributes, context=base, is_model_call=is_model_call
-            )
-        claim = ModelClaim() if is_model_call else None
-        parent = base.get(RUN_KEY)
-        run = Run(
-            run_id=object(),
-            parent=parent if isinstance(parent, Run) else None,
-            context=base,
-            span=started,
-            name=description.name,
-            claim=claim,
-        )
-        span = OperationSpan(self._open(run), description)
-        span.set_tags(tags)
-        return span
+            operation.span = recorder.start(kind.name, kind.attributes, context=base, is_model_call=is_model_call)
+        around = base.get(RUN_KEY)
+        operation.kind, operation.context = kind, base
+        operation.parent = around if isinstance(around, Run) else None
+        operation.claim = ModelClaim() if is_model_call else None
+        self._open(operation).enter_body()
 
-    def _finish(self, span: OperationSpan, error: BaseException | None) -> None:
-        run = span.run
-        if run is None:
+    def _finish(self, operation: Operation, error: BaseException | None) -> None:
+        if self.runs.take(operation.run_id) is None:
             return
-        self.runs.take(run.run_id)
-        if run.claim is not None:
-            run.claim.close()
-        guarded(run.leave_body)
-        if run.span is not None:
-            guarded(self._record, span, run.span, error)
-            run.span.end()
+        if operation.span is not None and operation.kind is not None:
+            guarded(self._record, operation.kind, operation.told, operation.span, error)
+        self._end(operation)
 
-    def _record(self, span: OperationSpan, written: Span, error: BaseException | None) -> None:
-        with_content, description = self._with_content, span.description
-        if description is not None:
-            written.set_attributes(present(description.facts(span.told)))
-            self._write(written, lambda: description.content(span.told))
-            model = span.told.get("model")
-            if description.is_model_call and model:
-                written.update_name(f"{description.name} {model}")
+    def _record(self, kind: Kind, told: Tags, span: Span, error: BaseException | None) -> None:
+        if kind is _MODEL_CALL:
+            facts = present(_model_facts(told))
+            span.set_attributes(facts)
+            if model := facts.get(names.REQUEST_MODEL):
+                span.update_name(f"chat {model}")
+        self._write(span, lambda: kind.content(told))
         if error is not None:
-            record_raised(written, error, with_content=with_content)
-        elif span.told.get("haystack.tool.error"):
-            output = obj(span.told.get("haystack.agent.step.tool.output"))
-            fail(written, "tool_error", str(output.get("error")) if with_content else "tool_error")
+            record_raised(span, error, with_content=self._with_content)
+        elif told.get("haystack.tool.error"):
+            self._fail(span, "tool_error", obj(told.get("haystack.agent.step.tool.output")).get("error"))
 
 
 class HaystackInstrumentor(Integration):

@@ -26,7 +26,7 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY, Rival
 from pandaprobe_otel_integrations._span_scope import SpanScope, await_inside
-from pandaprobe_otel_integrations._spans import fail, record_ended, tool, without_llm_span
+from pandaprobe_otel_integrations._spans import fail, tool, without_llm_span
 
 __all__ = ["MCPInstrumentor"]
 
@@ -145,6 +145,8 @@ def _bytes(content: Object, name: str, kind: str) -> Part:
 
 # -- content of requests other than tool calls, from client and server, in the library's own spans ---------------------
 
+METHOD: Final = "mcp.method.name"
+TOOLS_CALL: Final = "tools/call"
 TOLD: Final = frozenset(
     {"prompts/get", "resources/read", "completion/complete", "sampling/createMessage", "elicitation/create"}
 )
@@ -152,7 +154,7 @@ TOLD: Final = frozenset(
 
 
 class Request:
-    """One request, from before its span is opened until after its answer."""
+    """A request whose content is recorded on the library's own span, by the side that sends it or answers it."""
 
     def __init__(self, method: str, params: Any) -> None:
         self.method = method
@@ -160,22 +162,28 @@ class Request:
         self._params = params
 
     def opened(self, span: Span) -> None:
-        """Keep the span that the library has opened."""
+        """Record the parameters on the span that the library has opened."""
         self.span = span
-        guarded(lambda: span.set_attributes(encoded({ours.INPUT: asked(self._params)})))
+        if self.method == TOOLS_CALL:
+            span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: obj(self._params).get("arguments")}))
+            span.set_attribute(names.TOOL_TYPE, "extension")
+        elif self.method in TOLD:
+            given = {key: value for key, value in obj(self._params).items() if key not in ("_meta", "meta")}
+            span.set_attributes(encoded({ours.INPUT: plain(given)}))
 
     def answered(self, result: Any) -> None:
-        """Record the answer of the other side."""
-        self.span.set_attributes(encoded({ours.OUTPUT: plain(result)}))
+        """Record the answer."""
+        if self.method == TOOLS_CALL:
+            given, is_error = tool_result(result)
+            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: given}))
+            if is_error:  # the library's status has no text
+                self.span.set_attribute(ours.ERROR, given if isinstance(given, str) else to_json(given))
+        elif self.method in TOLD:
+            self.span.set_attributes(encoded({ours.OUTPUT: plain(result)}))
 
 
 _REQUEST: Final[ContextVar[Request | None]] = ContextVar("pandaprobe_mcp_request", default=None)
 """The request whose span is opened next."""
-
-
-def asked(params: Any) -> Any:
-    """Return the parameters of a request."""
-    return plain({key: value for key, value in obj(params).items() if key not in ("_meta", "meta")})
 
 
 def taken(method: Any) -> Request | None:
@@ -191,7 +199,7 @@ def taken(method: Any) -> Request | None:
 def open_ended(tracer: Any, request: Request, name: str, **options: Any) -> Generator[Span]:
     """Yield the library's span of a request, which ends when the answer is recorded."""
     with tracer.start_as_current_span(name, end_on_exit=False, **options) as span:
-        request.opened(span)
+        guarded(request.opened, span)
         yield span
 
 
@@ -214,8 +222,6 @@ async def sent(original: OriginalCall, request: Request) -> Any:
 
 # -- A client's tool calls. Each has a span, whose context is sent in the request's `_meta` ----------------------------
 
-METHOD: Final = "mcp.method.name"
-TOOLS_CALL: Final = "tools/call"
 _CALL_KEY: Final = "pandaprobe-mcp-call"
 """Context key of the span of a tool call whose request has not been sent."""
 
@@ -235,9 +241,6 @@ class CallScope(SpanScope):
         if is_error:
             said = given if isinstance(given, str) else to_json(given)
             fail(self.span, "tool_error", said if given and self.recorder.with_content else "tool_error")
-
-    def _record_error(self, error: BaseException) -> None:
-        record_ended(self.span, error, with_content=self.recorder.with_content)
 
 
 def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
@@ -291,32 +294,13 @@ def noting(call_next: CallNext) -> CallNext:
     """Run the rest of the server's middleware inside the library's span, and record its content there."""
 
     async def noted(request: Any) -> Any:
-        span = get_current_span()
-        method, params = str(request.method), obj(request.params)
-        guarded(_note_request, span, method, params)
+        noted_of = Request(str(request.method), obj(request.params))
+        guarded(noted_of.opened, get_current_span())
         result = await call_next(request)
-        guarded(_note_answered, span, method, result)
+        guarded(noted_of.answered, result)
         return result
 
     return noted
-
-
-def _note_request(span: Span, method: str, params: Object) -> None:
-    if method == TOOLS_CALL:
-        span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: params.get("arguments")}))
-        span.set_attribute(names.TOOL_TYPE, "extension")
-    elif method in TOLD:
-        span.set_attributes(encoded({ours.INPUT: asked(params)}))
-
-
-def _note_answered(span: Span, method: str, result: Any) -> None:
-    if method == TOOLS_CALL:
-        given, is_error = tool_result(result)
-        span.set_attributes(encoded({names.TOOL_CALL_RESULT: given}))
-        if is_error:  # the library's status has no text
-            span.set_attribute(ours.ERROR, given if isinstance(given, str) else to_json(given))
-    elif method in TOLD:
-        span.set_attributes(encoded({ours.OUTPUT: plain(result)}))
 
 
 class MCPInstrumentor(Integration):

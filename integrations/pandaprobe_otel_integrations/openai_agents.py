@@ -18,7 +18,7 @@ from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._adapter import Adapter
-from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._guard import guarded, observing
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
@@ -30,7 +30,7 @@ from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangSmithTracing, known_rivals
 from pandaprobe_otel_integrations._runs import OpenRuns, Run, RunRecorder, StandIn, asking, json_or_text, read_json
-from pandaprobe_otel_integrations._spans import agent, fail, present, record_ended, tool
+from pandaprobe_otel_integrations._spans import agent, fail, present, record_raised, tool
 from pandaprobe_otel_integrations._streams.body import MAX_ITEMS
 
 __all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
@@ -104,30 +104,27 @@ class ModelRequest(ContextScope):
 
     def tools(self) -> list[Part]:
         """Return the tools and hand-offs that the model may choose."""
-        handed = items(self._get("handoffs"))
+        handed = items(self._arguments.get("handoffs"))
         return [
-            *map(_tool, items(self._get("tools"))),
+            *map(_tool, items(self._arguments.get("tools"))),
             *(_function(each, "tool_name", "tool_description", "input_json_schema") for each in handed),
         ]
 
     def body(self) -> dict[str, Any]:
         """Return the call as a request of the Responses API, without content if the app wants none."""
-        settings = self._get("model_settings")
+        settings = self._arguments.get("model_settings")
         found = {name: getattr(settings, name, None) for name in _SETTINGS}
         found |= {
             "model": string(getattr(self._model, "model", None)),
             "max_output_tokens": getattr(settings, "max_tokens", None),
-            "previous_response_id": self._get("previous_response_id"),
-            "conversation": self._get("conversation_id"),
+            "previous_response_id": self._arguments.get("previous_response_id"),
+            "conversation": self._arguments.get("conversation_id"),
         }
         if self.with_content:
-            found |= {"instructions": self._get("system_instructions"), "input": self._get("input")}
+            found |= {"instructions": self._arguments.get("system_instructions"), "input": self._arguments.get("input")}
             found["tools"] = self.tools()
             found |= {name: getattr(settings, name, None) for name in _MORE_SETTINGS}
         return {name: value for name, value in found.items() if value is not None}
-
-    def _get(self, name: str) -> Any:
-        return self._arguments.get(name)
 
 
 def _function(tool: Any, *names_of_fields: str) -> Part:
@@ -270,10 +267,6 @@ class RunProcessor(RunRecorder):
         """Return whether no span is open."""
         return len(self.runs) == 0
 
-    def on_trace_start(self, trace: Any) -> None:
-        """Start a run, or the app's block around several runs."""
-        guarded(self._trace_begins, trace)
-
     def on_trace_end(self, trace: Any) -> None:
         """End the run or block, with all open spans below it."""
         run = self.runs.take(trace.trace_id)
@@ -282,22 +275,16 @@ class RunProcessor(RunRecorder):
             guarded(_mark_waiting, run)
             self._end(run, lambda _: True)
 
-    def on_span_start(self, span: Any) -> None:
-        """Start a step."""
-        guarded(self._span_begins, span)
-
     def on_span_end(self, span: Any) -> None:
         """End a step; its data is complete only now."""
         run = self.runs.take(span.span_id)
         request = self._requests.pop(span.span_id, None)
         if run is None:
             return
-        guarded(run.release_model_call)
-        guarded(run.leave_body)
         if run.span is not None:
             guarded(self._record, run, run.span, span, request)
             guarded(_mark_waiting, run)
-            guarded(run.span.end)
+        self._end(run, lambda _: False)
 
     def shutdown(self, timeout: float | None = None) -> None:
         """Do nothing: nothing is kept here."""
@@ -307,7 +294,9 @@ class RunProcessor(RunRecorder):
 
     # -- beginning ----------------------------------------------------------------------------------------------------
 
-    def _trace_begins(self, trace: Any) -> None:
+    @observing
+    def on_trace_start(self, trace: Any) -> None:
+        """Start a run, or the app's block around several runs."""
         recorder = self._active_recorder()
         if recorder is None or self._claims_only() or trace.trace_id in self.runs:
             return
@@ -320,7 +309,9 @@ class RunProcessor(RunRecorder):
         span = recorder.start(trace.name, attributes, context=base)
         self._open(Run(run_id=trace.trace_id, parent=None, context=base, span=span, name=trace.name, is_agent=True))
 
-    def _span_begins(self, span: Any) -> None:
+    @observing
+    def on_span_start(self, span: Any) -> None:
+        """Start a step."""
         recorder = self._active_recorder()
         if recorder is None or span.span_id in self.runs:
             return
@@ -390,7 +381,7 @@ class RunProcessor(RunRecorder):
         raised = sys.exc_info()[1]
         if run.span is None or raised is None or raised is run.handling:
             return False
-        record_ended(run.span, raised, with_content=self._with_content)
+        record_raised(run.span, raised, with_content=self._with_content)
         return True
 
     def _abandon(self, run: Run, outcome: str | None = ours.CANCELLED) -> None:
@@ -424,9 +415,7 @@ def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
     if kind == "function":
         return f"execute_tool {name}", tool(name)
     if kind == "mcp_tools":
-        return f"list tools of {data.server or 'MCP server'}", {ours.KIND: "OTHER"}
-    if kind == "handoff":
-        return "handoff", {ours.KIND: "OTHER"}
+        name = f"list tools of {data.server or 'MCP server'}"
     return name, {ours.KIND: "OTHER"}
 
 

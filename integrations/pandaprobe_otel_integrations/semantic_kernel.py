@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -37,23 +36,12 @@ def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
     name = str(function.fully_qualified_name)
     given = kwargs if given is None else given
     if function.is_prompt and not call:
-        attributes, form = {ours.KIND: "CHAIN"}, _PROMPT
+        attributes, asked, answered = {ours.KIND: "CHAIN"}, ours.INPUT, ours.OUTPUT
     else:
-        name, attributes, form = f"execute_tool {name}", tool(name, string(call.get("id"))), _TOOL
-    span = recorder.start(name, attributes, lambda: _asked(form, function, given))
-    return FunctionScope(recorder, span, form.result)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """The attributes of arguments and result."""
-
-    given: str
-    result: str
-
-
-_PROMPT: Final = _Form(given=ours.INPUT, result=ours.OUTPUT)
-_TOOL: Final = _Form(given=names.TOOL_CALL_ARGUMENTS, result=names.TOOL_CALL_RESULT)
+        name, attributes = f"execute_tool {name}", tool(name, string(call.get("id")))
+        asked, answered = names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT
+    span = recorder.start(name, attributes, lambda: _asked(asked, function, given))
+    return FunctionScope(recorder, span, answered)
 
 
 class FunctionScope(SpanScope):
@@ -78,9 +66,9 @@ class FunctionScope(SpanScope):
         self.write(lambda: {self._result: "".join(self._pieces) if value is None else _plain(value)})
 
 
-def _asked(form: _Form, function: Any, given: Mapping[str, Any]) -> Content:
+def _asked(name: str, function: Any, given: Mapping[str, Any]) -> Content:
     taken, more = _arguments(function, given)
-    return {form.given: taken or "{}", ours.SPAN_METADATA: {"more_arguments": more} if more else None}
+    return {name: taken or "{}", ours.SPAN_METADATA: {"more_arguments": more} if more else None}
 
 
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -109,34 +97,6 @@ def _own(value: Any, _: Callable[[Any], Any]) -> Any:
 SCOPE: Final = "pandaprobe_otel.semantic_kernel"
 """The instrumentation scope of this integration's spans."""
 _NO_SPAN: Final = nullcontext(INVALID_SPAN)
-
-SpanBlock = AbstractContextManager[Span]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NativeSpans:
-    """A switch for the framework's own spans: while `is_on`, none is made right below one of ours.
-
-    An agent of a class that is not recorded here, and a chat outside of an agent, keep theirs.
-    """
-
-    is_on: Callable[[], bool]
-
-    def block(self, original: OriginalCall) -> SpanBlock:
-        """Wrap the opening of an agent's or a function's span, as a block."""
-        return _NO_SPAN if self._is_below_ours() else original()
-
-    def loop(self, original: OriginalCall) -> Any:
-        """Wrap the start of the span of the loop that calls functions until the model has an answer."""
-        if not self._is_below_ours():
-            return original()
-        # The caller makes this span current and ends it. Spans below must be below our span, which must not end here.
-        return NonRecordingSpan(get_current_span().get_span_context())
-
-    def _is_below_ours(self) -> bool:
-        return self.is_on() and scope_of(get_current_span()) == SCOPE
-
-
 # -- the span of one run of an agent -----------------------------------------------------------------------------------
 
 
@@ -221,7 +181,6 @@ class SemanticKernelInstrumentor(Integration):
     hooked_modules = (_AGENT, _AGENT_SPANS, _CHAT, _FUNCTION, _FUNCTION_SPANS, _MODEL_SPANS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
-        native = NativeSpans(is_on=self._is_on)
         if module.__name__ == _AGENT:
             for name in ("get_response", "invoke", "invoke_stream"):
                 yield self._surround(module.ChatCompletionAgent, name, begin_run)
@@ -229,13 +188,30 @@ class SemanticKernelInstrumentor(Integration):
             for name in ("invoke", "invoke_stream"):
                 yield self._surround(module.KernelFunction, name, begin_function)
         elif module.__name__ == _CHAT:
-            yield patch(module.ChatCompletionClientBase, "_start_auto_function_invocation_activity", native.loop)
+            yield patch(module.ChatCompletionClientBase, "_start_auto_function_invocation_activity", self._loop)
         elif module.__name__ == _MODEL_SPANS:
             yield adopt(_MODEL_SPANS, is_on=self._is_on)
         elif module.__name__ == _AGENT_SPANS:
-            yield patch(module, "_start_as_current_span", native.block)
+            yield patch(module, "_start_as_current_span", self._block)
         else:
-            yield patch(module, "start_as_current_span", native.block)
+            yield patch(module, "start_as_current_span", self._block)
 
     def _is_on(self) -> bool:
         return self._lets_through(None)
+
+    # While this is on, the framework makes no span right below one of ours. An agent of a class that is not recorded
+    # here, and a chat outside of an agent, keep theirs.
+
+    def _block(self, original: OriginalCall) -> AbstractContextManager[Span]:
+        """Wrap the opening of an agent's or a function's span, as a block."""
+        return _NO_SPAN if self._is_below_ours() else original()
+
+    def _loop(self, original: OriginalCall) -> Any:
+        """Wrap the start of the span of the loop that calls functions until the model has an answer."""
+        if not self._is_below_ours():
+            return original()
+        # The caller makes this span current and ends it. Spans below must be below our span, which must not end here.
+        return NonRecordingSpan(get_current_span().get_span_context())
+
+    def _is_below_ours(self) -> bool:
+        return self._is_on() and scope_of(get_current_span()) == SCOPE

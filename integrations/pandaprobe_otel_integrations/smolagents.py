@@ -10,7 +10,7 @@ from time import time_ns
 from types import ModuleType
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from pandaprobe_otel.mapping import attributes as ours
@@ -25,7 +25,7 @@ from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Patch, Undoable, Wrapper, patch, replace
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
-from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, tool, with_llm_span, with_watch
+from pandaprobe_otel_integrations._spans import CallWatch, is_taken, present, tool, with_watch
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 
 __all__ = ["SmolagentsInstrumentor"]
@@ -112,14 +112,7 @@ _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
 """Types of results that are recorded unchanged."""
 
 
-class _Scope(SpanScope):
-    """One call. An external stop is not an error of it."""
-
-    def _record_error(self, error: BaseException) -> None:
-        record_ended(self.span, error, with_content=self.recorder.with_content)
-
-
-class AgentScope(_Scope):
+class AgentScope(SpanScope):
     """A run of an agent, whose steps may be read one by one."""
 
     def __init__(self, recorder: Recorder, span: Span, agent: Any) -> None:
@@ -153,11 +146,13 @@ def _result(value: Any) -> Content:
     return {names.TOOL_CALL_RESULT: value if type(value) in _PLAIN else str(value)}
 
 
-class ModelScope(_Scope):
-    """A model call, whose answer may be read in pieces."""
+class ModelScope(SpanScope):
+    """A model call, whose answer may be read in pieces. Its span is made at its end if nobody else has made one."""
 
-    def __init__(self, recorder: Recorder, span: Span, context: Context) -> None:
-        super().__init__(recorder, span, context=context)
+    def __init__(self, recorder: Recorder, start: Callable[[], Span], watch: CallWatch) -> None:
+        super().__init__(recorder, INVALID_SPAN, context=with_watch(watch))
+        self._start = start
+        self._watch = watch
         self._pieces: list[Any] = []
         self._first_ns = 0
 
@@ -165,35 +160,6 @@ class ModelScope(_Scope):
         """Keep a piece of the answer, and the time of the first one."""
         self._first_ns = self._first_ns or time_ns()
         self._pieces.append(item)
-
-    def _record(self, value: Any) -> None:
-        if not self._pieces:
-            self._record_message(value)
-        else:
-            self._record_pieces()
-
-    def _record_error(self, error: BaseException) -> None:
-        if self._pieces:
-            guarded(self._record_pieces)
-        super()._record_error(error)
-
-    def _record_pieces(self) -> None:
-        self.span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: self._first_ns})
-        models: Any = import_module("smolagents.models")  # loaded: its generator was read
-        self._record_message(models.agglomerate_stream_deltas(self._pieces))
-
-    def _record_message(self, message: Any) -> None:
-        self.span.set_attributes(usage_of(message))
-        self.write(lambda: {names.OUTPUT_MESSAGES: answer_of(message)})
-
-
-class OwnModelScope(ModelScope):
-    """A call of the app's own model class, whose span is made at its end if nobody else has made one for the call."""
-
-    def __init__(self, recorder: Recorder, start: Callable[[], Span], watch: CallWatch) -> None:
-        super().__init__(recorder, INVALID_SPAN, with_watch(watch))
-        self._start = start
-        self._watch = watch
 
     def returned(self, value: Any, /) -> None:
         """Record the call, unless another span has."""
@@ -203,12 +169,22 @@ class OwnModelScope(ModelScope):
     def raised(self, error: BaseException, /) -> None:
         """Record the failed call, unless another span has."""
         if self._makes_span():
+            if self._pieces:
+                guarded(self._record, None)
             super().raised(error)
 
     def _makes_span(self) -> bool:
         if self.span is INVALID_SPAN and not self._watch.is_recorded:
             self.span = self._start()
         return self.span is not INVALID_SPAN
+
+    def _record(self, value: Any) -> None:
+        if self._pieces:
+            self.span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: self._first_ns})
+            models: Any = import_module("smolagents.models")  # loaded: its generator was read
+            value = models.agglomerate_stream_deltas(self._pieces)
+        self.span.set_attributes(usage_of(value))
+        self.write(lambda: {names.OUTPUT_MESSAGES: answer_of(value)})
 
 
 # -- spans around the agents, tools and models of smolagents, all of which run in the caller's thread ------------------
@@ -234,7 +210,7 @@ def begin_tool(recorder: Recorder, original: OriginalCall) -> SpanScope:
     """Open the span of `Tool.__call__`."""
     name = str(original.owner.name)
     given = lambda: {names.TOOL_CALL_ARGUMENTS: _given(original)}  # noqa: E731
-    return _Scope(recorder, recorder.start(f"execute_tool {name}", tool(name), given), _result)
+    return SpanScope(recorder, recorder.start(f"execute_tool {name}", tool(name), given), _result)
 
 
 def _given(original: OriginalCall) -> dict[str, Any]:
@@ -245,26 +221,24 @@ def _given(original: OriginalCall) -> dict[str, Any]:
     return {**given, **{key: value for key, value in original.kwargs.items() if key != "sanitize_inputs_outputs"}}
 
 
-def begin_own_model(recorder: Recorder, original: OriginalCall) -> OwnModelScope:
-    """Open the span of a call of the app's own model class, unless the client that it uses makes one."""
-    watch, context, begun_ns = CallWatch(), get_current(), time_ns()
+def begin_own_model(recorder: Recorder, original: OriginalCall, provider: str | None = None) -> ModelScope:
+    """Begin a call of the app's own model class, whose span the client that it uses may make."""
+    context, begun_ns = get_current(), time_ns()
     name, attributes = _described(recorder, original)
 
     def start() -> Span:
+        found = present({**attributes, names.PROVIDER: provider})
         return recorder.tracer.start_span(
-            f"chat {name}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=begun_ns
+            f"chat {name}", context, kind=SpanKind.CLIENT, attributes=found, start_time=begun_ns
         )
 
-    return OwnModelScope(recorder, start, watch)
+    return ModelScope(recorder, start, CallWatch())
 
 
 def begin_model(recorder: Recorder, original: OriginalCall) -> ModelScope:
-    """Open the span of `generate` or `generate_stream` of a model whose client has no integration of ours."""
-    is_taken(get_current())  # noted by the watch
-    name, attributes = _described(recorder, original)
-    attributes[names.PROVIDER] = "huggingface"
-    span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)
-    return ModelScope(recorder, span, with_llm_span(span))
+    """Begin `generate` or `generate_stream` of a model whose client has no integration of ours."""
+    is_taken(get_current())  # noted by the watch of the app's own class around it
+    return begin_own_model(recorder, original, "huggingface")
 
 
 def _described(recorder: Recorder, original: OriginalCall) -> tuple[str, dict[str, Any]]:

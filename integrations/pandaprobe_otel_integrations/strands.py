@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -19,8 +18,8 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, string
 from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS
-from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, told
-from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
+from pandaprobe_otel_integrations._other_members import answer_data, parameters, told
+from pandaprobe_otel_integrations._patching import OriginalCall, Undo, Undoable, patch
 from pandaprobe_otel_integrations._runs import ConversationIds
 from pandaprobe_otel_integrations._spans import adopt
 
@@ -121,7 +120,7 @@ class OpenRuns:
                 inside.end()
         state = obj(agent.state.get() if agent is not None else None)
         if state and span.is_recording():
-            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
+            span.set_attributes(encoded(answer_data(state=told(dict(state)))))
 
 
 def without_bytes(value: Any) -> Any:
@@ -140,34 +139,6 @@ def without_bytes(value: Any) -> Any:
 _INSTANCE: Final = "_tracer_instance"
 _WITH_TOOLS: Final = "_include_tool_definitions"
 """The setting for `gen_ai_tool_definitions` in OTEL_SEMCONV_STABILITY_OPT_IN."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracerChange:
-    """The changes to Strands' tracers. `provider` is None for OpenTelemetry's global provider."""
-
-    module: ModuleType
-    provider: Any
-
-    def begin(self) -> None:
-        """Change the existing tracer, if there is one. Raises AttributeError if Strands has no place for it."""
-        present: Any = self.module.__dict__.get(_INSTANCE, self)
-        if present is self:
-            raise AttributeError(f"{self.module.__name__} has no {_INSTANCE}")
-        if present is not None:
-            self.apply(present)
-
-    def apply(self, tracer: Any) -> None:
-        """Make the tracer write definitions of tools, to the app's chosen provider."""
-        if hasattr(tracer, _WITH_TOOLS):
-            setattr(tracer, _WITH_TOOLS, True)
-        if self.provider is not None:
-            tracer.tracer_provider = self.provider
-            tracer.tracer = self.provider.get_tracer(tracer.service_name)
-
-    def undo(self) -> None:
-        """Let the next agent make a new tracer; existing agents keep theirs."""
-        setattr(self.module, _INSTANCE, None)
 
 
 _SPANS: Final = "strands.telemetry.tracer"
@@ -198,17 +169,24 @@ class StrandsInstrumentor(Integration):
             yield patch(module._Interruptible, "interrupt", self._asks)  # pyright: ignore[reportPrivateUsage]
             return
         yield adopt(_SPANS, is_on=self._is_on)
-        change = TracerChange(module=module, provider=self._tracer_provider)
-
-        yield self._after(module.Tracer, "__init__", lambda _, original: change.apply(original.owner))
+        yield self._after(module.Tracer, "__init__", lambda _, original: self._change(original.owner))
         yield self._after(module.Tracer, "start_model_invoke_span", self._runs.calls)
         yield self._before(module.Tracer, "end_agent_span", self._runs.returns)
         yield self._before(module.Tracer, "end_tool_call_span", record_end_of_tool)
         if hasattr(module.Tracer, "end_span_with_cancellation"):
             yield self._before(module.Tracer, "end_span_with_cancellation", self._runs.is_cancelled)
         yield patch(module, "serialize", self._serializing)
-        change.begin()
-        yield change
+        if (tracer := vars(module)[_INSTANCE]) is not None:
+            self._change(tracer)
+        yield Undo(lambda: setattr(module, _INSTANCE, None))  # the next agent makes another; existing ones keep theirs
+
+    def _change(self, tracer: Any) -> None:
+        """Make Strands' tracer write definitions of tools, to the app's chosen provider."""
+        if hasattr(tracer, _WITH_TOOLS):
+            setattr(tracer, _WITH_TOOLS, True)
+        if (provider := self._tracer_provider) is not None:
+            tracer.tracer_provider = provider
+            tracer.tracer = provider.get_tracer(tracer.service_name)
 
     def _serializing(self, original: OriginalCall) -> Any:
         """Wrap the function that encodes messages as JSON."""

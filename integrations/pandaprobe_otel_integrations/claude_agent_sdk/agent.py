@@ -28,8 +28,9 @@ from pandaprobe_otel_integrations._json import (
     with_short_texts,
 )
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import RESPONSE, rest
+from pandaprobe_otel_integrations._other_members import answer_data, rest
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._runs import note
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
 from pandaprobe_otel_integrations._spans import fail, tool
 from pandaprobe_otel_integrations.anthropic.messages import Messages, block_parts, input_messages
@@ -85,9 +86,6 @@ class ModelCall:
     sets the real output count.
     """
 
-    __slots__ = ("_about", "_before", "_blocks", "_recorder", "_stop_reason", "_usage", "chars", "ended_ns",
-                 "is_settled", "message_id", "model", "of_sub_agent", "span")  # fmt: skip
-
     def __init__(
         self,
         recorder: Recorder,
@@ -96,9 +94,8 @@ class ModelCall:
         *,
         started_ns: int,
         before: tuple[str, ...],
-        agent: str,
         of_sub_agent: bool,
-        instructions: Mapping[str, str],
+        attributes: Mapping[str, str],
     ) -> None:
         self.message_id = string(message.get("id"))
         self.model = string(message.get("model")) or ""
@@ -109,24 +106,19 @@ class ModelCall:
         self._recorder = recorder
         self._before = before
         self._blocks: list[Any] = []
-        self._usage: dict[str, Any] = dict(obj(message.get("usage")))
+        self.usage: dict[str, Any] = dict(obj(message.get("usage")))
+        """Tokens by Anthropic's names, with the output only once it is settled."""
         self._stop_reason: str | None = None
         self._about: dict[str, Any] = {}
         attributes = {
             ours.OPERATION_NAME: "chat",
             names.PROVIDER: "anthropic",
             names.REQUEST_MODEL: self.model,
-            names.AGENT_NAME: agent,
-            **instructions,
+            **attributes,
         }
         self.span: Span = recorder.tracer.start_span(
             f"chat {self.model}", context, kind=SpanKind.CLIENT, attributes=attributes, start_time=started_ns
         )
-
-    @property
-    def usage(self) -> Mapping[str, Any]:
-        """Tokens by Anthropic's names, with the output only once it is settled."""
-        return self._usage
 
     def add(self, content: Any) -> None:
         """Add further blocks of the answer."""
@@ -147,21 +139,21 @@ class ModelCall:
         """Record the end of the stream, which is reported only with partial messages."""
         self.ended_ns = time_ns()
         self._stop_reason = reason
-        self._usage |= {key: value for key, value in usage.items() if value is not None}
+        self.usage |= {key: value for key, value in usage.items() if value is not None}
         self.settle(integer(usage.get("output_tokens")))
 
     def failed(self, kind: str, text: str) -> None:
         """Record that the service refused the call, and the CLI gave up."""
         self.is_settled = True
-        self._usage = {}
+        self.usage = {}
         fail(self.span, kind, text if self._recorder.with_content else kind)
 
     def settle(self, output_tokens: int | None, cost: float | None = None, *, shared: bool = False) -> None:
         """Set the tokens of the answer: exact ones, this call's part of a sum (`shared`), or None if unknown."""
         self.is_settled = True
-        self._usage.pop("output_tokens", None)
+        self.usage.pop("output_tokens", None)
         if output_tokens is not None:
-            self._usage["output_tokens"] = output_tokens
+            self.usage["output_tokens"] = output_tokens
         if cost is not None:
             self.span.set_attribute(ours.COST, to_json({"total": cost}))
         if shared:
@@ -182,7 +174,7 @@ class ModelCall:
             "model": self.model,
             "content": self._blocks,
             "stop_reason": self._stop_reason or (self._guessed_reason() if is_answered else None),
-            "usage": self._usage or None,
+            "usage": self.usage or None,
         }
         answer = _MESSAGES.answer(body, with_content=self._recorder.with_content)
         attributes = {name: value for name, value in answer.attributes.items() if value is not None}
@@ -309,10 +301,6 @@ _SYNTHETIC: Final = "<synthetic>"
 """The model name in messages that the CLI writes itself, such as errors."""
 
 
-MAX_NOTES: Final = 100
-"""Largest number of notes of one kind on one span."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """An open tool call. Its code runs in `context`."""
@@ -371,15 +359,13 @@ class Agent:
 
     def note(self, name: str, value: Any) -> None:
         """Add a fact about the run to the data that accompanies its answer."""
-        noted = self._beside.setdefault(name, [])
-        if self._recorder.with_content and value and len(noted) <= MAX_NOTES:
-            noted.append(value if len(noted) < MAX_NOTES else "[and more, not recorded]")
+        if self._recorder.with_content and value:
+            note(self._beside.setdefault(name, []), value)
 
     def note_of(self, tool: Tool, value: Any) -> None:
         """Add a fact about a tool call to the data that accompanies its result."""
-        if self._recorder.with_content and value and len(tool.notes) < MAX_NOTES:
-            tool.notes.append(value)
-            tool.span.set_attributes(encoded({RESPONSE: {"response": {"decisions": tool.notes}}}))
+        if self._recorder.with_content and value:
+            tool.span.set_attributes(encoded(answer_data(decisions=note(tool.notes, value))))
 
     # -- model calls --------------------------------------------------------------------------------------------------
 
@@ -439,9 +425,8 @@ class Agent:
             self.context,
             started_ns=self._ready_ns,
             before=self._history.snapshot(),
-            agent=self.name,
             of_sub_agent=self.parent_tool is not None,
-            instructions=self._instructions,
+            attributes={names.AGENT_NAME: self.name, **self._instructions},
         )
         return self._call
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from opentelemetry.context import get_current, set_value
 from opentelemetry.trace import Span
 
-from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel.capture.wrapping import Scope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
@@ -23,11 +22,11 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE, answer_data
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import OriginalCall, Undoable, patch
 from pandaprobe_otel_integrations._rivals import OPENLLMETRY
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder, asked, read_json, runs_around
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder, asked, note, read_json, runs_around
 from pandaprobe_otel_integrations._spans import ModelClaim, present
 from pandaprobe_otel_integrations.crewai.descriptions import (
     KINDS,
@@ -48,9 +47,6 @@ _PHASES: Final = {"completed": "done", "finished": "done", "failed": "failed", "
 
 MAX_THOUGHT_CHARS: Final = 200_000
 """Largest size of a model's reasoning, which arrives in pieces and is kept until the call ends."""
-
-MAX_NOTES: Final = 100
-"""Largest number of notes with one name on one step."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -77,16 +73,10 @@ class Step(Run):
 
     def note(self, name: str, told: Any) -> None:
         """Keep an event inside the step under this name. Several events with one name become a list."""
-        if name not in self.beside:
-            self.beside[name] = told
-            return
-        before: Any = self.beside[name]
-        told_of: list[Any] = items(before) or [before]
-        self.beside[name] = told_of
-        if len(told_of) < MAX_NOTES:
-            told_of.append(told)
-        else:
-            told_of[-1] = "[and more, not recorded]"
+        if name in self.beside:
+            before: Any = self.beside[name]
+            told = note(items(before) or [before], told)
+        self.beside[name] = told
 
 
 def current_step() -> Step | None:
@@ -123,24 +113,11 @@ class EventListener(RunRecorder):
     """A listener that gets each event in the thread and context that emits it, at that time.
 
     Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads.
-
-    - `leaves` returns True for a model whose calls are recorded by the instrumentation of its client.
-    - `claims` returns True, while nothing is recorded, for a model whose calls another vendor records.
-    - `values` returns session, user, tags and metadata of new traces.
     """
 
-    def __init__(
-        self,
-        recorder: Callable[[], Recorder | None],
-        *,
-        leaves: Callable[[Any], bool] = lambda llm: False,
-        claims: Callable[[Any], bool] = lambda llm: False,
-        values: Callable[[], TraceValues | None] = lambda: None,
-        runs: OpenRuns | None = None,
-    ) -> None:
-        super().__init__(recorder, values=values, runs=runs)
-        self._leaves = leaves
-        self._claims = claims
+    def __init__(self, recorder: Callable[[], Recorder | None], owner: CrewAIInstrumentor) -> None:
+        super().__init__(recorder, values=lambda: owner.values)
+        self._owner = owner
 
     def emitted(self, source: Any, event: Any) -> None:
         """Handle an event."""
@@ -194,10 +171,10 @@ class EventListener(RunRecorder):
     def _begins(self, kind: str, source: Any, event: Any) -> None:
         recorder = self._recorder()
         if recorder is None:
-            if kind == "llm_call" and self._claims(source):
+            if kind == "llm_call" and self._owner.is_anothers(source):
                 self._enter(Step(run_id=event.event_id, parent=current_step(), context=get_current(), kind=kind), event)
             return
-        if kind == "llm_call" and self._leaves(source):
+        if kind == "llm_call" and _is_litellms(source):
             return
         parent = current_step()
         base = self._root(get_current())
@@ -248,7 +225,7 @@ class EventListener(RunRecorder):
         if found is not None and step is not None:
             step.note(*found)
             noted = step.beside
-            self._write(step.span, lambda: {RESPONSE: {"response": noted}})
+            self._write(step.span, lambda: answer_data(**noted))
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
@@ -256,9 +233,6 @@ class EventListener(RunRecorder):
         step = open_step(kind, event, source) or self._elsewhere(kind, event)
         if step is None or self.runs.take(step.run_id) is None:
             return
-        if step.claim is not None:
-            step.claim.close()
-        step.leave_body()
         if step.span is not None:
             guarded(self._record, step, step.span, ending, event)
         failed = ending == "failed"
@@ -313,9 +287,7 @@ class MethodScope(Scope):
 
 
 def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:
-    if not beside:
-        return content
-    return {**content, RESPONSE: {"response": {**beside, **obj(obj(content.get(RESPONSE)).get("response"))}}}
+    return {**content, **answer_data(**{**beside, **obj(obj(content.get(RESPONSE)).get("response"))})}
 
 
 def _is_in_a_tool(kind: str) -> bool:
@@ -411,9 +383,7 @@ class CrewAIInstrumentor(Integration):
     _listener: EventListener
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._listener = EventListener(
-            self._recorder_if_alone, leaves=_is_litellms, claims=self._is_anothers, values=lambda: self.values
-        )
+        self._listener = EventListener(self._recorder_if_alone, self)
         super()._instrument(**kwargs)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
@@ -438,7 +408,7 @@ class CrewAIInstrumentor(Integration):
         guarded(_forward, self._listener, *original.args, **original.kwargs)
         return result
 
-    def _is_anothers(self, llm: Any) -> bool:
+    def is_anothers(self, llm: Any) -> bool:
         """Return whether another vendor, which records the runs, also makes the spans of this model's calls.
 
         OpenInference does if it listens to the bus, and OpenLLMetry does for models that CrewAI calls through litellm.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._endpoint import Table, finish_reason, with_cached
 from pandaprobe_otel_integrations._json import (
     Content,
     Object,
@@ -21,9 +22,9 @@ from pandaprobe_otel_integrations._json import (
     string,
     to_json,
 )
-from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS
-from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
+from pandaprobe_otel_integrations._other_members import answer_data, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import RETRIEVAL, tool
@@ -61,12 +62,27 @@ _NOT_SENT: Final = PARAMETERS.known - {"max_completion_tokens", "max_output_toke
     "parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size",
 }  # fmt: skip
 """Members that are recorded elsewhere, and settings of CrewAI and its client."""
-_COUNTED: Final = {
-    **COUNTED,
-    **dict.fromkeys(("input_tokens", "output_tokens", "prompt_token_count", "candidates_token_count", "total_tokens")),
-    **dict.fromkeys(("cached_prompt_tokens", "cache_creation_tokens", "reasoning_tokens", "total_token_count")),
-    **dict.fromkeys(("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens")),
-}
+
+
+def _first(*values: Any) -> int | None:
+    return next((count for value in values if (count := integer(value)) is not None), None)
+
+
+def _unless_zero(*values: Any) -> int | None:
+    return _first(*values) or None
+
+
+_COUNTS: Final = Table(
+    {
+        ("prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens"): (names.INPUT_TOKENS, _first),
+        ("completion_tokens", "output_tokens", "outputTokens"): (names.OUTPUT_TOKENS, _first),
+        ("cached_prompt_tokens", "cacheReadInputTokens"): (names.CACHE_READ_TOKENS, _unless_zero),
+        ("cache_creation_tokens", "cacheWriteInputTokens"): (names.CACHE_WRITE_TOKENS, _unless_zero),
+        "reasoning_tokens": (names.REASONING_TOKENS, _unless_zero),
+    }
+)
+_SUMS: Final = ("candidates_token_count", "total_tokens", "total_token_count", "totalTokens")
+_COUNTED: Final = {**COUNTED, **dict.fromkeys((*_COUNTS.known, *_SUMS))}
 _ASKED: Final = ("model", "temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 
 
@@ -105,29 +121,25 @@ def conversation(messages: Any) -> list[Part]:
 def answer_attributes(event: Any) -> dict[str, Any]:
     """Return usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI contain less."""
     reason = string(getattr(event, "finish_reason", None))
+    usage = obj(getattr(event, "usage", None))
+    counts = _COUNTS.read(usage)
     return {
         names.RESPONSE_ID: string(getattr(event, "response_id", None)),
         names.FINISH_REASONS: [reason] if reason else None,
-        **_usage(obj(getattr(event, "usage", None))),
+        # CrewAI includes cached tokens in Anthropic's input, but not in Bedrock's.
+        **(with_cached(counts) if "inputTokens" in usage else counts),
     }
 
 
 def answer_content(event: Any, thoughts: str) -> Content:
     """Return the answer: its text, or its tool calls."""
-    response = mended(event.response)
-    calls = tool_calls(event.response)
-    message: dict[str, Any] = {"role": "assistant", "reasoning": thoughts}
-    if calls:
-        message["tool_calls"] = [
-            {"id": one["id"], "function": {"name": one["name"], "arguments": one["arguments"]}} for one in calls
-        ]
-    else:
-        message["content"] = response if isinstance(response, str) else to_json(response)
+    response, calls = mended(event.response), tool_calls(event.response)
+    said = [parts.reasoning(thoughts)] if thoughts else []
+    said += calls or parts.texts(response if isinstance(response, str) else to_json(response))
     reason = string(getattr(event, "finish_reason", None)) or ("tool_calls" if calls else "stop")
-    more = uncounted(getattr(event, "usage", None), _COUNTED)
     return {
-        names.OUTPUT_MESSAGES: output_messages([{"message": message, "finish_reason": reason}]),
-        **({RESPONSE: {"response": {"usage": more}}} if more else {}),
+        names.OUTPUT_MESSAGES: parts.answer_message(said, finish_reason(reason)),
+        **answer_data(usage=uncounted(getattr(event, "usage", None), _COUNTED)),
     }
 
 
@@ -143,27 +155,6 @@ def _tool_call(call: Object) -> Part:
     arguments = next((described[key] for key in ("arguments", "input", "args") if key in described), None)
     call_id = next((found for value in given if (found := string(value))), None)
     return parts.tool_call(id=call_id, name=described.get("name"), arguments=arguments)
-
-
-def _usage(usage: Object) -> dict[str, Any]:
-    """Return token counts. CrewAI includes cached tokens in Anthropic's input, but not in Bedrock's."""
-    bedrock = "inputTokens" in usage
-    read = _first(usage, "cached_prompt_tokens", "cacheReadInputTokens")
-    written = _first(usage, "cache_creation_tokens", "cacheWriteInputTokens")
-    inputs = _first(usage, "prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens")
-    if bedrock and inputs is not None:
-        inputs += (read or 0) + (written or 0)
-    return {
-        names.INPUT_TOKENS: inputs,
-        names.OUTPUT_TOKENS: _first(usage, "completion_tokens", "output_tokens", "outputTokens"),
-        names.CACHE_READ_TOKENS: read or None,
-        names.CACHE_WRITE_TOKENS: written or None,
-        names.REASONING_TOKENS: _first(usage, "reasoning_tokens") or None,
-    }
-
-
-def _first(usage: Object, *keys: str) -> int | None:
-    return next((found for key in keys if (found := integer(usage.get(key))) is not None), None)
 
 
 Attributes = dict[str, Any]
@@ -259,9 +250,7 @@ def _input_of_agent(_: Any, event: Any) -> Content:
 
 
 def _input_of_remote(_: Any, event: Any) -> Content:
-    found = _only(event, *_OF_REMOTE)
-    asked = {names.INPUT_MESSAGES: _user(event.task_description)}
-    return {**asked, RESPONSE: {"response": found}} if found else asked
+    return {names.INPUT_MESSAGES: _user(event.task_description), **answer_data(**_only(event, *_OF_REMOTE))}
 
 
 def _input_of_memory(_: Any, event: Any) -> Content:
@@ -298,8 +287,7 @@ def _memory(match: Any) -> Part:
 
 def _left_by_method(event: Any) -> Content:
     """Return the method's result, and the flow's state after it."""
-    state = obj(event.state)
-    return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
+    return {ours.OUTPUT: _plain(event.result), **answer_data(state=dict(obj(event.state)))}
 
 
 def _plain(value: Any) -> Any:

@@ -55,22 +55,20 @@ __all__ = [
 HIDDEN: Final = "langsmith:hidden"
 """Tag of LangGraph's internal runs."""
 _STEP: Final = ("graph:step:", "seq:step:", "map:key:", "langsmith:")
+"""Beginnings of LangChain's and LangGraph's own tags; other tags are the app's."""
+_THEIRS: Final = ("ls_", "lc_", "langgraph_", "checkpoint_", "__", "LANGSMITH_", "LANGCHAIN_")
+"""Beginnings of their internal entries of a run's metadata; other entries are the app's."""
 _GRAPH: Final = "LangGraph"
 """Name of a graph that the app has not named."""
 _EXECUTOR: Final = "AgentExecutor"
 
 
-def is_hidden(tags: Sequence[str] | None) -> bool:
-    """Return whether the run is internal."""
-    return HIDDEN in (tags or ())
-
-
-def is_node(tags: Sequence[str] | None) -> bool:
+def is_node(tags: Sequence[str]) -> bool:
     """Return whether the run is a node of a graph; its parent is then the graph's run."""
-    return any(tag.startswith("graph:step:") for tag in tags or ())
+    return any(tag.startswith("graph:step:") for tag in tags)
 
 
-def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
+def is_agent(name: str, tags: Sequence[str], metadata: Mapping[str, Any], *, is_root: bool) -> bool:
     """Return whether the data at the start of the run marks it as that of a whole graph or an agent.
 
     From 1.1, LangGraph writes `ls_integration` into the metadata of everything in a graph. An agent's name
@@ -81,27 +79,6 @@ def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any],
     if name in (_GRAPH, _EXECUTOR) or name == metadata.get("lc_agent_name"):
         return True
     return is_root and "ls_integration" in metadata
-
-
-def agent_name(name: str) -> str | None:
-    """Return the agent's name; None for a graph without one."""
-    return None if name in (_GRAPH, _EXECUTOR) else name
-
-
-def tags_of_user(tags: Sequence[str] | None) -> list[str]:
-    """Return the app's own tags."""
-    return [tag for tag in tags or () if not tag.startswith(_STEP)]
-
-
-def metadata_of_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the app's own metadata, without LangChain's and LangGraph's internal entries."""
-    theirs = ("ls_", "lc_", "langgraph_", "checkpoint_", "__", "LANGSMITH_", "LANGCHAIN_")
-    return {key: value for key, value in metadata.items() if not key.startswith(theirs)}
-
-
-def place_in_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the graph's node and step that the run belongs to."""
-    return {key: metadata[key] for key in ("langgraph_node", "langgraph_step") if key in metadata}
 
 
 # -- making a run's span current in its body (a tool's function, a node, a lambda) -------------------------------------
@@ -151,7 +128,7 @@ def _leave(before: Context) -> None:
     if not isinstance(run, Run) or run is before.get(RUN_KEY) or OPEN_RUNS.take(run.run_id) is None:
         return
     for each in (*OPEN_RUNS.take_below(run, lambda below: below.is_torn_down), run):
-        guarded(each.release_model_call)
+        guarded(each.leave_body)
         if each.span is not None:
             each.span.set_attribute(OUTCOME, CANCELLED)
             each.span.end()
@@ -167,11 +144,16 @@ def _attach(config: Any) -> None:
 # -- the span of a run: started below its parent's, and ended together with the open spans below it --------------------
 
 
-class RunSpans(RunRecorder):
-    """The open runs and their spans. `values` are session, user, tags and metadata of new traces."""
+class RunCallbacks(RunRecorder):
+    """The callbacks, to be mixed into LangChain's `BaseCallbackHandler`.
+
+    `values` are session, user, tags and metadata of new traces.
+    """
 
     root_names: ClassVar[Mapping[str, str]] = {}
     """Trace names by the class of the trace's first run, for runs that the app has not named."""
+    run_inline = True  # in the caller's task and thread, whose context shows what a run is part of
+    raise_error = False
 
     def __init__(
         self,
@@ -183,43 +165,63 @@ class RunSpans(RunRecorder):
     ) -> None:
         super().__init__(recorder, claims_only=claims_only, values=lambda: values, runs=runs)
 
+    @property
+    def ignore_llm(self) -> bool:
+        """Return whether to skip model calls."""
+        return self._recorder() is None
+
+    ignore_chat_model = ignore_llm
+
+    @property
+    def ignore_chain(self) -> bool:
+        """Return whether to skip chains; LangChain asks before each callback."""
+        return self._recorder() is None or self._claims_only()
+
+    ignore_agent = ignore_chain
+    ignore_retriever = ignore_chain
+
+    # -- beginnings and ends ------------------------------------------------------------------------------------------
+
     def _begin(
         self,
         name: str,
         run_id: Any,
-        parent: Run | None,
-        tags: Sequence[str] | None,
-        metadata: Mapping[str, Any],
+        said: Object,
         attributes: Mapping[str, Any],
         content: Callable[[], Content],
         *,
         is_model_call: bool = False,
     ) -> Run | None:
-        """Start a run's span and keep the run; None if it is recorded already or nothing records."""
+        """Start a run's span and keep the run; None if it is recorded already or nothing records.
+
+        `said` are the other arguments of the callback.
+        """
         recorder = self._recorder()
         if recorder is None or run_id in self.runs:
             return None
+        parent, metadata = self._parent(said), obj(said.get("metadata"))
         base = self._base(parent)
-        own = place_in_graph(metadata)
+        attributes = {ours.AGENT_NAME: parent.agent if parent is not None else None, **attributes}
         if parent is None:
-            attributes = {**attributes, names.CONVERSATION_ID: string(metadata.get("thread_id"))}
+            attributes[names.CONVERSATION_ID] = string(metadata.get("thread_id"))
             if not get_current_span(base).get_span_context().is_valid:
-                attributes = {**attributes, ours.TRACE_NAME: self.root_names.get(name)}
-            given = plain(metadata_of_user(metadata))
-            base = self._root(base, trace_values(session=None, user=None, tags=tags_of_user(tags), metadata=given))
-        elif parent.agent is not None:
-            attributes = {ours.AGENT_NAME: parent.agent, **attributes}
-        if own:
-            attributes = {**attributes, ours.SPAN_METADATA: to_json(own)}
+                attributes[ours.TRACE_NAME] = self.root_names.get(name)
+            tags = [tag for tag in items(said.get("tags")) if not tag.startswith(_STEP)]
+            given = plain({key: value for key, value in metadata.items() if not key.startswith(_THEIRS)})
+            base = self._root(base, trace_values(session=None, user=None, tags=tags, metadata=given))
+        if own := {key: metadata[key] for key in ("langgraph_node", "langgraph_step") if key in metadata}:
+            attributes[ours.SPAN_METADATA] = to_json(own)
         span = recorder.start(name, attributes, content, context=base, is_model_call=is_model_call)
         agent = parent.agent if parent is not None else None
         return self._open(Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent))
+
+    def _parent(self, said: Object) -> Run | None:
+        return self.runs.get(said.get("parent_run_id"))
 
     def _fails(self, error: BaseException, run_id: Any) -> None:
         run = self.runs.take(run_id)
         if run is None:
             return
-        guarded(run.leave_body)
         guarded(self._record, run.span, error)
         if run.parent is not None and outcome_of(error) == ours.INTERRUPTED:
             run.parent.stopped = ours.INTERRUPTED
@@ -237,60 +239,26 @@ class RunSpans(RunRecorder):
         if span is not None:
             span.set_attributes(present(attributes))
 
-
-class RunCallbacks(RunSpans):
-    """The callbacks, to be mixed into LangChain's `BaseCallbackHandler`."""
-
-    run_inline = True  # in the caller's task and thread, whose context shows what a run is part of
-    raise_error = False
-
-    @property
-    def ignore_llm(self) -> bool:
-        """Return whether to skip model calls."""
-        return self._recorder() is None
-
-    ignore_chat_model = ignore_llm
-
-    @property
-    def ignore_chain(self) -> bool:
-        """Return whether to skip chains; LangChain asks before each callback."""
-        return self._recorder() is None or self._claims_only()
-
-    ignore_agent = ignore_chain
-    ignore_retriever = ignore_chain
-
     # -- chains, graphs, nodes ----------------------------------------------------------------------------------------
 
     @observing
-    def on_chain_start(
-        self,
-        serialized: Any,
-        inputs: Any,
-        *,
-        run_id: Any,
-        parent_run_id: Any = None,
-        tags: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        **said: Any,
-    ) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: Any, **said: Any) -> None:
         """Start a chain, a graph or a node."""
-        metadata = metadata or {}
-        parent = self.runs.get(parent_run_id)
+        parent, tags = self._parent(said), items(said.get("tags"))
         if parent is not None and is_node(tags):
             self._is_graph(parent)
-        if parent is not None and is_hidden(tags):
+        if parent is not None and HIDDEN in tags:
             self._keep(Run(run_id=run_id, parent=parent, context=parent.context, agent=parent.agent))
             return
         name = _name(serialized, said)
-        given = lambda: {ours.INPUT: plain(inputs)}  # noqa: E731
-        run = self._begin(name, run_id, parent, tags, metadata, {ours.KIND: "CHAIN"}, given)
-        if run is not None and is_agent(name, tags, metadata, is_root=parent is None):
+        run = self._begin(name, run_id, said, {ours.KIND: "CHAIN"}, lambda: {ours.INPUT: plain(inputs)})
+        if run is not None and is_agent(name, tags, obj(said.get("metadata")), is_root=parent is None):
             self._is_graph(run)
 
     def _is_graph(self, run: Run) -> None:
         """Mark the run as that of an agent. The run's own data, or its first node, has shown this."""
         if not run.is_agent:
-            run.is_agent, run.agent = True, agent_name(run.name)
+            run.is_agent, run.agent = True, None if run.name in (_GRAPH, _EXECUTOR) else run.name
             self._set(run.span, agent(run.agent))
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
@@ -326,14 +294,16 @@ class RunCallbacks(RunSpans):
     def _model_begins(
         self, serialized: Any, run_id: Any, said: Object, operation: str, messages: Callable[[], Any]
     ) -> None:
-        parent = self.runs.get(said.get("parent_run_id"))
         if self._claims_only():
-            run = Run(run_id=run_id, parent=parent, context=get_current())
+            run = Run(run_id=run_id, parent=self._parent(said), context=get_current())
             self._keep(run)
             run.claim_model_call()
             return
-        metadata, parameters = obj(said.get("metadata")), obj(said.get("invocation_params"))
-        attributes = {ours.OPERATION_NAME: operation, **request_attributes(metadata, parameters)}
+        parameters = obj(said.get("invocation_params"))
+        attributes = {
+            ours.OPERATION_NAME: operation,
+            **request_attributes(obj(said.get("metadata")), parameters),
+        }
         model = attributes[names.REQUEST_MODEL]
         name = f"{operation} {model}" if model else _name(serialized, said)
         asked = lambda: {  # noqa: E731
@@ -341,7 +311,7 @@ class RunCallbacks(RunSpans):
             names.TOOL_DEFINITIONS: tool_definitions(parameters),
             **more_parameters(parameters),
         }
-        found = self._begin(name, run_id, parent, said.get("tags"), metadata, attributes, asked, is_model_call=True)
+        found = self._begin(name, run_id, said, attributes, asked, is_model_call=True)
         if found is not None:
             found.claim_model_call()
 
@@ -352,7 +322,7 @@ class RunCallbacks(RunSpans):
         if run is not None and not run.answers:
             run.answers = True
             # From here on, the app's code runs between the pieces, and its model calls are not part of this run.
-            run.release_model_call()
+            run.leave_body()
             elapsed_s = (time_ns() - run.started_ns) / 1e9
             self._set(run.span, {"gen_ai.response.time_to_first_chunk": elapsed_s, names.STREAM: True})
 
@@ -362,17 +332,14 @@ class RunCallbacks(RunSpans):
         """End a model call successfully."""
         run = self.runs.take(run_id)
         if run is not None:
-            guarded(run.release_model_call)
             guarded(self._add_answer, run.span, response)
             self._end(run)
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
         """End a model call with an exception; `response` is the partial answer."""
         run = self.runs.get(run_id)
-        if run is not None:
-            guarded(run.release_model_call)
-            if said.get("response") is not None:
-                guarded(self._add_answer, run.span, said["response"])
+        if run is not None and said.get("response") is not None:
+            guarded(self._add_answer, run.span, said["response"])
         self._fails(error, run_id)
 
     def _add_answer(self, span: Span | None, response: Any) -> None:
@@ -398,12 +365,11 @@ class RunCallbacks(RunSpans):
             **tool(name, string(said.get("tool_call_id"))),
             "gen_ai.tool.description": string(obj(serialized).get("description")),
         }
-        parent, given = self.runs.get(said.get("parent_run_id")), said.get("inputs")
+        given = said.get("inputs")
         arguments = lambda: {  # noqa: E731
             names.TOOL_CALL_ARGUMENTS: plain(input_str if given is None else _without_injected(given))
         }
-        name = f"execute_tool {name}"
-        self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes, arguments)
+        self._begin(f"execute_tool {name}", run_id, said, attributes, arguments)
 
     def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
         """End a tool with its result, which may be a message that reports a failure."""
@@ -432,10 +398,8 @@ class RunCallbacks(RunSpans):
     @observing
     def on_retriever_start(self, serialized: Any, query: Any, *, run_id: Any, **said: Any) -> None:
         """Start a retriever."""
-        name = _name(serialized, said)
-        parent = self.runs.get(said.get("parent_run_id"))
         asked = lambda: {names.RETRIEVAL_QUERY: str(query)}  # noqa: E731
-        run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), RETRIEVAL, asked)
+        run = self._begin(_name(serialized, said), run_id, said, RETRIEVAL, asked)
         if run is not None:
             run.enter_body()  # LangChain sets no config for it, and gives it no separate context
 
@@ -443,7 +407,6 @@ class RunCallbacks(RunSpans):
         """End a retriever with its documents."""
         run = self.runs.take(run_id)
         if run is not None:
-            guarded(run.leave_body)
             self._write(run.span, lambda: {names.RETRIEVAL_DOCUMENTS: plain([document(one) for one in documents])})
             self._end(run)
 

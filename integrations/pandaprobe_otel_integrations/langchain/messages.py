@@ -17,8 +17,8 @@ from pandaprobe_otel_integrations._json import Content, Object, integer, items, 
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import image
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS, usage_attributes
 from pandaprobe_otel_integrations._other_members import (
-    RESPONSE,
     Reader,
+    answer_data,
     is_empty,
     parameters,
     pieces,
@@ -348,7 +348,7 @@ def answer_content(result: Any) -> Content:
         messages.append(said if message is None else {**beside(message), **said})
         for bag in (getattr(generation, "generation_info", None), getattr(message, "response_metadata", None)):
             more.update(_rest(obj(bag)))
-    return {names.OUTPUT_MESSAGES: messages, **({RESPONSE: {"response": more}} if more else {})}
+    return {names.OUTPUT_MESSAGES: messages, **answer_data(**more)}
 
 
 def _rest(said: Object) -> dict[str, Any]:

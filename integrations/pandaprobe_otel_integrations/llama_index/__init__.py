@@ -335,10 +335,6 @@ class RunHandler(RunRecorder):
         if self.runs.take(run.run_id) is None:
             return
         self._end_turn(run)
-        for child in self.runs.take_below(run, lambda below: below.run_id not in self._streams):
-            self._abandon(child)
-        guarded(run.release_model_call)
-        guarded(run.leave_body)
         if run.span is not None:
             if result is not None and run.kind is not None:
                 guarded(self._record_result, run.kind, run.span, result)
@@ -346,7 +342,7 @@ class RunHandler(RunRecorder):
                 # An app that leaves a run, possibly to resume it later, cancels it. The dispatcher hides the
                 # cancellation.
                 run.span.set_attribute(ours.OUTCOME, run.stopped)
-            guarded(run.span.end)
+        self._end(run, lambda below: below.run_id not in self._streams)
 
     def _record_result(self, kind: Kind, span: Span, result: Any) -> None:
         self._write(span, lambda: kind.answered(result))

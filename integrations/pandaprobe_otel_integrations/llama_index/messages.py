@@ -16,7 +16,15 @@ from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS, usage_attributes
-from pandaprobe_otel_integrations._other_members import RESPONSE, Reader, parameters, reading, rest, with_rest
+from pandaprobe_otel_integrations._other_members import (
+    RESPONSE,
+    Reader,
+    answer_data,
+    parameters,
+    reading,
+    rest,
+    with_rest,
+)
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import plain as plain_value
 from pandaprobe_otel_integrations._spans import agent as agent_attributes
@@ -78,10 +86,9 @@ def _answer_content(response: Any, answer: Answer, more: Object) -> Content:
     calls = any(part["type"] == "tool_call" for part in own["parts"])
     reason, *_ = answer.attributes.get(names.FINISH_REASONS) or ["tool_call" if calls else "stop"]
     beside = rest({**more, "logprobs": getattr(response, "logprobs", None)}, COUNTED.keys())
-    beside |= obj(obj(answer.content.get(RESPONSE)).get("response"))
     return {
         names.OUTPUT_MESSAGES: [{**theirs, **own, "finish_reason": finish_reason(reason)}, *others],
-        RESPONSE: {"response": beside} if beside else None,
+        **answer_data(**{**beside, **obj(obj(answer.content.get(RESPONSE)).get("response"))}),
     }
 
 
