@@ -92,7 +92,8 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
     """With a thousand tasks and an unreachable server, no call takes 5 ms of CPU in the loop's thread.
 
-    The bound is a multiple of the time for a sum on the same machine.
+    The bound is a multiple of the time for a sum on the same machine. The longest call counts of that run of three in
+    which it was shortest: a busy machine, or a collection of garbage, only ever adds time.
     """
     with StrictPandaProbe() as server:
         nobody = server.url
@@ -121,13 +122,16 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
                 await asyncio.sleep(0)
     async def main():
         await asyncio.gather(*(work(number) for number in range(1000)))
-    asyncio.run(main())
-    assert len(calls) == 4000
+    def longest():
+        calls.clear()
+        asyncio.run(main())
+        assert len(calls) == 4000
+        return max(calls)
     def a_sum():
         begun = time.thread_time_ns()
         sum(range(100_000))  # a millisecond or so
         return time.thread_time_ns() - begun
-    print(max(calls) / min(a_sum() for _ in range(20)))
+    print(min(longest() for _ in range(3)) / min(a_sum() for _ in range(20)))
     ours.shutdown()
     """
     result = run_python(code, environment(nobody, PANDAPROBE_SHUTDOWN_TIMEOUT="0"), set_up=False)
