@@ -36,7 +36,8 @@ _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\
 """Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so the time per byte is constant."""
 _IDS: Final = {"traceId": 16, "trace_id": 16, "spanId": 8, "span_id": 8, "parentSpanId": 8, "parent_span_id": 8}
 """Names of ids in either notation, and their sizes in bytes."""
-_MISFITS: Final = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+# protobuf's own library raises SystemError for a text with a lone surrogate where a message belongs.
+_MISFITS: Final = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, SystemError)
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:

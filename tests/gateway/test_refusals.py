@@ -80,6 +80,12 @@ def message_of(answer: httpx.Response) -> str:
         (b"[]", {"Content-Type": "application/json"}, 400, "not an object"),
         (b'{"resourceSpans": 1}', {"Content-Type": "application/json"}, 400, "resourceSpans"),
         (b'{"resourceSpans": [[]]}', {"Content-Type": "application/json"}, 400, "is not an object"),
+        (
+            b'{"resourceSpans": [{"resource": "\\ud800", ' + span_with_id("1" * 32)[20:],
+            {"Content-Type": "application/json"},
+            400,
+            "",
+        ),
         (b'{"resourceSpans":' + b"[" * 100_000, {"Content-Type": "application/json"}, 400, "in JSON"),
         (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"xyz"}]}]}]}', {}, 400, "not an Export"),
         (b"\x0a\x80\x01" * 5000, {}, 400, "not an Export"),
