@@ -350,11 +350,13 @@ def shape_of(view: SpanView) -> Shape:
         key = (*names, "") if has_events else names  # an empty name, so that such shapes are different ones
         shape = KNOWN_SHAPES.get(key)
         if shape is None:
+            # Members of an enum are equal to known names, and were not converted if a log record joins such a span.
+            names = tuple(map(str.__str__, names))
             shape = _compiled(names, has_events)
             if len(names) <= _MAX_NAMES:
                 if len(KNOWN_SHAPES) >= _MAX_SHAPES:
                     KNOWN_SHAPES.clear()
-                KNOWN_SHAPES[key] = shape
+                KNOWN_SHAPES[(*names, "") if has_events else names] = shape
         object.__setattr__(view, "shape", shape)
     return shape
 

@@ -127,9 +127,11 @@ def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_
         span._attributes._dict.clear()  # type: ignore[union-attr]
         span._attributes._dict.update(attributes)  # type: ignore[union-attr]
     bodies = [map_trace([span])["spans"][0] for span in spans]
+    for span in spans:
+        bodies += map_trace([span], [LogView(*span.context[:2], EventView("a record", 1, {}))])["spans"]
 
-    assert [body["kind"] for body in bodies] == ["LLM"] * 4
-    assert [body["metadata"]["attributes"] for body in bodies] == [{"my.app.own": "chat"}] * 4
+    assert [body["kind"] for body in bodies] == ["LLM"] * 8
+    assert [body["metadata"]["attributes"]["my.app.own"] for body in bodies] == ["chat"] * 8
 
 
 def test_an_object_that_is_no_span_is_mapped_as_far_as_possible() -> None:
