@@ -116,12 +116,12 @@ def grown(children: int, parts: int) -> int:
         before = visited()
         for _ in range(TRACES):
             make_trace(tracer, children, parts)
-        with suppress(AssertionError):  # the worker may need long to take them, on a busy machine
+        ended = (TRACES + 1) * (1 + children)
+        wait_until(lambda: processor.pipeline.status().spans_pending == ended, what=f"{ended} spans")
+        with suppress(AssertionError):  # the worker may need long to assemble them, on a busy machine
             wait_until(lambda: visited() - before <= FEW, patience_s=20)
         after = visited()
-        status = processor.pipeline.status()
 
-    assert status.spans_pending == (TRACES + 1) * (1 + children)
     return after - before
 
 

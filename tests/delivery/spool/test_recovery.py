@@ -94,10 +94,14 @@ def test_a_large_file_of_another_process_is_moved_in_batches(tmp_path: Path) -> 
     """The parcels of a second dead process move in bounded batches, in order, with their age and their doubt."""
     dead = [Run(tmp_path), Run(tmp_path)]
     dead[0].put(create(1))
+    (first,) = databases(tmp_path)
     started, *_ = dead[1].put(*(create(number, size=1_000_000 if number < 11 else 0) for number in range(2, 20)))
     dead[1].start(started)
     for run in dead:
         run.die()
+    os.utime(
+        first, (first.stat().st_mtime - 60,) * 2
+    )  # the oldest is found first, and a clock may not have moved meanwhile
     heir, batches = Run(tmp_path), list[int]()
     while heir.outbox.inspect_at <= heir.now:
         heir.look_around()
