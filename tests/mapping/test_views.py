@@ -128,7 +128,8 @@ def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_
         span._attributes._dict.update(attributes)  # type: ignore[union-attr]
     bodies = [map_trace([span])["spans"][0] for span in spans]
     for span in spans:
-        bodies += map_trace([span], [LogView(*span.context[:2], EventView("a record", 1, {}))])["spans"]
+        record = LogView(span.context.trace_id, span.context.span_id, EventView("a record", 1, {}))
+        bodies += map_trace([span], [record])["spans"]
 
     assert [body["kind"] for body in bodies] == ["LLM"] * 8
     assert [body["metadata"]["attributes"]["my.app.own"] for body in bodies] == ["chat"] * 8
