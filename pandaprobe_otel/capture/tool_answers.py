@@ -109,7 +109,7 @@ def call(
     except BaseException as error:
         _raised(ran, error, form)
         raise
-    if inspect.isawaitable(result):
+    if inspect.iscoroutine(result):  # other awaitables are the app's own objects
         return _awaited(ran, result, form)
     ran.returned(form.kept(result))
     return result
@@ -124,8 +124,12 @@ async def call_async(
     call_id: str | None = None,
 ) -> Any:
     """Return the result of a tool's coroutine function, as `call` does."""
-    found = call(name, arguments, function, form, call_id=call_id)
-    return await found if inspect.isawaitable(found) else found
+
+    async def run() -> Any:
+        return await function()
+
+    found = call(name, arguments, run, form, call_id=call_id)
+    return await found if inspect.iscoroutine(found) else found
 
 
 async def _awaited(ran: RanCall, result: Awaitable[Any], form: Form) -> Any:

@@ -233,6 +233,23 @@ def test_a_result_that_is_not_json_fails_the_recording(tmp_path: Path) -> None:
     assert not (tmp_path / "one.yaml").exists()
 
 
+def test_an_awaitable_of_the_app_stays_what_it_is(tmp_path: Path) -> None:
+    """A tool that returns a future or a task returns it in a recording too, which refuses it as a result."""
+
+    @pandaprobe_otel.tool
+    def starts() -> asyncio.Future[str]:
+        return asyncio.get_running_loop().create_future()
+
+    async def program() -> None:
+        assert isinstance(starts(), asyncio.Future)
+
+    with (
+        pytest.raises(RecordingError, match="the tool starts returned a"),
+        pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True),
+    ):
+        asyncio.run(program())
+
+
 def test_generators_and_uncaptured_tools_run(tmp_path: Path) -> None:
     """Generators, and tools whose arguments are not captured, run in a replay."""
 

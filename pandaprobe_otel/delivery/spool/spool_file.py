@@ -31,8 +31,8 @@ _CLOCK_IS_SET: Final = 1_700_000_000.0
 started.
 """
 _LARGEST_LOG: Final = 4 << 20
-_MOST_TAKEN: Final = 1000
-_LARGEST_BATCH: Final = 8 << 20
+MOST_TAKEN: Final = 1000
+LARGEST_BATCH: Final = 8 << 20
 """Bounds on the parcels, and their bytes, that are moved to another file at a time."""
 _BETWEEN_SPANS: Final = b"\n"
 """Separator of spans: JSON without white space contains no line break."""
@@ -277,9 +277,9 @@ class SpoolFile:
         If this process dies between the two, both files have them, here in doubt.
         """
         taken, size = list[Parcel](), 0
-        for parcel in self.found(now, wall=wall, most=_MOST_TAKEN):
+        for parcel in self.found(now, wall=wall, most=MOST_TAKEN):
             size += parcel.stored
-            if size > _LARGEST_BATCH and taken:
+            if size > LARGEST_BATCH and taken:
                 break
             parcel.take_content(*self.content(parcel.row))
             taken.append(parcel)

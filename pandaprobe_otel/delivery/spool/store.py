@@ -29,6 +29,8 @@ from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError, locked
 from pandaprobe_otel.delivery.spool.spool_file import (
     DAMAGED_SUFFIX,
+    LARGEST_BATCH,
+    MOST_TAKEN,
     SpoolFile,
     age,
     is_damage,
@@ -312,7 +314,7 @@ class SpoolStore:
         return None
 
     def _claim(self, now: float, tended: Tended) -> None:
-        """Take a file of a dead process, and a batch from each further one, oldest first; count the others."""
+        """Take a file of a dead process, or a batch from further ones, oldest first; count the others."""
         self._living, self._living_bytes, self._has_more = 0, 0, False
         for path in sorted(self._path.glob(f"{self._destination.digest}-*{SUFFIX}"), key=age):
             if path in self._ignored or (self.own is not None and path == self.own.path):
@@ -328,6 +330,9 @@ class SpoolStore:
                     self._living_bytes += path.stat().st_size
             else:
                 self._adopt(file, now, tended)
+                if len(tended.found) >= MOST_TAKEN or sum(p.stored for p in tended.found) >= LARGEST_BATCH // 2:
+                    self._has_more, self._scan_at = True, -math.inf  # sending goes on before the next look
+                    return
 
     def _adopt(self, file: SpoolFile, now: float, tended: Tended) -> None:
         """Take over the parcels of a dead process and its open traces: with its file, or in batches into our own."""

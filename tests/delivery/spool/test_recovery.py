@@ -91,27 +91,28 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
 
 
 def test_a_large_file_of_another_process_is_moved_in_batches(tmp_path: Path) -> None:
-    """The parcels of a second dead process move in bounded batches, in order, with their age and their doubt."""
-    dead = [Run(tmp_path), Run(tmp_path)]
+    """The parcels of further dead processes move in bounded batches, in order, with their age and their doubt."""
+    dead = [Run(tmp_path), Run(tmp_path), Run(tmp_path)]
     dead[0].put(create(1))
     (first,) = databases(tmp_path)
+    dead[2].put(create(20))
+    (last,) = {*databases(tmp_path)} - {first}
     started, *_ = dead[1].put(*(create(number, size=1_000_000 if number < 11 else 0) for number in range(2, 20)))
     dead[1].start(started)
     for run in dead:
         run.die()
-    os.utime(
-        first, (first.stat().st_mtime - 60,) * 2
-    )  # the oldest is found first, and a clock may not have moved meanwhile
+    for path, age_s in ((first, 60), (last, -60)):  # the oldest is found first, and a clock may not have moved
+        os.utime(path, (path.stat().st_mtime - age_s,) * 2)
     heir, batches = Run(tmp_path), list[int]()
     while heir.outbox.inspect_at <= heir.now:
         heir.look_around()
         batches.append(len(heir.outbox))
     heir.die()
 
-    assert batches == [9, 19]
+    assert batches == [9, 20]
     second = Run(tmp_path)
-    assert [content.trace_id for content in second.contents()] == [create(number).trace_id for number in range(1, 20)]
-    assert [parcel.in_doubt for parcel in second.outbox] == [False, True] + [False] * 17
+    assert [content.trace_id for content in second.contents()] == [create(number).trace_id for number in range(1, 21)]
+    assert [parcel.in_doubt for parcel in second.outbox] == [False, True] + [False] * 18
     assert len(databases(tmp_path)) == 1
 
 
